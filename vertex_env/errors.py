@@ -1,0 +1,70 @@
+"""What can go wrong, as types.
+
+::
+
+    VertexEnvError                     exit   meaning
+    ├─ SettingsError                     78   a setting is missing, wrong or contradicts another
+    ├─ CredentialsError                  78   the ADC file is absent, damaged or incomplete
+    ├─ RefusedError                      77   Google answered "no": login expired, permission missing, API disabled
+    ├─ UnavailableError                  75   Google could not be reached or did not answer sensibly: try again later
+    └─ ChildError                  126, 127   the command of `run` cannot be executed, or was not found
+
+Modules raise; only `cli` prints and exits. Every error carries a hint: the command or the change that cures it.
+The exit codes follow sysexits.h (https://man7.org/linux/man-pages/man3/sysexits.h.3head.html, 2026-11-22).
+"""
+
+from typing import ClassVar
+
+
+class VertexEnvError(Exception):
+    """An expected failure, told to a person in two lines.
+
+    Args:
+        message: What was tried and what failed, lower case, without a full stop. Never contains a token.
+        hint: What cures it, as a command where there is one.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class SettingsError(VertexEnvError):
+    """A setting is missing, wrong or contradicts another; the message names where it came from."""
+
+    exit_code = 78
+
+
+class CredentialsError(VertexEnvError):
+    """The ADC file is absent, damaged or incomplete."""
+
+    exit_code = 78
+
+
+class RefusedError(VertexEnvError):
+    """Google answered, and the answer was no."""
+
+    exit_code = 77
+
+
+class UnavailableError(VertexEnvError):
+    """Google could not be reached, or what answered was not Google; trying again later may help."""
+
+    exit_code = 75
+
+
+class ChildError(VertexEnvError):
+    """The command of `run` could not be started.
+
+    Args:
+        message: As for `VertexEnvError`.
+        hint: As for `VertexEnvError`.
+        status: 127 if the command was not found, 126 if it was found but could not be executed, as in a shell.
+    """
+
+    def __init__(self, message: str, hint: str, status: int) -> None:
+        super().__init__(message, hint)
+        self.status = status
