@@ -1,0 +1,162 @@
+"""Where requests go: project, location, endpoint, and the base URL made of them.
+
+The shapes of Google's URLs are the tables below, each with its source. Nothing enters a URL before it has passed a
+pattern here.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Literal, assert_never
+from urllib.parse import urlsplit
+
+from vertex_env.errors import SettingsError
+
+Api = Literal["chat", "responses"]
+
+DEFAULT_UNIVERSE = "googleapis.com"
+
+MULTI_REGIONS = ("us", "eu")
+"""Locations served by jurisdictional hosts; `us-aiplatform…` and `eu-aiplatform…` are no names.
+
+google-genai 3.4.0 `_api_client.py` _MULTI_REGIONAL_LOCATIONS, google-cloud-aiplatform 2.7.0 `constants/base.py`
+MREP_JURISDICTIONS (2026-11-22).
+"""
+
+GOOGLE_DOMAINS = ("googleapis.com", "vertexai.goog")
+"""Domains whose hosts only Google runs: the APIs, and the dedicated hosts of self-deployed endpoints
+(`ID.REGION-NUMBER.prediction.vertexai.goog`, google-cloud-aiplatform 2.7.0 `aiplatform_v1/types/endpoint.py`,
+2026-11-22)."""
+
+_PATTERNS = {
+    # https://cloud.google.com/resource-manager/docs/creating-managing-projects (2026-11-22): 6 to 30 characters; an
+    # older "example.com:" prefix is still valid, and so is the project number.
+    "project": r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}",
+    "location": r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?",
+    # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/create, parameter
+    # endpointId (2026-11-22): digits, or up to 63 of [a-z0-9-] that start with a letter.
+    "endpoint ID": r"[0-9]{1,20}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
+    # Up to 128 characters of any kind at Google; what could be mistaken for syntax somewhere is refused here.
+    "endpoint": r"\w(?:[\w .()+:-]{0,126}[\w)])?",
+    "api-version": r"v[0-9]{1,2}(?:(?:alpha|beta)[0-9]{1,2})?",
+    "model": r"[A-Za-z0-9][\w.:-]*(?:/[A-Za-z0-9][\w.:-]*)*",
+    "universe": r"[a-z0-9-]+(?:\.[a-z0-9-]+)+",
+    "allow-host": r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-f:]+\]",
+    "impersonate": r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)+|[0-9]{1,30}",
+    "scope": r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~/-]+|openid|email|profile",
+    "profile": r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?",
+    "quota-project": r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}",
+}
+_COMPILED = {name: re.compile(pattern, re.ASCII if name != "endpoint" else 0) for name, pattern in _PATTERNS.items()}
+
+_ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
+_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(?:/[A-Za-z0-9._~:@%+=,-]+)*/?", re.ASCII)
+
+
+def matches(what: str, value: str) -> bool:
+    """Whether *value* has the shape of *what*, such as `matches("project", "my-project-123")`."""
+    return _COMPILED[what].fullmatch(value) is not None
+
+
+def is_zone(location: str) -> bool:
+    """Whether *location* is a Compute Engine zone (`us-central1-a`), which Vertex AI does not know."""
+    return _ZONE.fullmatch(location) is not None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host* can only be this machine."""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.[0-9]{1,3}){3}", host) is not None
+
+
+def check_url(url: str, *, what: str, allowed: tuple[str, ...], universe: str = DEFAULT_UNIVERSE) -> str:
+    """*url* without a trailing slash, if an access token may be sent there.
+
+    Args:
+        url: Such as `https://aiplatform-psc.p.googleapis.com/v1/projects/P/locations/L/endpoints/openapi`.
+        what: Whose value it is, for the message: `--base-url`, `api_endpoint_overrides/aiplatform from …`.
+        allowed: Hosts that the user named with `--allow-host`, besides Google's.
+        universe: The credentials' universe domain, whose hosts count as Google's.
+
+    Raises:
+        SettingsError: It is not a plain URL, its host is neither Google's nor allowed, or it is http to another
+            machine.
+    """
+    example = "give a URL such as https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi"
+    if _URL.fullmatch(url) is None:
+        raise SettingsError(f"{what} is not a plain http(s) URL: {url!r}", example)
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").lower(), parts.port
+    except ValueError as e:
+        raise SettingsError(f"{what} is not a URL: {url!r} ({e})", example) from e
+    google = any(host.endswith("." + domain) for domain in (*GOOGLE_DOMAINS, universe))
+    if not (google or host in allowed):
+        raise SettingsError(
+            f"{what} would send the access token to {host!r}, which is not a Google host",
+            f"if that host is yours and meant, add --allow-host {host}",
+        )
+    if parts.scheme == "http" and not is_loopback(host):
+        raise SettingsError(
+            f"{what} would send the access token to {host!r} in the clear",
+            "use https; plain http is for loopback only",
+        )
+    return url.rstrip("/")
+
+
+def api_host(location: str, universe: str = DEFAULT_UNIVERSE) -> str:
+    """Host of the Vertex AI API for *location*.
+
+    | location | host |
+    |---|---|
+    | `global` | `aiplatform.googleapis.com` |
+    | `us`, `eu` | `aiplatform.us.rep.googleapis.com` |
+    | a region | `europe-west4-aiplatform.googleapis.com` |
+
+    https://github.com/google/skills `skills/cloud/agent-platform-inference/SKILL.md` (2026-08-21). Another universe has
+    its own domain in place of `googleapis.com`
+    (https://documentation.s3ns.fr/iam/credentials/reference/rest/v1/projects.serviceAccounts/generateAccessToken,
+    2026-11-22).
+    """
+    if location == "global":
+        return f"aiplatform.{universe}"
+    if location in MULTI_REGIONS:
+        return f"aiplatform.{location}.rep.{universe}"
+    return f"{location}-aiplatform.{universe}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What one base URL stands for; every field has passed its pattern."""
+
+    project: str
+    location: str
+    origin: str
+    """Scheme and host, such as `https://aiplatform.googleapis.com`."""
+    api: Api = "chat"
+    api_version: str = "v1"
+    endpoint: str = "openapi"
+    """`openapi` for Google's and partners' models, else the ID of a self-deployed endpoint."""
+    verbatim: str | None = None
+    """The whole base URL, where the user gave it."""
+
+    @property
+    def parent(self) -> str:
+        """Resource name of the location: `projects/P/locations/L`."""
+        return f"projects/{self.project}/locations/{self.location}"
+
+    @property
+    def base_url(self) -> str:
+        """What `OPENAI_BASE_URL` gets, such as `https://HOST/v1/projects/P/locations/L/endpoints/openapi`.
+
+        `--api responses` is for OpenAI's models on Google Cloud and has a path of its own
+        (openai 3.54.0 `src/openai/providers/vertex.py`, 2026-11-22).
+        """
+        if self.verbatim is not None:
+            return self.verbatim
+        stem = f"{self.origin}/{self.api_version}/{self.parent}"
+        match self.api:
+            case "chat":
+                return f"{stem}/endpoints/{self.endpoint}"
+            case "responses":
+                return f"{stem}/publishers/openai/v1"
+            case _:
+                assert_never(self.api)
