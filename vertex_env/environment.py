@@ -1,0 +1,163 @@
+"""The variables: which are set, which are unset, and under what further names tools want them."""
+
+import re
+import string
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from vertex_env.errors import SettingsError
+from vertex_env.target import Target
+from vertex_env.tokens import Token
+
+Environment = Mapping[str, str | None]
+"""Name to value, in the order to print; None stands for a variable to unset."""
+
+CONFLICTS = ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID", "OPENAI_API_TYPE")
+"""Variables that OpenAI clients would send to Google or that switch them to another protocol (openai 3.54.0, run
+against a loopback stub, 2026-11-22)."""
+
+_CHAT_PATH = "{path}/chat/completions"
+
+CLIENTS: Mapping[str, Mapping[str, str | None]] = {
+    # aider's own names win over OPENAI_API_BASE (https://aider.chat/docs/config/options.html, aider-chat 0.86.2).
+    "aider": {"AIDER_OPENAI_API_KEY": "{token}", "AIDER_OPENAI_API_BASE": "{base_url}"},
+    # https://docs.anythingllm.com/setup/llm-configuration/cloud/openai-generic
+    "anything-llm": {"GENERIC_OPEN_AI_API_KEY": "{token}", "GENERIC_OPEN_AI_BASE_PATH": "{base_url}"},
+    # https://github.com/danielmiessler/fabric (272f04dd): NAME_API_BASE_URL for every vendor
+    "fabric": {"OPENAI_API_BASE_URL": "{base_url}"},
+    # https://github.com/aaif-goose/goose: host and path apart, the path without a leading slash
+    "goose": {"OPENAI_HOST": "{host}", "OPENAI_BASE_PATH": _CHAT_PATH},
+    # https://docs.openwebui.com/reference/env-configuration (open-webui 0.12.4); the plural forms win where set
+    "open-webui": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_BASE_URLS": None, "OPENAI_API_KEYS": None},
+    # OPENAI_API_HOST beats every other name (https://www.promptfoo.dev/docs/providers/openai/, promptfoo 0.121.20)
+    "promptfoo": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_HOST": None},
+    # https://github.com/TheR1D/shell_gpt (1.5.1): its configuration file names it so, the variable wins
+    "shell-gpt": {"API_BASE_URL": "{base_url}"},
+}
+"""What a tool reads instead of, or before, OPENAI_API_KEY and OPENAI_BASE_URL; None unsets a name that would win.
+
+Facts as of 2026-11-22, with the version they were read in.
+"""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def environment(
+    target: Target,
+    token: Token,
+    *,
+    model: str | None = None,
+    clients: Sequence[str] = (),
+    extra: Mapping[str, str] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> dict[str, str | None]:
+    """The variables that make an OpenAI client talk to *target* with *token*.
+
+    `OPENAI_API_BASE` is always among them: LlamaIndex and aider read only that one and would otherwise send the Google
+    token to api.openai.com; LangChain prefers it over `OPENAI_BASE_URL` (run against a loopback stub, 2026-11-22).
+
+    Args:
+        target: Where to.
+        token: With what.
+        model: Value for `OPENAI_MODEL`.
+        clients: Keys of `CLIENTS`.
+        extra: Name to template, such as `{"LLM_URL": "{base_url}/chat/completions"}`.
+        environ: The environment as it is; names in it that contradict the ones set here are unset.
+
+    Raises:
+        SettingsError: A name, a placeholder or a value cannot be used.
+    """
+    given = environ or {}
+    result: dict[str, str | None] = {
+        "OPENAI_API_KEY": token.value,
+        "OPENAI_BASE_URL": target.base_url,
+        "OPENAI_API_BASE": target.base_url,
+    }
+    if model is not None:
+        result["OPENAI_MODEL"] = model
+    result["VERTEX_ENV_EXPIRES_AT"] = str(int(token.expiry.timestamp()))
+    result["VERTEX_ENV_REFRESH_AT"] = str(int(token.due.timestamp()))
+
+    values = _placeholders(target, token, model)
+    for client in clients:
+        for name, template in CLIENTS[client].items():
+            if template is not None:
+                result[name] = _fill(name, template, values)
+            elif name in given:
+                result.setdefault(name, None)
+    for name in conflicts(given):
+        result.setdefault(name, None)
+    for name, template in (extra or {}).items():
+        result[name] = _fill(name, template, values)
+    return result
+
+
+def conflicts(environ: Mapping[str, str]) -> list[str]:
+    """Names in *environ* that would be sent to Google or override the token."""
+    found = [name for name in CONFLICTS if name in environ]
+    headers = environ.get("OPENAI_CUSTOM_HEADERS", "")
+    if any(line.partition(":")[0].strip().lower() == "authorization" for line in headers.splitlines()):
+        found.append("OPENAI_CUSTOM_HEADERS")
+    return found
+
+
+def check_template(name: str, template: str) -> None:
+    """Refuse a `--set` that could never be filled, before a token is minted for it.
+
+    Raises:
+        SettingsError: The name is not that of a variable, or the template has an unknown placeholder.
+    """
+    if _NAME.fullmatch(name) is None:
+        raise SettingsError(
+            f"{name!r} is not a name for a variable",
+            "give --set NAME=TEMPLATE, for example --set LLM_URL={base_url}/chat/completions",
+        )
+    _fields(name, template)
+
+
+def _placeholders(target: Target, token: Token, model: str | None) -> dict[str, str]:
+    url = urlsplit(target.base_url)
+    return {
+        "token": token.value,
+        "base_url": target.base_url,
+        "project": target.project,
+        "location": target.location,
+        "model": model or "",
+        "host": f"{url.scheme}://{url.netloc}",
+        "path": url.path.strip("/"),
+    }
+
+
+PLACEHOLDERS = ("token", "base_url", "project", "location", "model", "host", "path")
+
+
+def _fields(name: str, template: str) -> list[tuple[str, str | None]]:
+    """*template* as (text, placeholder) pairs: `"a{host}b"` gives `[("a", "host"), ("b", None)]`."""
+    hint = "placeholders are " + ", ".join(f"{{{p}}}" for p in PLACEHOLDERS) + "; write {{ and }} for braces"
+    try:
+        parsed = [
+            (text, field, spec, conversion) for text, field, spec, conversion in string.Formatter().parse(template)
+        ]
+    except ValueError as e:
+        raise SettingsError(f"the template for {name} is malformed: {e}", hint) from e
+    for _, field, spec, conversion in parsed:
+        # Only bare names: str.format would also follow attributes and indexes.
+        if field is not None and (field not in PLACEHOLDERS or spec or conversion):
+            raise SettingsError(f"the template for {name} has an unknown placeholder {{{field}}}", hint)
+    return [(text, field) for text, field, _, _ in parsed]
+
+
+def _fill(name: str, template: str, values: Mapping[str, str]) -> str:
+    fields = _fields(name, template)
+    if any(field == "model" for _, field in fields) and not values["model"]:
+        raise SettingsError(
+            f"the template for {name} needs a model", "add --model, for example --model google/gemini-2.5-flash"
+        )
+    value = "".join(text + (values[field] if field else "") for text, field in fields)
+    if _CONTROL.search(value):
+        # A line break in a value would become a statement of its own in a file or in a log command.
+        raise SettingsError(
+            f"the value for {name} has a control character", "leave line breaks and control characters out"
+        )
+    return value
