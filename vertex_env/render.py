@@ -1,0 +1,151 @@
+"""An environment as text, one function a format. Every statement ends in `;`, so that an unquoted eval works too."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from vertex_env.environment import Environment
+from vertex_env.errors import SettingsError
+
+Renderer = Callable[[Environment], str]
+
+_PLAIN = re.compile(r"[A-Za-z0-9._~:/@%+=,-]+", re.ASCII)
+
+
+def sh(env: Environment) -> str:
+    r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`."""
+    return _lines(env, "export {}={};", "unset {};", lambda v: "'" + v.replace("'", "'\\''") + "'")
+
+
+def fish(env: Environment) -> str:
+    r"""Lines for `source` in fish, where within quotes only `\` and `'` are special.
+
+    https://fishshell.com/docs/current/language.html#quotes (2026-11-22).
+    """
+    return _lines(
+        env, "set -gx {} {};", "set -e {};", lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    )
+
+
+def nu(env: Environment) -> str:
+    r"""Statements for `source` in nushell, whose double-quoted strings have JSON's escapes.
+
+    https://www.nushell.sh/book/working_with_strings.html (2026-11-22). JSON's `\uXXXX` differs from nushell's
+    `\u{X}`, so other characters go out as they are.
+    """
+    return _lines(env, "$env.{} = {};", "hide-env --ignore-errors {};", lambda v: json.dumps(v, ensure_ascii=False))
+
+
+def pwsh(env: Environment) -> str:
+    """Statements for `Invoke-Expression` in PowerShell, where typographic quotes end a string as well.
+
+    https://learn.microsoft.com/en-us/powershell/module/microsoft.powershell.core/about/about_quoting_rules
+    (2026-11-22).
+    """
+    unset = "Remove-Item -ErrorAction Ignore Env:{};"
+    return _lines(env, "$env:{} = {};", unset, lambda v: "'" + re.sub("(['\u2018-\u201b])", r"\1\1", v) + "'")
+
+
+def xonsh(env: Environment) -> str:
+    """Statements for `execx` in xonsh; its strings are Python's."""
+    return _lines(env, "${} = {};", "${{...}}.pop('{}', None);", ascii)
+
+
+def elvish(env: Environment) -> str:
+    """Statements for `eval` in elvish, where a single quote is doubled.
+
+    https://elv.sh/ref/language.html#single-quoted-string (2026-11-22).
+    """
+    return _lines(env, "set-env {} {};", "unset-env {};", lambda v: "'" + v.replace("'", "''") + "'")
+
+
+def tcsh(env: Environment) -> str:
+    """Statements for `eval` in tcsh, which splits and globs what a backtick returns, whatever the quotes.
+
+    Raises:
+        SettingsError: A value has a character that would not survive that.
+    """
+    for name, value in env.items():
+        if value is not None and not _PLAIN.fullmatch(value):
+            raise SettingsError(
+                f"the value for {name} cannot be passed through tcsh's eval",
+                "use vertex-env run in tcsh, or leave quotes, spaces and other special characters out",
+            )
+    return _lines(env, "setenv {} {};", "unsetenv {};", lambda v: f"'{v}'")
+
+
+def as_json(env: Environment) -> str:
+    """One flat object, null for a variable to unset."""
+    return json.dumps(dict(env), indent=2) + "\n"
+
+
+def dotenv(env: Environment) -> str:
+    r"""`NAME=value` lines of what is set; a value that is not plain is quoted as .env readers agree to read it.
+
+    Within single quotes python-dotenv and docker compose take everything literally, but python-dotenv 1.2 reads
+    `\\` and `\'` as escapes (https://github.com/theskumar/python-dotenv `src/dotenv/parser.py`, 2026-11-22); so such
+    values are refused.
+    """
+    lines = []
+    for name, value in env.items():
+        if value is None:
+            continue
+        if "'" in value or "\\" in value:
+            raise SettingsError(
+                f"the value for {name} has a quote or a backslash, which .env readers disagree about",
+                "leave it out, or use --format json",
+            )
+        lines.append(f"{name}={value}\n" if _PLAIN.fullmatch(value) or not value else f"{name}='{value}'\n")
+    return "".join(lines)
+
+
+RENDERERS: Mapping[str, Renderer] = {
+    "sh": sh,
+    "fish": fish,
+    "nu": nu,
+    "pwsh": pwsh,
+    "xonsh": xonsh,
+    "elvish": elvish,
+    "tcsh": tcsh,
+    "json": as_json,
+    "dotenv": dotenv,
+}
+
+DATA_FORMATS = ("json", "dotenv")
+"""Formats that no shell evaluates: on failure they print nothing, where the others print `false`."""
+
+_SHELLS = {
+    **dict.fromkeys(("sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "yash", "rbash"), "sh"),
+    **dict.fromkeys(("fish", "nu", "pwsh", "xonsh", "elvish", "tcsh"), None),
+    "powershell": "pwsh",
+    "csh": "tcsh",
+}
+
+HOW_TO_USE: Mapping[str, str] = {
+    "sh": 'eval "$(vertex-env export)"',
+    "fish": "vertex-env export --format fish | source",
+    "nu": "vertex-env export --format json | from json | load-env",
+    "pwsh": "vertex-env export --format pwsh | Out-String | Invoke-Expression",
+    "xonsh": "execx($(vertex-env export --format xonsh))",
+    "elvish": "eval (vertex-env export --format elvish | slurp)",
+    "tcsh": "eval `vertex-env export --format tcsh`",
+}
+
+
+def guess_format(shells: Iterable[str]) -> str:
+    """The format for the first name in *shells* that is a shell's, such as `-zsh`, `/usr/bin/fish` or `nu.exe`.
+
+    Without any, sh: it is right for most, and a wrong guess fails loudly in the others.
+    """
+    for shell in shells:
+        name = re.split(r"[/\\]", shell.strip())[-1].removeprefix("-").removesuffix(".exe").lower()
+        if name in _SHELLS:
+            return _SHELLS[name] or name
+    return "sh"
+
+
+def _lines(env: Environment, assign: str, unset: str, quote: Callable[[str], str]) -> str:
+    return "".join(
+        (unset.format(name) if value is None else assign.format(name, quote(value))) + "\n"
+        for name, value in env.items()
+    )
