@@ -1,0 +1,146 @@
+"""Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from vertex_env.diagnosis import Exchange, Who, explain, unreachable
+from vertex_env.errors import SettingsError, UnavailableError
+from vertex_env.target import matches
+
+TIMEOUT_S = 10.0
+_PAGE_SIZE = 100
+_MAX_PAGES = 1000
+
+Get = Callable[[str, Mapping[str, str]], Mapping[str, Any] | None]
+"""URL and query to a JSON object; None for 404. Raises VertexEnvError for any other failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A self-deployed endpoint."""
+
+    id: str
+    """Last part of its resource name, such as `1234567890` or `mg-endpoint-1a2b`."""
+    name: str
+    """Display name; not unique."""
+    location: str
+    models: tuple[str, ...]
+    """Display names of the deployed models."""
+    host: str | None
+    """Its dedicated host, such as `ID.us-central1-NUMBER.prediction.vertexai.goog`; None if it is on the shared one.
+
+    The part before `prediction` is not always the project's number, so it is read, never made up; and an endpoint that
+    has a dedicated host cannot be reached on the shared one (google-cloud-aiplatform 2.7.0
+    `aiplatform_v1/types/endpoint.py` dedicated_endpoint_dns, 2026-11-22).
+    """
+
+
+def http_get(token: str, who: Who, quota_project: str | None) -> Get:
+    """A `Get` that authenticates with *token*; proxies, private CAs and the like work as in requests."""
+    import requests
+
+    session = requests.Session()
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    if quota_project:
+        headers["x-goog-user-project"] = quota_project
+
+    def get(url: str, query: Mapping[str, str]) -> Mapping[str, Any] | None:
+        parts = urlsplit(url)
+        try:
+            # A redirect would carry the token to another host.
+            response = session.get(url, params=query, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
+        except (requests.RequestException, OSError) as e:
+            raise unreachable(parts.netloc, str(e)) from None
+        if response.status_code == requests.codes.not_found and "json" in response.headers.get("Content-Type", ""):
+            return None
+        if response.status_code != requests.codes.ok:
+            raise explain(Exchange(parts.netloc, parts.path, response.status_code, response.content), "", who)
+        try:
+            data = response.json()
+        except ValueError:
+            data = None
+        if not isinstance(data, dict):
+            raise UnavailableError(
+                f"{parts.netloc} answered with something that is not JSON",
+                "a captive portal or a proxy may have answered instead: check HTTPS_PROXY",
+            )
+        return data
+
+    return get
+
+
+def list_endpoints(get: Get, root: str, parent: str) -> Iterator[Endpoint]:
+    """Endpoints of one location, page by page.
+
+    Args:
+        get: How to ask.
+        root: API root with version, such as `https://us-central1-aiplatform.googleapis.com/v1`.
+        parent: `projects/P/locations/L`.
+    """
+    for page in _pages(get, f"{root}/{parent}/endpoints"):
+        yield from (_endpoint(item) for item in _dicts(page.get("endpoints")))
+
+
+def list_locations(get: Get, root: str, project: str) -> list[str]:
+    """Regions that Vertex AI has for *project*, such as `["asia-northeast1", "us-central1"]`.
+
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations/list (2026-11-22).
+    """
+    pages = _pages(get, f"{root}/projects/{project}/locations")
+    found = {str(item.get("locationId", "")) for page in pages for item in _dicts(page.get("locations"))}
+    return sorted(name for name in found if matches("location", name) and name != "global")
+
+
+def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:
+    """The endpoint in *parent* whose ID or display name is *wanted*.
+
+    Raises:
+        SettingsError: There is none, or several have that name.
+    """
+    if matches("endpoint ID", wanted):
+        item = get(f"{root}/{parent}/endpoints/{wanted}", {})
+        if item is not None:
+            return _endpoint(item)
+    everyone = list(list_endpoints(get, root, parent))
+    named = [endpoint for endpoint in everyone if endpoint.name == wanted]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise SettingsError(
+            f"{len(named)} endpoints in {parent} are called {wanted!r}",
+            "name one by its ID: " + ", ".join(endpoint.id for endpoint in named),
+        )
+    known = ", ".join(f"{endpoint.id} ({endpoint.name})" for endpoint in everyone[:5])
+    raise SettingsError(
+        f"there is no endpoint {wanted!r} in {parent}",
+        f"endpoints there: {known}" if known else "it may be elsewhere: vertex-env endpoints --all-locations",
+    )
+
+
+def _pages(get: Get, url: str) -> Iterator[Mapping[str, Any]]:
+    query = {"pageSize": str(_PAGE_SIZE)}
+    for _ in range(_MAX_PAGES):
+        page = get(url, query) or {}
+        yield page
+        following = page.get("nextPageToken")
+        if not isinstance(following, str) or not following:
+            return
+        query["pageToken"] = following
+
+
+def _endpoint(item: Mapping[str, Any]) -> Endpoint:
+    """One endpoint of `endpoints.list` or `endpoints.get`; its name is `projects/N/locations/L/endpoints/ID`."""
+    parts = str(item.get("name", "")).split("/")
+    if len(parts) != 6 or not matches("location", parts[3]) or not matches("endpoint ID", parts[5]):  # noqa: PLR2004
+        raise UnavailableError(
+            f"Vertex AI lists an endpoint with the name {item.get('name')!r}, which is not one", "try again in a minute"
+        )
+    models = tuple(str(m.get("displayName") or m.get("model") or "?") for m in _dicts(item.get("deployedModels")))
+    host = item.get("dedicatedEndpointDns")
+    return Endpoint(parts[5], str(item.get("displayName", "")), parts[3], models, str(host) if host else None)
+
+
+def _dicts(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
