@@ -1,0 +1,621 @@
+"""Run a command with the variables, and start it anew with new ones before the token in them expires.
+
+The supervisor imports neither google-auth nor Click's neighbours, has one thread, and takes its signals synchronously.
+New variables come from a short-lived `vertex-env export --format json` process. Linux only; elsewhere the command is
+run once, and says so.
+"""
+
+import errno
+import json
+import os
+import random
+import signal
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+from vertex_env.environment import Environment
+from vertex_env.errors import ChildError, SettingsError, VertexEnvError
+
+if sys.platform == "linux":
+    import resource
+    import termios
+
+Policy = Literal["auto", "restart", "ignore", "stop"]
+Say = Callable[[str], None]
+
+OWN_FAILURE = 125
+"""Exit status for failures of ours, as with `env` and `timeout` of coreutils."""
+STOPPED = 75
+"""Exit status of `--on-expiry stop`: EX_TEMPFAIL, for an outer supervisor to start everything again."""
+
+HELPER_TIMEOUT_S = 150.0
+"""More than the longest wait within: 120 s for a program that yields a subject token."""
+
+
+def apply(environ: Mapping[str, str], env: Environment) -> dict[str, str]:
+    """*environ* with the variables of *env* set and unset."""
+    result = {**environ, **{name: value for name, value in env.items() if value is not None}}
+    return {name: value for name, value in result.items() if env.get(name, value) is not None}
+
+
+def stdin_is_data() -> bool:
+    """Whether stdin is a pipe or a file: what the first child reads of it, a second one would miss."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+
+
+def can_supervise() -> bool:
+    """Whether this platform has what the supervisor needs."""
+    return sys.platform == "linux"
+
+
+def exec_in_place(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
+    """Become *command*: same process, same terminal, its own exit status.
+
+    Raises:
+        ChildError: It cannot be executed.
+    """
+    if sys.platform == "win32":
+        # os.exec* returns to the prompt at once there, with status 0 (https://github.com/python/cpython/issues/101191).
+        sys.exit(os.spawnvpe(os.P_WAIT, command[0], list(command), dict(environ)))  # noqa: S606 -- to run the command is the job
+    _restore_signals()
+    try:
+        os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 -- to run the user's command is the job
+    except OSError as e:
+        raise _child_error(command[0], e.errno or errno.EINVAL) from e
+
+
+def die_like(status: int) -> NoReturn:
+    """End as the child with the wait status *status* ended, by the same signal where it was one."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core file is enough
+        if number not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+        os._exit(128 + number)  # as PID 1 the signal does nothing
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+def _restore_signals() -> None:
+    """Undo what Python does at start-up: a child that gets SIGPIPE ignored behaves differently in a pipeline."""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def _child_error(command: str, number: int) -> ChildError:
+    if number == errno.ENOENT:
+        return ChildError(f"{command}: command not found", "check the name and PATH", 127)
+    reason = os.strerror(number)
+    hint = f"see what it is: ls -ld {command}; a script needs a first line such as #!/bin/sh and chmod +x"
+    return ChildError(f"{command} cannot be executed: {reason}", hint, 126)
+
+
+class Helper:
+    """A short-lived process of ours that prints new variables as JSON.
+
+    Args:
+        argv: What to run.
+        environ: Its environment.
+        mask: Its signal mask.
+    """
+
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], mask: Iterable[int]) -> None:
+        self._out, out = os.pipe()
+        self._err, err = os.pipe()
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, out, 1),
+            (os.POSIX_SPAWN_DUP2, err, 2),
+        ]
+        # A group of its own: a Ctrl-C is meant for the child.
+        self.pid = os.posix_spawn(
+            argv[0], list(argv), dict(environ), file_actions=actions, setpgroup=0, setsigmask=mask
+        )
+        os.close(out)
+        os.close(err)
+        self.deadline = time.monotonic() + HELPER_TIMEOUT_S
+
+    def result(self, status: int) -> tuple[Environment | None, str]:
+        """The variables, or None, and what it said on stderr. To be called once, after it has ended."""
+        out, err = self._drain(self._out), self._drain(self._err)
+        if os.waitstatus_to_exitcode(status) != 0:
+            return None, err.decode(errors="replace")
+        return dict(json.loads(out)), err.decode(errors="replace")
+
+    def kill(self) -> None:
+        """End it; its wait status is still to be collected."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+    @staticmethod
+    def _drain(fd: int) -> bytes:
+        # An answer is far smaller than a pipe's buffer, so that all of it is there once the writer is gone.
+        os.set_blocking(fd, False)
+        data = b""
+        with suppress(BlockingIOError):
+            while chunk := os.read(fd, 65536):
+                data += chunk
+        os.close(fd)
+        return data
+
+
+def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
+    """The variables from a helper process, waiting for it.
+
+    Raises:
+        HelperError: It failed.
+    """
+    helper = Helper(argv, environ, ())
+    try:
+        _, status = os.waitpid(helper.pid, 0)
+    except BaseException:
+        helper.kill()
+        raise
+    env, said = helper.result(status)
+    if env is None:
+        raise HelperError(said)
+    return env
+
+
+class HelperError(Exception):
+    """The helper process failed; its argument is what that said: an error and a hint, ready to print."""
+
+
+class Terminal:
+    """The controlling terminal, if there is one, and who has it."""
+
+    def __init__(self) -> None:
+        try:
+            self.fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError:
+            self.fd = -1
+        # We may hand it on only if the whole job is ours: not within a pipeline, not within a script.
+        self.is_ours = self.fd >= 0 and os.getpid() == os.getpgrp() and os.isatty(0) and os.isatty(1)
+        self._saved = self.modes() if self.has(os.getpgrp()) else None
+
+    def has(self, group: int) -> bool:
+        """Whether *group* is in the foreground."""
+        if self.fd < 0:
+            return False
+        try:
+            return os.tcgetpgrp(self.fd) == group
+        except OSError:
+            return False
+
+    def give(self, group: int) -> None:
+        """Put *group* in the foreground."""
+        if self.fd >= 0:
+            with suppress(OSError):
+                os.tcsetpgrp(self.fd, group)
+
+    def modes(self) -> list[object] | None:
+        """Its modes now."""
+        try:
+            return termios.tcgetattr(self.fd) if self.fd >= 0 else None
+        except termios.error:
+            return None
+
+    def restore(self, modes: list[object] | None = None) -> None:
+        """Set *modes*, or those from before the first child."""
+        wanted = modes or self._saved
+        if wanted is not None:
+            with suppress(termios.error):
+                termios.tcsetattr(self.fd, termios.TCSADRAIN, wanted)  # type: ignore[arg-type]
+
+    def is_raw(self) -> bool:
+        """Whether some program reads it key by key: an editor, a REPL, an agent, whose session a restart would lose."""
+        modes = self.modes()
+        return modes is not None and not int(modes[3]) & termios.ICANON  # type: ignore[call-overload]
+
+
+_FORWARDED = {
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGQUIT,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGALRM,
+}
+_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+_WATCHED = {*_FORWARDED, signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH}
+_FROM_KERNEL = 0x80
+"""siginfo's SI_KERNEL: the terminal driver sent it, and it told the whole group (sigaction(2))."""
+_TICK_S = 30.0
+"""The wall clock is read again at least so often: a suspended machine's timers stand still."""
+
+
+@dataclass
+class _Child:
+    pid: int
+    own_group: bool
+    generation: int
+    foreground: bool
+    """Whether its group was handed the terminal, and has not been stopped since."""
+    status: int | None = None
+
+    def send(self, number: int) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            (os.killpg if self.own_group else os.kill)(self.pid, number)
+
+    def is_gone(self) -> bool:
+        """Whether it has ended, and everything else in its group too."""
+        if self.status is None:
+            return False
+        if not self.own_group:
+            return True
+        try:
+            os.killpg(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass
+        return False
+
+
+class Supervisor:
+    """Runs a command, and runs it anew with new variables before the token in the old ones expires.
+
+    Args:
+        command: What to run.
+        environ: The environment that the variables are added to.
+        env: The first variables.
+        helper: What prints new ones as JSON, and its environment.
+        policy: What to do before expiry: `auto` leaves a child alone that holds the terminal in raw mode.
+        grace_s: How long a child may take to end after SIGTERM.
+        say: Told one line an event.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str],
+        env: Environment,
+        *,
+        helper: tuple[Sequence[str], Mapping[str, str]],
+        policy: Policy,
+        grace_s: float,
+        say: Say,
+    ) -> None:
+        self._command = command
+        self._environ = environ
+        self._helper_command = helper
+        self._policy = policy
+        self._grace_s = grace_s
+        self._say = say
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_WATCHED, signal.SIGTTOU})
+        self._terminal = Terminal()
+        self._queue: list[str] = []
+        self._helper: Helper | None = None
+        self._stop_at: float | None = None
+        """When to kill what has been told to end; None while nothing has."""
+        self._next: Environment | None = None
+        self._user_stops = False
+        self._failures = 0
+        self._retry_at = 0.0
+        self._told: set[str] = set()
+        self._adopt(env)
+        self._child = self._spawn(0)
+
+    def run(self) -> int:
+        """Supervise until the command ends; its wait status, or `STOPPED` shifted as exit status.
+
+        Raises:
+            ChildError: The command could not be started.
+        """
+        while True:
+            info = signal.sigtimedwait(_WATCHED, self._wait_s())
+            if info is not None:
+                self._on_signal(info)
+            self._reap()
+            if self._child.status is not None and self._stop_at is None:
+                return self._finish(self._child.status)  # an end that we did not ask for is final
+            if self._stop_at is not None:
+                status = self._on_stopping(time.time())
+                if status is not None:
+                    return self._finish(status)
+            else:
+                self._on_running(time.time())
+
+    # --- running ---
+
+    def _on_running(self, now: float) -> None:
+        """Look whether the token has to be renewed, and whether the child may be stopped for it."""
+        raw = self._policy == "auto" and self._is_busy()
+        if not raw:
+            self._flush()
+        if self._user_stops or now < self._due:
+            return
+        if now >= self._expires:
+            self._tell_once("expired", "the token has expired: requests get 401 until it is renewed")
+        if self._next is not None and now >= float(self._next.get("VERTEX_ENV_REFRESH_AT") or 0):
+            self._next = None  # put off for so long that it is due itself
+        if self._helper is not None:
+            if time.monotonic() > self._helper.deadline:
+                self._helper.kill()
+        elif self._next is not None and not raw:
+            self._stop(now)
+        elif raw:
+            self._tell_once(
+                "raw",
+                "the token is due for renewal, but the command holds the terminal: it is left alone. "
+                "--on-expiry restart would restart it; --on-expiry ignore runs it without us",
+            )
+        elif now >= self._retry_at:
+            argv, environ = self._helper_command
+            self._helper = Helper(argv, environ, self._mask)
+
+    def _on_helper(self, status: int) -> None:
+        helper, self._helper = self._helper, None
+        if helper is None:
+            return
+        try:
+            env, said = helper.result(status)
+        except ValueError:
+            env, said = None, "vertex-env: error: the new variables could not be read"
+        now = time.time()
+        if self._child.status is not None or self._user_stops:
+            return
+        if env is None:
+            self._failures += 1
+            self._retry_at = now + min(60.0, 2.0 ** (self._failures - 1)) * random.uniform(0.9, 1.1)  # noqa: S311
+            self._tell_once(f"failure {said}", f"the token could not be renewed, trying again:\n{said.rstrip()}")
+            return
+        self._failures = 0
+        gained = int(env.get("VERTEX_ENV_EXPIRES_AT") or 0) - self._expires
+        if env.get("OPENAI_API_KEY") == self._token or gained < min(60.0, 2 * (self._expires - self._due_exact)):
+            # A metadata server gives the same token until shortly before its end: no reason to stop anything.
+            self._retry_at = now + max(1.0, min(30.0, (self._expires - now) / 4))
+            return
+        self._next = env
+        self._on_running(now)
+
+    def _stop(self, now: float) -> None:
+        """Tell the child to end; SIGCONT, because a stopped one could not."""
+        left = self._expires - 1 - now
+        self._stop_at = now + (min(self._grace_s, left) if left > 0 else self._grace_s)
+        self._child.send(signal.SIGTERM)
+        self._child.send(signal.SIGCONT)
+
+    def _on_stopping(self, now: float) -> int | None:
+        """Wait until the old child and its group are gone, then start the new one; a status ends it all."""
+        if not self._child.is_gone():
+            if self._stop_at is not None and now >= self._stop_at:
+                self._child.send(signal.SIGKILL)
+                self._stop_at = now + 1.0
+            return None
+        if self._user_stops or self._next is None:
+            return self._child.status
+        if self._policy == "stop":
+            self._say("the token is about to expire: the command was stopped, as --on-expiry stop asks")
+            return STOPPED << 8
+        if self._terminal.is_ours:
+            self._terminal.give(os.getpgrp())
+            self._terminal.restore()
+        generation = self._child.generation + 1
+        self._adopt(self._next)
+        self._next = self._stop_at = None
+        self._told.clear()
+        self._flush()
+        self._say(
+            f"new token, lasting {int(self._expires - time.time())} s: starting the command anew (no. {generation})"
+        )
+        self._child = self._spawn(generation)
+        return None
+
+    def _adopt(self, env: Environment) -> None:
+        """Take *env* for the child that is started next."""
+        self._env = env
+        self._token = env.get("OPENAI_API_KEY")
+        self._expires = float(env.get("VERTEX_ENV_EXPIRES_AT") or 0)
+        self._due_exact = float(env.get("VERTEX_ENV_REFRESH_AT") or 0)
+        # Not all at the same instant, where many were started at the same instant.
+        self._due = self._due_exact - random.uniform(0, (self._expires - self._due_exact) / 10)  # noqa: S311
+        self._retry_at = 0.0
+
+    def _finish(self, status: int) -> int:
+        if self._helper is not None:
+            self._helper.kill()
+        if self._terminal.is_ours:
+            self._terminal.give(os.getpgrp())
+            if os.WIFSIGNALED(status):
+                self._terminal.restore()
+        self._flush()
+        return status
+
+    # --- signals ---
+
+    def _on_signal(self, info: signal.struct_siginfo) -> None:
+        child, number = self._child, info.si_signo
+        if number == signal.SIGTSTP:
+            if child.own_group:
+                child.send(signal.SIGTSTP)  # its stop is seen by _reap, which then stops us
+            else:
+                os.kill(os.getpid(), signal.SIGSTOP)
+        elif number == signal.SIGCONT:
+            if child.own_group and self._terminal.is_ours and self._terminal.has(os.getpgrp()):
+                child.foreground = True
+                self._terminal.give(child.pid)
+            child.send(signal.SIGCONT)
+        elif number == signal.SIGWINCH:
+            if not self._terminal.has(child.pid):
+                child.send(signal.SIGWINCH)
+        elif number in _FORWARDED:
+            self._forward(number, from_terminal=info.si_code == _FROM_KERNEL)
+
+    def _forward(self, number: int, *, from_terminal: bool) -> None:
+        again = self._user_stops and self._stop_at is not None
+        if number in _ENDING:
+            self._user_stops = True
+        if again and number in (signal.SIGINT, signal.SIGTERM):
+            self._child.send(signal.SIGKILL)  # asked twice while it is ending
+        elif self._child.own_group or not from_terminal:
+            self._child.send(number)
+
+    def _reap(self) -> None:
+        """Collect every status there is: the child's, the helper's, and those of orphans when we are PID 1."""
+        helped: int | None = None
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if self._helper is not None and pid == self._helper.pid:
+                helped = status
+            elif pid == self._child.pid:
+                if os.WIFSTOPPED(status):
+                    self._on_child_stopped()
+                else:
+                    self._child.status = status
+        # Last, because the child's own end, had it come already, is final.
+        if helped is not None:
+            self._on_helper(helped)
+
+    def _on_child_stopped(self) -> None:
+        """After Ctrl-Z: stop as well, so that the shell sees its job stopped; go on when it is continued."""
+        child, terminal = self._child, self._terminal
+        if not child.own_group or terminal.fd < 0 or self._stop_at is not None:
+            return
+        modes = None
+        if terminal.has(child.pid):
+            modes = terminal.modes()
+            terminal.give(os.getpgrp())
+            terminal.restore()
+        os.kill(os.getpid(), signal.SIGSTOP)
+        child.foreground = terminal.is_ours and terminal.has(os.getpgrp())
+        if child.foreground:
+            if modes is not None:
+                terminal.restore(modes)
+            terminal.give(child.pid)
+        signal.sigtimedwait({signal.SIGCONT}, 0)  # the one that woke us is meant for the child
+        child.send(signal.SIGCONT)
+
+    # --- helpers ---
+
+    def _spawn(self, generation: int) -> _Child:
+        """Start the command.
+
+        Raises:
+            ChildError: It cannot be executed.
+        """
+        environ = apply(self._environ, {**self._env, "VERTEX_ENV_GENERATION": str(generation)})
+        terminal = self._terminal
+        hand_over = terminal.is_ours and terminal.has(os.getpgrp())
+        # Where there is a terminal that we may not hand on (a pipeline, a script), the child stays in our group.
+        own_group = terminal.is_ours or terminal.fd < 0
+        read, write = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                if own_group:
+                    os.setpgid(0, 0)
+                if hand_over:
+                    terminal.give(os.getpid())
+                _restore_signals()
+                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+                os.execvpe(self._command[0], list(self._command), environ)  # noqa: S606 -- the user's command
+            except OSError as e:
+                os.write(write, str(e.errno or errno.EINVAL).encode())
+            finally:
+                os._exit(OWN_FAILURE)
+        os.close(write)
+        if own_group:
+            with suppress(OSError):
+                os.setpgid(pid, pid)  # whoever is first, child or we: both are right
+            if hand_over:
+                terminal.give(pid)
+        failure = os.read(read, 16)  # ends when the child's copy is closed by a successful exec
+        os.close(read)
+        if failure:
+            os.waitpid(pid, 0)
+            if hand_over:
+                terminal.give(os.getpgrp())
+            raise _child_error(self._command[0], int(failure))
+        return _Child(pid, own_group, generation, hand_over)
+
+    def _is_busy(self) -> bool:
+        """Whether a restart would take the terminal from under somebody: raw mode, or a job of the child's own."""
+        terminal, child = self._terminal, self._child
+        if terminal.has(child.pid) or terminal.has(os.getpgrp()):
+            return terminal.is_raw()
+        return child.foreground
+
+    def _wait_s(self) -> float:
+        """How long nothing can happen unless a signal says so."""
+        now = time.time()
+        if self._stop_at is not None:
+            # Nobody tells us when the last process of a group is gone.
+            pause = 0.05 if self._child.status is not None else self._stop_at - now
+            return max(0.0, min(pause, self._stop_at - now))
+        if self._user_stops:
+            return _TICK_S
+        wanted = self._retry_at if now >= self._due else self._due
+        if self._helper is None and now >= wanted:
+            return 1.0  # put off: look again
+        return max(0.0, min(_TICK_S, wanted - now)) if self._helper is None else _TICK_S
+
+    def _tell_once(self, what: str, line: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._queue.append(line)
+
+    def _flush(self) -> None:
+        for line in self._queue:
+            self._say(line)
+        self._queue.clear()
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Refuse what can never be executed, before a token is minted for it.
+
+    Raises:
+        SettingsError: It is empty or has a NUL.
+    """
+    if not command or not command[0] or any("\0" in part for part in command):
+        raise SettingsError("the command to run is empty or has a NUL", "for example: vertex-env run -- python app.py")
+
+
+def failure(error: VertexEnvError) -> int:
+    """Exit status of `run` for a failure of ours."""
+    return error.status if isinstance(error, ChildError) else OWN_FAILURE
+
+
+def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run *command* as a child in our own group and terminal; its wait status.
+
+    Signals from the terminal reach it by themselves; those sent to us alone are passed on.
+
+    Raises:
+        ChildError: It could not be started.
+    """
+    child = 0
+
+    def forward(number: int, _frame: object) -> None:
+        if child:
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # A handler of ours, not SIG_IGN, which the child would inherit.
+    before |= {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGQUIT)}
+    try:
+        child = os.posix_spawnp(command[0], list(command), dict(environ), setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
+        return os.waitpid(child, 0)[1]
+    except OSError as e:
+        raise _child_error(command[0], e.errno or errno.EINVAL) from e
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
