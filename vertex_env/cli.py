@@ -1,0 +1,467 @@
+"""The command line: the only module that prints or exits.
+
+stdout gets what was asked for, at once and only when all of it is there; on failure it stays empty, but for the line
+`false` that makes `eval "$(vertex-env export)"` fail. stderr gets what is said to a person, and nothing when it worked.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from vertex_env import __version__, run
+from vertex_env.environment import Environment
+from vertex_env.errors import SettingsError, UnavailableError, VertexEnvError
+from vertex_env.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format
+from vertex_env.session import Session, open_session
+from vertex_env.settings import OPTIONS, as_environ, options_layer, parse_duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+USAGE = 2
+BUG = 70
+INTERRUPTED = 130
+
+
+class Command(click.Command):
+    """A command whose help keeps the settings, which many commands share, apart from its own options."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write two lists of options."""
+        own: list[tuple[str, str]] = []
+        shared: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                (shared if isinstance(parameter, SettingsOption) else own).append(record)
+        with formatter.section("Options"):
+            formatter.write_dl(own)
+        if shared:
+            with formatter.section("Settings, each with its variable; also keys in config.toml"):
+                formatter.write_dl(shared)
+
+
+class SettingsOption(click.Option):
+    """An option of `settings.OPTIONS`; its variable is read there, to keep where the value came from."""
+
+
+class Duration(click.ParamType[timedelta]):
+    """`90m`, `1h30m`, `45s` or seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Parse, or fail as Click does."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as e:
+            self.fail(str(e), param, ctx)
+
+
+def settings_options(function: F) -> F:
+    """Add the shared options to a command; it gets them as keyword arguments, by field."""
+    for option in reversed([o for o in OPTIONS if not o.internal]):
+        function = click.option(
+            f"--{option.name}",
+            option.field,
+            cls=SettingsOption,
+            metavar=option.metavar,
+            multiple=option.many,
+            allow_from_autoenv=False,
+            help=f"{option.help}  [env: {option.variable}]",
+        )(function)
+    return function
+
+
+@click.group(
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "VERTEX_ENV",
+        "max_content_width": 110,
+    },
+    no_args_is_help=True,
+)
+@click.version_option(__version__, message="vertex-env %(version)s")
+def app() -> None:
+    """Vertex AI for every OpenAI client: fresh Google access tokens as OPENAI_API_KEY.
+
+    \b
+      eval "$(vertex-env export)"          variables for this shell
+      vertex-env run -- python app.py      a child that never sees an expired token
+      vertex-env token                     for tools that take a "key command"
+      vertex-env demo                      see it all on a sandbox, without an account
+    """  # noqa: D301 -- Click wants the control character itself
+
+
+@app.command(cls=Command)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(list(RENDERERS)),
+    envvar="VERTEX_ENV_EXPORT_FORMAT",
+    show_envvar=True,
+    help="Shell or data format; without it the calling shell's.",
+)
+@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@settings_options
+def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
+    """Print statements that set (and unset) the variables."""
+    name = format_name or guess_format(_shells(os.environ))
+    environment = _session(options).environment(refresh=refresh)
+    _print(RENDERERS[name](environment))
+    if name in HOW_TO_USE and sys.stdout.isatty():
+        _tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
+
+
+@app.command(cls=Command)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json", "header"]),
+    envvar="VERTEX_ENV_TOKEN_FORMAT",
+    default="text",
+    show_default=True,
+    show_envvar=True,
+    help="The token alone, an object with its expiry, or an Authorization header.",
+)
+@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@settings_options
+def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
+    """Print an access token, for tools that take a "key command"."""
+    minted = _session(options).token(refresh=refresh)
+    if format_name == "text":
+        _print(minted.value + "\n")
+    elif format_name == "header":
+        _print(f"Authorization: Bearer {minted.value}\n")
+    else:
+        fields = {
+            "token": minted.value,
+            "token_type": "Bearer",
+            "expiry": minted.expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "expires_in": int(minted.remaining(_now()).total_seconds()),
+        }
+        _print(json.dumps(fields) + "\n")
+
+
+@app.command(cls=Command, name="run", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--on-expiry",
+    type=click.Choice(["auto", "restart", "ignore", "stop"]),
+    default="auto",
+    show_default=True,
+    show_envvar=True,
+    help="Before the token expires: restart the command, but not while it holds the terminal or when its stdin is a "
+    "pipe (auto); restart it always; run it in place of ourselves (ignore); stop it with status 75.",
+)
+@click.option(
+    "--grace",
+    type=Duration(),
+    default="10s",
+    show_default=True,
+    show_envvar=True,
+    metavar="DURATION",
+    help="How long the command may take to end after SIGTERM.",
+)
+@settings_options
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run_command(on_expiry: run.Policy, grace: timedelta, command: tuple[str, ...], **options: Any) -> None:
+    """Run COMMAND with the variables, and start it anew before its token expires."""
+    try:
+        run.check_command(command)
+        _run(on_expiry, grace, command, options)
+    except run.HelperError as e:
+        # Our own process has said it already, in the form that everything is said in.
+        sys.stderr.write(str(e) or "vertex-env: error: the process that mints tokens was killed\n")
+        sys.exit(run.OWN_FAILURE)
+    except VertexEnvError as e:
+        _tell_error(e)
+        sys.exit(run.failure(e))
+
+
+def _run(policy: run.Policy, grace: timedelta, command: Sequence[str], options: Mapping[str, Any]) -> NoReturn:
+    layer = options_layer(options)
+    helper = (sys.executable, "-P", "-m", "vertex_env", "export", "--format", "json")
+    helper_environ = {**os.environ, **as_environ(layer)}
+    environment = _stored_environment(options) or run.ask_helper(helper, helper_environ)
+    if policy == "auto" and run.stdin_is_data():
+        _tell(
+            "stdin is a pipe or a file, which a restart would cut: running without renewal (--on-expiry restart renews)"
+        )
+        policy = "ignore"
+    if policy != "ignore" and not run.can_supervise():
+        _tell(
+            "tokens cannot be renewed on this platform yet: running the command once (--on-expiry ignore says that too)"
+        )
+        policy = "ignore"
+    if policy == "ignore":
+        run.exec_in_place(command, run.apply(os.environ, environment))
+    supervisor = run.Supervisor(
+        command,
+        os.environ,
+        environment,
+        helper=((*helper, "--refresh"), helper_environ),
+        policy=policy,
+        grace_s=grace.total_seconds(),
+        say=_tell,
+    )
+    run.die_like(supervisor.run())
+
+
+def _stored_environment(options: Mapping[str, Any]) -> Environment | None:
+    """The variables, if they are to be had without google-auth, which would stay in the supervisor's memory."""
+    session = _session(options)
+    if session.broker.stored() is None or session.settings.endpoint.value is not None:
+        return None
+    return session.environment()
+
+
+@app.command(cls=Command)
+@click.option("--all-locations", is_flag=True, show_envvar=True, help="Look in every region.")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["table", "json"]),
+    envvar="VERTEX_ENV_ENDPOINTS_FORMAT",
+    default="table",
+    show_default=True,
+    show_envvar=True,
+)
+@settings_options
+def endpoints(all_locations: bool, format_name: str, **options: Any) -> None:  # noqa: FBT001
+    """List self-deployed endpoints: ID, name, location, models and dedicated host."""
+    from dataclasses import asdict
+
+    found, failures = _list_endpoints(_session(options), all_locations=all_locations)
+    for location, error in failures:
+        _tell(f"warning: {location} is not in the list: {error.message}")
+    if format_name == "json":
+        _print(json.dumps([asdict(endpoint) for endpoint in found], indent=2) + "\n")
+    else:
+        rows = [(e.id, e.name, e.location, ", ".join(e.models) or "-", e.host or "-") for e in found]
+        _print(_table(("ID", "NAME", "LOCATION", "MODELS", "DEDICATED HOST"), rows))
+
+
+def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any], list[tuple[str, VertexEnvError]]]:
+    """Endpoints, and the locations that could not be asked; if none could, that is an error."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from vertex_env.endpoints import Endpoint, list_endpoints, list_locations
+
+    project, location = session.project, session.settings.location
+    if not all_locations and location.value in ("global", "us", "eu"):
+        raise SettingsError(
+            f"endpoints are in regions, but location is {location}", "add --location REGION, or --all-locations"
+        )
+    get = session.get()
+
+    def ask(name: str) -> list[Endpoint] | VertexEnvError:
+        try:
+            return list(list_endpoints(get, f"{session.root_for(name)}/v1", f"projects/{project}/locations/{name}"))
+        except VertexEnvError as e:
+            return e
+
+    everywhere = f"{session.root_for('global')}/v1"
+    names = list_locations(get, everywhere, project) if all_locations else [location.value]
+    with ThreadPoolExecutor(16) as pool:
+        answers = pool.map(ask, names)
+        if all_locations and sys.stderr.isatty():
+            with click.progressbar(answers, length=len(names), label="regions", file=sys.stderr) as bar:
+                answers = iter(list(bar))
+        results = list(zip(names, answers, strict=True))
+    failures = [(name, answer) for name, answer in results if isinstance(answer, VertexEnvError)]
+    if failures and len(failures) == len(results):
+        raise failures[0][1]
+    found = [endpoint for _, answer in results if isinstance(answer, list) for endpoint in answer]
+    return found, failures
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    safe = [["".join(c if c.isprintable() else "?" for c in cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in safe) for i in range(len(head))]
+    return "".join("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in safe)
+
+
+@app.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--lifetime",
+    type=Duration(),
+    default="1h",
+    show_default=True,
+    show_envvar=True,
+    metavar="DURATION",
+    help="How long its tokens live.",
+)
+@click.option(
+    "--fail", multiple=True, show_envvar=True, metavar="[N]xSTATUS", help="Fail N requests for a token, such as 3x503."
+)
+@click.option(
+    "--delay",
+    type=Duration(),
+    default="0s",
+    show_default=True,
+    show_envvar=True,
+    metavar="DURATION",
+    help="Wait before each token.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, command: tuple[str, ...]) -> None:
+    """Run COMMAND against an embedded loopback Google: no account, no network."""
+    from vertex_env.sandbox import Fault, Sandbox
+
+    run.check_command(command)
+    try:
+        faults = [Fault.parse(text) for text in fail]
+    except ValueError as e:
+        raise click.BadParameter(str(e), param_hint="'--fail'") from e
+    with (
+        tempfile.TemporaryDirectory(prefix="vertex-env-sandbox-") as folder,
+        Sandbox(lifetime=lifetime, faults=faults, delay=delay) as google,
+    ):
+        status = _run_child(command, google.environ(folder, os.environ))
+    run.die_like(status)
+
+
+def _run_child(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    try:
+        return run.run_once(command, environ)
+    except VertexEnvError as e:
+        _tell_error(e)
+        sys.exit(run.failure(e))
+
+
+@app.command(cls=Command)
+def demo() -> None:
+    """See it all in 20 seconds, on the sandbox: mint, export, chat, a restart before expiry."""
+    from vertex_env.demo import tell
+
+    tell(os.environ, lambda line: _print(line + "\n"))
+
+
+# --- what every command shares ---
+
+
+def main() -> NoReturn:
+    """Entry point: run the command line and exit."""
+    sys.exit(_main(sys.argv[1:]))
+
+
+def _main(args: list[str]) -> int:
+    """Run the command line; the exit status."""
+    try:
+        app.main(args, prog_name="vertex-env", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as e:
+        click.echo(e.ctx.get_help(), err=True)
+        return USAGE
+    except click.UsageError as e:
+        command = e.ctx.command_path if e.ctx else "vertex-env"
+        return _fail(args, VertexEnvError(_sentence(e.format_message()), f"see {command} --help"), USAGE)
+    except VertexEnvError as e:
+        return _fail(args, e, e.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail(args, None, INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has gone; there is nobody to tell. Keep Python from complaining when it closes stdout.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as e:  # noqa: BLE001 -- the last line of defence
+        return _fail(args, _bug(e), BUG)
+    return 0
+
+
+def _fail(args: list[str], error: VertexEnvError | None, status: int) -> int:
+    if error is not None:
+        _tell_error(error)
+    if _is_evaluated(args, os.environ):
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stdout.write("false\n")
+            sys.stdout.flush()
+    return status
+
+
+def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
+    """Whether a shell evaluates what *args* print, so that printing nothing would pass for success."""
+    words = [word for word in args if not word.startswith("-")]
+    if not words or words[0] != "export":
+        return False
+    name = environ.get("VERTEX_ENV_EXPORT_FORMAT", "")
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        if word == "--format":
+            name = following
+        elif word.startswith("--format="):
+            name = word.removeprefix("--format=")
+    return name not in DATA_FORMATS
+
+
+def _bug(error: Exception) -> VertexEnvError:
+    """What to say of an exception that nobody expected. Its text is left out: it might hold a token."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = next((f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames) if "vertex_env" in f.filename), "?")
+    last = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+    return VertexEnvError(
+        f"this is a bug: {type(error).__name__} at {where} ({last}), vertex-env {__version__}, "
+        f"Python {sys.version.split()[0]}",
+        "please report this line to the project, with what you ran",
+    )
+
+
+def _session(options: Mapping[str, Any]) -> Session:
+    return open_session(options, os.environ, _now, lambda line: _tell(f"warning: {line}"))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _shells(environ: Mapping[str, str]) -> list[str]:
+    """Names that may tell the calling shell, the most telling first."""
+    names = [environ.get("VERTEX_ENV_SHELL", "")]
+    with suppress(OSError, UnicodeDecodeError):
+        names.append(Path(f"/proc/{os.getppid()}/comm").read_text(encoding="utf-8"))
+    names.append(environ.get("SHELL", ""))
+    if os.name == "nt":
+        names.append("pwsh")
+    return names
+
+
+def _print(text: str) -> None:
+    """Write *text* to stdout as a whole.
+
+    Raises:
+        UnavailableError: It could not be written, so that nobody takes what arrived for all of it.
+    """
+    try:
+        sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except (OSError, AttributeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "it is closed"
+        raise UnavailableError(f"cannot write to stdout: {reason}", "free space, or redirect stdout elsewhere") from e
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError, AttributeError):
+        sys.stderr.write(f"vertex-env: {line}\n")
+        sys.stderr.flush()
+
+
+def _tell_error(error: VertexEnvError) -> None:
+    _tell(f"error: {error.message}")
+    _tell(f"hint: {error.hint}")
+
+
+def _sentence(text: str) -> str:
+    """Click's message in our form: lower case, one line, no full stop."""
+    line = " ".join(text.split()).rstrip(".")
+    return line[:1].lower() + line[1:]
