@@ -1,0 +1,47 @@
+"""What tools say of the code: lint, types, layers, shell files. They run with the tests, so that nobody forgets them."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tools import need
+
+ROOT = Path(__file__).parent.parent
+CHECKS = {
+    "ruff": ("ruff", "check", "."),
+    "format": ("ruff", "format", "--check", "."),
+    "mypy": ("mypy",),
+    "layers": ("lint-imports",),
+}
+
+
+def run(*argv: str) -> str:
+    """What a failing check says; empty when it passes."""
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_checks_pass(name: str) -> None:
+    """The tool has nothing to complain about."""
+    program, *arguments = CHECKS[name]
+    assert run(str(Path(sys.executable).with_name(program)), *arguments) == ""
+
+
+SHELL_FILES = [*sorted((ROOT / "shell").glob("*.*sh")), ROOT / ".ci" / "run"]
+
+
+@pytest.mark.parametrize("path", SHELL_FILES, ids=lambda path: path.name)
+def test_shell_files_are_clean(path: Path) -> None:
+    """shellcheck and shfmt have nothing to complain about."""
+    assert run(need("shellcheck"), str(path)) == ""
+    assert run(need("shfmt"), "-i", "2", "-d", str(path)) == ""
+
+
+def test_no_module_is_too_long_to_read_in_one_sitting() -> None:
+    """A person audits a credential tool before trusting it."""
+    lengths = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "vertex_env").glob("*.py")}
+    assert {name: n for name, n in lengths.items() if n > 620} == {}
+    assert sum(lengths.values()) < 4500
