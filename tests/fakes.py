@@ -1,6 +1,7 @@
 """Values and fakes for tests of the core: tokens, a clock, a source and a store that keep everything in memory."""
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 
 from vertex_env.tokens import Token
@@ -74,3 +75,7 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         """Forget *key*, known or not."""
         self.tokens.pop(key, None)
+
+    def lock(self, key: str) -> AbstractContextManager[None]:  # noqa: ARG002 -- Store's signature
+        """No other process can reach this store."""
+        return nullcontext()

@@ -1,0 +1,104 @@
+"""`broker`: from the store while fresh, else minted; one at a time."""
+
+from datetime import timedelta
+
+import pytest
+
+from tests.fakes import FakeClock, FakeSource, MemoryStore, token
+from vertex_env.broker import Broker
+from vertex_env.errors import RefusedError, UnavailableError
+
+KEY = "k"
+
+
+def broker(source: FakeSource, store: MemoryStore, clock: FakeClock, said: list[str], *, late: bool = False) -> Broker:
+    return Broker(source, store, KEY, timedelta(minutes=5), clock, said.append, late)
+
+
+def test_a_fresh_token_is_not_minted_again() -> None:
+    """The second call is served from the store."""
+    clock, store = FakeClock(), MemoryStore()
+    source = FakeSource([token(issued=clock())])
+    first = broker(source, store, clock, []).token()
+    clock.advance(3600 - 301)
+    assert broker(source, store, clock, []).token() is first
+    assert source.count == 1
+
+
+@pytest.mark.parametrize(
+    ("lifetime_s", "age_s", "minted"),
+    [
+        pytest.param(3600, 3299, False, id="five minutes and a second left"),
+        pytest.param(3600, 3300, True, id="five minutes left"),
+        pytest.param(300, 149, False, id="a five-minute token, in its first half"),
+        pytest.param(300, 150, True, id="a five-minute token, at its half"),
+        pytest.param(20, 9, False, id="a 20-second token, in its first half"),
+        pytest.param(43200, 42899, False, id="twelve hours"),
+        pytest.param(3600, -299, False, id="clock set back by less than five minutes"),
+        pytest.param(3600, -301, True, id="clock set back by more"),
+        pytest.param(3600, 7200, True, id="long expired"),
+    ],
+)
+def test_when_a_stored_token_is_fresh(lifetime_s: float, age_s: float, *, minted: bool) -> None:
+    """It outlasts five minutes, or half of its life where that is less."""
+    clock, store = FakeClock(), MemoryStore()
+    store.save(KEY, token("ya29.old", lifetime_s=lifetime_s, issued=clock()))
+    clock.advance(age_s)
+    source = FakeSource([token("ya29.new", issued=clock())])
+    assert broker(source, store, clock, []).token().value == ("ya29.new" if minted else "ya29.old")
+
+
+def test_a_metadata_server_is_not_asked_before_it_can_give_a_new_one() -> None:
+    """It gives the same token until its last four to five minutes: 225 s are asked for, not 300."""
+    clock, store = FakeClock(), MemoryStore()
+    store.save(KEY, token(issued=clock()))
+    clock.advance(3600 - 226)
+    source = FakeSource([])
+    broker(source, store, clock, [], late=True).token()
+    assert source.count == 0
+
+
+def test_refresh_mints_whatever_is_stored() -> None:
+    """`--refresh`."""
+    clock, store = FakeClock(), MemoryStore()
+    store.save(KEY, token("ya29.old", issued=clock()))
+    source = FakeSource([token("ya29.new", issued=clock())])
+    assert broker(source, store, clock, []).token(refresh=True).value == "ya29.new"
+    assert store.load(KEY) == token("ya29.new", issued=clock())
+
+
+def test_out_of_reach_the_stored_token_serves_on_with_a_warning() -> None:
+    """Offline with more than a minute left: the old token, and a line that says so."""
+    clock, store, said = FakeClock(), MemoryStore(), []  # type: FakeClock, MemoryStore, list[str]
+    store.save(KEY, token("ya29.old", issued=clock()))
+    clock.advance(3600 - 120)
+    source = FakeSource([UnavailableError("cannot reach google", "wait")])
+    assert broker(source, store, clock, said).token().value == "ya29.old"
+    assert said == ["cannot reach google; using the stored token, which lasts 120 s more"]
+
+
+@pytest.mark.parametrize("left_s", [60, 0, -1])
+def test_out_of_reach_with_too_little_left_is_an_error(left_s: float) -> None:
+    """A token about to die is no help."""
+    clock, store = FakeClock(), MemoryStore()
+    store.save(KEY, token(issued=clock()))
+    clock.advance(3600 - left_s)
+    with pytest.raises(UnavailableError):
+        broker(FakeSource([UnavailableError("m", "h")]), store, clock, []).token()
+
+
+def test_a_refusal_is_not_papered_over() -> None:
+    """When Google says no, the stored token is not used: the account may be another one by now."""
+    clock, store = FakeClock(), MemoryStore()
+    store.save(KEY, token(issued=clock()))
+    clock.advance(3600 - 120)
+    with pytest.raises(RefusedError):
+        broker(FakeSource([RefusedError("m", "h")]), store, clock, []).token()
+
+
+def test_a_failed_mint_stores_nothing() -> None:
+    """The store is as it was."""
+    clock, store = FakeClock(), MemoryStore()
+    with pytest.raises(UnavailableError):
+        broker(FakeSource([UnavailableError("m", "h")]), store, clock, []).token()
+    assert store.load(KEY) is None
