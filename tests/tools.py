@@ -1,0 +1,20 @@
+"""Programs that tests run for real."""
+
+import os
+import shutil
+
+import pytest
+
+
+def need(program: str) -> str:
+    """Path of *program*, such as `fish`; `$VERTEX_ENV_TESTS_FISH` says where it is if not on PATH.
+
+    An absent program skips the test, with its name; with `VERTEX_ENV_TESTS_STRICT=1` it fails the test, so that CI
+    cannot lose a shell without anybody noticing.
+    """
+    path = os.environ.get(f"VERTEX_ENV_TESTS_{program.upper()}") or shutil.which(program)
+    if path is not None:
+        return path
+    if os.environ.get("VERTEX_ENV_TESTS_STRICT") == "1":
+        pytest.fail(f"{program} is not installed, and VERTEX_ENV_TESTS_STRICT=1 allows no skips", pytrace=False)
+    pytest.skip(f"{program} is not installed")
