@@ -8,22 +8,27 @@ google-auth's loader for its type.
 import hashlib
 import json
 import logging
+import os
 import re
+import stat
+import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from vertex_env.diagnosis import LOGIN, Exchange, Who, explain
+from vertex_env.diagnosis import LOGIN, Exchange, Who, explain, make_anew, one_line
 from vertex_env.errors import CredentialsError, UnavailableError, VertexEnvError
 from vertex_env.metadata import Metadata
 from vertex_env.target import DEFAULT_UNIVERSE, matches
 from vertex_env.tokens import Identity, Now, Token
+
+T = TypeVar("T")
 
 TIMEOUT_S = 10.0
 """For everything that one mint asks over the network, together."""
@@ -35,7 +40,7 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
     "authorized_user": ("client_id", "client_secret", "refresh_token"),
     "service_account": ("client_email", "private_key", "token_uri"),
     "impersonated_service_account": ("service_account_impersonation_url", "source_credentials"),
-    "external_account": ("audience", "subject_token_type", "credential_source"),
+    "external_account": ("audience", "subject_token_type", "token_url", "credential_source"),
     "external_account_authorized_user": ("refresh_token", "token_url", "client_id", "client_secret"),
     "gdch_service_account": ("format_version", "private_key_id", "private_key", "name", "project", "token_uri"),
 }
@@ -45,7 +50,13 @@ _AWS = "urn:ietf:params:aws:token-type:aws4_request"
 
 _OBJECTS = ("source_credentials", "credential_source")
 
-_TARGET = re.compile(r"/serviceAccounts/([^/:]+):generateAccessToken$")
+_TARGET = re.compile(r"/serviceAccounts/([\w.@%+-]+):generateAccessToken$", re.ASCII)
+_ACCOUNT = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
+
+_WELL_KNOWN = "application_default_credentials.json"
+"""The name under which gcloud keeps a login."""
+
+_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,8 @@ class Adc:
     """See `Identity.fingerprint`."""
     info: Mapping[str, Any] = field(repr=False, default_factory=dict)
     metadata: Metadata | None = None
+    named_by: str | None = None
+    """See `Who.named_by`."""
 
     @property
     def universe(self) -> str:
@@ -90,13 +103,11 @@ class Adc:
 
     @property
     def who(self) -> Who:
-        """For messages."""
-        principal = self.metadata.email if self.metadata else self.info.get("client_email") or self.info.get("account")
-        source = self.info.get("source_credentials")
-        if isinstance(source, dict):
-            principal = source.get("client_email") or source.get("account")
-        described = self.kind.replace("_", " ") + " credentials"
-        return Who(self.kind, str(principal or f"the {described}"), self.source, self.target)
+        """For messages. Of the account only what cannot be mistaken for anything else enters one."""
+        source = self.info.get("source_credentials", self.info)
+        account = self.metadata.email if self.metadata else source.get("client_email") or source.get("account")
+        principal = account if isinstance(account, str) and _ACCOUNT.fullmatch(account) else None
+        return Who(self.kind, principal, self.source, self.target, self.named_by)
 
 
 def read_adc(path: Path, source: str) -> Adc:
@@ -109,25 +120,28 @@ def read_adc(path: Path, source: str) -> Adc:
     Raises:
         CredentialsError: It is absent, unreadable, not a credentials file, or lacks a field.
     """
-    where = f"{path} (from {source})"
-    again = f"make a new one: {LOGIN}"
+    where = f"the credentials file {_shown(path)} (from {source})"
+    named_by = None if path.name == _WELL_KNOWN else source
+    again = make_anew("", named_by)
     try:
-        content = path.read_bytes()
+        content = _read(path)
         info = json.loads(content) if content.strip() else None
     except FileNotFoundError:
-        raise CredentialsError(f"there is no credentials file {where}", f"correct the path, or {again}") from None
+        raise CredentialsError(f"{where} does not exist", f"correct the path, or {again}") from None
     except IsADirectoryError:
-        raise CredentialsError(f"the credentials file {where} is a directory", "name the JSON file in it") from None
+        raise CredentialsError(f"{where} is a directory", "name the JSON file in it") from None
     except OSError as e:
-        raise CredentialsError(f"cannot read {where}: {e.strerror}", f"check its permissions: ls -l {path}") from e
+        reason = e.strerror or str(e)
+        raise CredentialsError(f"{where} cannot be read: {reason}", f"see what it is: ls -l {_shown(path)}") from None
     except (ValueError, RecursionError):
-        raise CredentialsError(f"the credentials file {where} is not JSON", again) from None
+        raise CredentialsError(f"{where} is not JSON", again) from None
     if not content.strip():
-        raise CredentialsError(f"the credentials file {where} is empty", again)
+        raise CredentialsError(f"{where} is empty", again)
     if not isinstance(info, dict):
-        raise CredentialsError(f"the credentials file {where} is not a JSON object", again)
-    kind = _check_info(info, f"the credentials file {where}")
-    return Adc(kind, where, _fingerprint(kind, content, info), info)
+        raise CredentialsError(f"{where} is not a JSON object", again)
+    kind = _check_info(info, where, named_by)
+    fingerprint = _fingerprint(content, info, where)
+    return Adc(kind, where.removeprefix("the credentials file "), fingerprint, info, named_by=named_by)
 
 
 def from_metadata(metadata: Metadata) -> Adc:
@@ -136,43 +150,87 @@ def from_metadata(metadata: Metadata) -> Adc:
     return Adc(METADATA, f"the metadata server {metadata.host}", fingerprint, metadata=metadata)
 
 
-def _check_info(info: Mapping[str, Any], where: str) -> str:
-    again = f"make a new one: {LOGIN}"
+def _read(path: Path) -> bytes:
+    """Content of a regular file; anything else, such as a pipe or a device, could keep us waiting for ever.
+
+    Raises:
+        OSError: It is something else, too large, or cannot be read.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+    with open(path, "rb", opener=opener) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("it is not a regular file")
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise OSError("it is too large")
+    return content
+
+
+def _shown(path: Path) -> str:
+    """*path* on one line."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
+def _check_info(info: Mapping[str, Any], where: str, named_by: str | None) -> str:
     kind = info.get("type")
+    again = make_anew(kind if isinstance(kind, str) else "", named_by)
     if "installed" in info or "web" in info:
-        raise CredentialsError(f"{where} is an OAuth client, not credentials", again)
-    if not isinstance(kind, str):
+        login = f"to log in with it: {LOGIN} --client-id-file=FILE"
+        raise CredentialsError(f"{where} is an OAuth client, not credentials", login)
+    if kind is None:
         raise CredentialsError(f"{where} has no field 'type'", again)
-    if kind not in _REQUIRED:
-        raise CredentialsError(f"{where} has the unknown type {kind[:60]!r}", "known types: " + ", ".join(_REQUIRED))
+    if not isinstance(kind, str) or kind not in _REQUIRED:
+        unknown = repr(kind)[:60]
+        raise CredentialsError(f"{where} has the unknown type {unknown}", "known types: " + ", ".join(_REQUIRED))
     for name in _REQUIRED[kind]:
         value = info.get(name)
         if not (isinstance(value, dict) if name in _OBJECTS else isinstance(value, str) and value):
-            state = "lacks" if value is None else "has a malformed"
-            raise CredentialsError(f"{where} {state} the field {name!r} of a {kind} file", again)
-    universe = info.get("universe_domain")
-    if universe is not None and not (isinstance(universe, str) and matches("universe", universe)):
-        raise CredentialsError(f"{where} has a malformed field 'universe_domain'", again)
+            state = "lacks the" if value is None else "has a malformed"
+            raise CredentialsError(f"{where} {state} field {name!r} (its type is {kind})", again)
+    malformed = [name for name, is_sound in _OPTIONAL.items() if name in info and not is_sound(info[name])]
+    if malformed:
+        raise CredentialsError(f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again)
     if kind == "impersonated_service_account":
-        _check_info(info["source_credentials"], f"source_credentials in {where}")
-    url = info.get("service_account_impersonation_url")
-    if url is not None and not (isinstance(url, str) and _TARGET.search(url)):
-        raise CredentialsError(f"{where} has a malformed field 'service_account_impersonation_url'", again)
+        if info["source_credentials"].get("type") == kind:
+            raise CredentialsError(f"{where} impersonates twice", "name the account in between in 'delegates'")
+        _check_info(info["source_credentials"], f"source_credentials in {where}", named_by)
     return kind
 
 
-def _fingerprint(kind: str, content: bytes, info: Mapping[str, Any]) -> str:
-    """What the file's tokens are made from: its content, and a subject token that it points to on disk.
+_OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
+    "universe_domain": lambda value: isinstance(value, str) and matches("universe", value),
+    "service_account_impersonation_url": lambda value: isinstance(value, str) and _TARGET.search(value) is not None,
+    "service_account_impersonation": lambda value: isinstance(value, dict),
+    "delegates": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+}
+"""What google-auth takes as it comes, and then fails on or asks the wrong thing with."""
 
-    With workload identity the file only says where the identity is, so two jobs may share it.
+
+def _fingerprint(content: bytes, info: Mapping[str, Any], where: str) -> str:
+    """What the file's tokens are made from: its content, and what else google-auth makes them from.
+
+    With workload identity the file only says where the identity is, so that jobs may share it: a subject token on disk,
+    or an AWS access key in the environment (google-auth 2.62.2 `google/auth/aws.py`, 2026-11-22).
     """
     digest = hashlib.sha256(content)
-    subject = info["credential_source"].get("file") if kind == "external_account" else None
+    info = info.get("source_credentials", info)
+    if info["type"] != "external_account":
+        return digest.hexdigest()
+    subject = info["credential_source"].get("file")
     if isinstance(subject, str):
         try:
-            digest.update(b"\0" + Path(subject).read_bytes())
-        except OSError:
-            digest.update(b"\0unreadable")
+            digest.update(b"\0" + _read(Path(subject)))
+        except OSError as e:
+            shown = _shown(Path(subject))
+            raise CredentialsError(
+                f"the subject token {shown}, which {where} names, cannot be read: {e.strerror or e}",
+                f"see whether the job that writes it has done so: ls -l {shown}",
+            ) from None
+    if info["subject_token_type"] == _AWS:
+        digest.update(b"\0" + os.environ.get("AWS_ACCESS_KEY_ID", "").encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -187,6 +245,7 @@ class AdcSource:
         default_scopes: Whether the scopes are the default ones. A user's refresh token is not asked for those: it may
             have been given others at login.
         iam_endpoint: Root of the IAM Credentials API, where it is not Google's usual one.
+        budget_s: See `TIMEOUT_S`.
     """
 
     adc: Adc
@@ -194,6 +253,7 @@ class AdcSource:
     now: Now
     default_scopes: bool = True
     iam_endpoint: str | None = None
+    budget_s: float = TIMEOUT_S
 
     def mint(self) -> Token:
         """A new token from Google.
@@ -205,7 +265,7 @@ class AdcSource:
         """
         issued = self.now()
         with _silence():
-            transport = _transport(TIMEOUT_S, trust_env=self.adc.kind != METADATA)
+            transport = _transport(self.budget_s)
             try:
                 credentials = self._credentials()
                 credentials.refresh(transport)
@@ -225,8 +285,8 @@ class AdcSource:
         token = Token(value, expiry.replace(tzinfo=UTC), issued)
         if token.remaining(self.now()) <= timedelta(0):
             raise UnavailableError(
-                f"{host} answered with a token that had expired at {token.expiry:%H:%M:%S} UTC already",
-                "see whether this machine's clock is right: date -u",
+                f"{host} answered with a token that had expired at {token.expiry:%Y-%m-%d %H:%M:%S} UTC already",
+                "try again; if that does not help, see whether this machine's clock is right: date -u",
             )
         return token
 
@@ -234,27 +294,28 @@ class AdcSource:
         """google-auth's credentials for the identity, not yet refreshed."""
         identity = self.identity
         if identity.impersonate is None:
-            return self._load(self.adc.info, identity.scopes)
-        source = self._load(self.adc.info, ())
-        return self._impersonated(source, identity.impersonate, identity.delegates)
+            return self._load(self.adc.info, identity.scopes, identity.lifetime)
+        source = self._load(self.adc.info, (), None)
+        return self._impersonated(source, identity.impersonate, identity.delegates, identity.lifetime)
 
-    def _impersonated(self, source: Any, target: str, delegates: Sequence[str]) -> Any:
+    def _impersonated(self, source: Any, target: str, delegates: Sequence[str], lifetime: timedelta | None) -> Any:
         from google.auth import impersonated_credentials
 
         account = f"projects/-/serviceAccounts/{target}"
         return impersonated_credentials.Credentials(
             source_credentials=source,
             target_principal=target,
+            # Where these are only the source of another impersonation, google-auth asks for what that needs.
             target_scopes=list(self.identity.scopes),
             # The API wants resource names (…/rest/v1/projects.serviceAccounts/generateAccessToken, 2026-11-22).
             delegates=[d if "/" in d else f"projects/-/serviceAccounts/{d}" for d in delegates],
-            lifetime=_seconds(self.identity.lifetime) if self.identity.lifetime else None,
+            lifetime=_seconds(lifetime) if lifetime else None,
             iam_endpoint_override=(
                 f"{self.iam_endpoint}/v1/{account}:generateAccessToken" if self.iam_endpoint else None
             ),
         )
 
-    def _load(self, info: Mapping[str, Any], scopes: Sequence[str]) -> Any:
+    def _load(self, info: Mapping[str, Any], scopes: Sequence[str], lifetime: timedelta | None) -> Any:
         """google-auth's credentials from its loader for the type of *info*; each is imported only when needed."""
         data = dict(info)
         wanted = list(scopes) or None
@@ -273,8 +334,8 @@ class AdcSource:
                 return service_account.Credentials.from_service_account_info(data, scopes=wanted)
             case "impersonated_service_account":
                 # google-auth's own loader always asks for an hour and knows three kinds of source only.
-                source = self._load(data["source_credentials"], ())
-                return self._impersonated(source, self.adc.target or "", data.get("delegates") or ())
+                source = self._load(data["source_credentials"], (), None)
+                return self._impersonated(source, self.adc.target or "", data.get("delegates", ()), lifetime)
             case "external_account_authorized_user":
                 from google.auth import external_account_authorized_user
 
@@ -285,43 +346,58 @@ class AdcSource:
                 loaded = gdch_credentials.ServiceAccountCredentials.from_service_account_info(data)
                 return loaded.with_gdch_audience(self.identity.audience)
             case _:
-                return self._load_external_account(data, wanted)
-
-    def _load_external_account(self, data: dict[str, Any], scopes: list[str] | None) -> Any:
-        if self.identity.lifetime and self.identity.impersonate is None:
-            data["service_account_impersonation"] = {"token_lifetime_seconds": _seconds(self.identity.lifetime)}
-        if data["subject_token_type"] == _AWS:
-            from google.auth import aws
-
-            return aws.Credentials.from_info(data, scopes=scopes)
-        if "executable" in data["credential_source"]:
-            from google.auth import pluggable
-
-            return pluggable.Credentials.from_info(data, scopes=scopes)
-        from google.auth import identity_pool
-
-        return identity_pool.Credentials.from_info(data, scopes=scopes)
+                return _load_external_account(data, wanted, lifetime)
 
     def _explain(self, error: Exception, exchange: Exchange | None) -> VertexEnvError:
-        """*error* in our words; what google-auth did before any request failed is about files and programs."""
-        text = str(error.args[0]) if error.args else str(error)
-        if "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES" in text or "explicitly allowed" in text:
+        """*error* in our words."""
+        if exchange is None and "executable" in self.adc.info.get("credential_source", ()):
+            return self._explain_program(error)
+        return explain(exchange, _told(error), self.adc.who)
+
+    def _explain_program(self, error: Exception) -> VertexEnvError:
+        """What went wrong with the program that gives the subject token."""
+        program = f"the program named in {self.adc.source}"
+        by_hand = "run the command in that file by hand to see"
+        said = _told(error)
+        if "explicitly allowed" in said:
             return CredentialsError(
-                f"{self.adc.source} runs a program, which is not allowed yet",
+                f"{program} is not allowed to run yet",
                 "if you trust that file: export GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1",
             )
         if type(error).__name__ == "TimeoutExpired":
-            return UnavailableError(
-                f"the program named in {self.adc.source} did not answer in time",
-                "run it by hand to see, or raise timeout_millis in the file",
-            )
-        bundle = re.search(r"invalid path: (\S+)", text)
-        if isinstance(error, OSError) and bundle:
-            return CredentialsError(
-                f"the TLS CA certificate bundle {bundle[1]} does not exist",
-                "correct or unset REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE",
-            )
-        return explain(exchange, text or type(error).__name__, self.adc.who)
+            return UnavailableError(f"{program} did not answer in time", f"{by_hand}, or raise timeout_millis there")
+        if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | TypeError | AttributeError | KeyError):
+            said = "what it printed is not what https://google.aip.dev/auth/4117 asks for"
+        # google-auth quotes what the program printed, which may be the subject token.
+        said = one_line(said.partition(". Error: ")[0])
+        return CredentialsError(f"{program} gave no subject token: {said}", by_hand)
+
+
+def _load_external_account(data: dict[str, Any], scopes: list[str] | None, lifetime: timedelta | None) -> Any:
+    if lifetime:
+        data["service_account_impersonation"] = {"token_lifetime_seconds": _seconds(lifetime)}
+    if data["subject_token_type"] == _AWS:
+        from google.auth import aws
+
+        return aws.Credentials.from_info(data, scopes=scopes)
+    if "executable" in data["credential_source"]:
+        from google.auth import pluggable
+
+        return pluggable.Credentials.from_info(data, scopes=scopes)
+    from google.auth import identity_pool
+
+    return identity_pool.Credentials.from_info(data, scopes=scopes)
+
+
+def _told(error: Exception) -> str:
+    """What *error* says to a person; google-auth adds an answer's body, say, for programs."""
+    from google.auth.exceptions import GoogleAuthError
+
+    if isinstance(error, GoogleAuthError) and error.args:
+        return str(error.args[0])
+    if isinstance(error, OSError | ValueError):
+        return str(error)
+    return f"google-auth expects something else there ({error})"
 
 
 def _text(value: object) -> str | None:
@@ -344,19 +420,19 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _transport(budget_s: float, *, trust_env: bool) -> Any:
-    """A google-auth transport that keeps to *budget_s* in all, follows no redirect, and remembers the last exchange.
+def _transport(budget_s: float) -> Any:
+    """A google-auth transport that lasts *budget_s* from its first request on, and remembers the last exchange.
 
     google-auth and requests take a third of a second to import: only when a token is minted.
     """
     import requests
     from google.auth import exceptions
+    from google.auth.transport import DEFAULT_RETRYABLE_STATUS_CODES
     from google.auth.transport import requests as transport
-
-    deadline = time.monotonic() + budget_s
 
     class Transport(transport.Request):
         exchange: Exchange | None = None
+        started: float | None = None
 
         def __call__(
             self,
@@ -369,15 +445,54 @@ def _transport(budget_s: float, *, trust_env: bool) -> Any:
         ) -> Any:
             parts = urlsplit(url)
             self.exchange = Exchange(parts.netloc.rpartition("@")[2], parts.path)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise exceptions.TransportError("timed out")
+            if self.started is None:
+                self.started = time.monotonic()
+            # The metadata server is never behind a proxy.
+            self.session.trust_env = not parts.path.startswith("/computeMetadata/")
             # A redirect would carry the refresh token or the assertion to another host.
             kwargs["allow_redirects"] = False
-            response = super().__call__(url, method, body, headers, min(left, timeout or left), **kwargs)
+            if "authorization" in map(str.lower, headers or ()):
+                # Without this, requests puts in its place what ~/.netrc has for the host.
+                kwargs["auth"] = lambda request: request
+            ask = super().__call__
+            left = self.started + budget_s - time.monotonic()
+            try:
+                response = _in_time(lambda: ask(url, method, body, headers, min(left, timeout or left), **kwargs), left)
+            except exceptions.TransportError as e:
+                # google-auth would try again after this, for longer than we want to wait; not after an OSError.
+                raise ConnectionError(str(e)) from None
             self.exchange = Exchange(self.exchange.host, parts.path, response.status, response.data)
+            # It doubles its pauses, so that the next is about as long as everything so far.
+            spent = time.monotonic() - self.started
+            if response.status in DEFAULT_RETRYABLE_STATUS_CODES and 2 * spent > budget_s:
+                raise TimeoutError("timed out")
             return response
 
-    session = requests.Session()
-    session.trust_env = trust_env
-    return Transport(session)
+    return Transport(requests.Session())
+
+
+def _in_time(ask: Callable[[], T], left_s: float) -> T:
+    """What *ask* returns or raises.
+
+    A socket's time-out is not enough: it holds for each address of a name and each read, and the resolver has none. The
+    thread that is left behind ends with the process at the latest.
+
+    Raises:
+        TimeoutError: It takes longer than *left_s*.
+    """
+    from concurrent.futures import Future
+
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(ask())
+        except Exception as e:  # noqa: BLE001 -- raised again by `result`
+            answer.set_exception(e)
+
+    if left_s > 0:
+        threading.Thread(target=work, daemon=True).start()
+    try:
+        return answer.result(max(left_s, 0))
+    except TimeoutError:
+        raise TimeoutError("timed out") from None

@@ -9,9 +9,37 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vertex_env.errors import CredentialsError, RefusedError, UnavailableError, VertexEnvError
+from vertex_env.errors import CredentialsError, RefusedError, SettingsError, UnavailableError, VertexEnvError
 
 LOGIN = "gcloud auth application-default login"
+
+_LOGINS: Mapping[str, str] = {
+    "authorized_user": LOGIN,
+    "external_account_authorized_user": f"{LOGIN} --login-config=FILE",
+    "impersonated_service_account": f"{LOGIN} --impersonate-service-account=ACCOUNT",
+}
+"""Kinds of credentials that a person gets by logging in, and how."""
+
+_MADE_BY: Mapping[str, str] = {
+    "service_account": "make a new key: gcloud iam service-accounts keys create FILE --iam-account=ACCOUNT",
+    "external_account": "make the file anew: gcloud iam workload-identity-pools create-cred-config --help",
+    "gdch_service_account": "ask the administrator of the air-gapped cloud for a new file",
+    "metadata": "see what the machine may do: gcloud compute instances describe INSTANCE",
+}
+"""The other kinds, and where they come from."""
+
+
+def make_anew(kind: str, named_by: str | None) -> str:
+    """The hint that replaces credentials of *kind*, which may be unknown.
+
+    Args:
+        kind: See `Who.kind`.
+        named_by: See `Who.named_by`.
+    """
+    if kind in _MADE_BY:
+        return _MADE_BY[kind]
+    login = f"run: {_LOGINS.get(kind, LOGIN)}"
+    return login if named_by is None else f"{login}, and drop {named_by}: a login has a file of its own"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +60,19 @@ class Who:
 
     kind: str
     """Type of the credentials, such as `authorized_user`."""
-    principal: str
-    """Such as `robot@my-project.iam.gserviceaccount.com`; a description where the credentials do not say."""
+    principal: str | None
+    """Such as `robot@my-project.iam.gserviceaccount.com`, where the credentials say."""
     source: str
     """Where the credentials come from, such as `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`."""
     target: str | None = None
     """The service account to impersonate."""
+    named_by: str | None = None
+    """What names the file, such as `GOOGLE_APPLICATION_CREDENTIALS`; None if it is the one that a login writes."""
 
     def __str__(self) -> str:
-        return f"{self.principal} in {self.source}"
+        """Such as `the service account credentials of robot@… in /home/me/adc.json (from …)`."""
+        account = f" of {self.principal}" if self.principal else ""
+        return f"the {self.kind.replace('_', ' ')} credentials{account} in {self.source}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +85,11 @@ class Answer:
     reason: str = ""
     """OAuth's `error_subtype`, or the reason of an ErrorInfo: `IAM_PERMISSION_DENIED`, `SERVICE_DISABLED`."""
 
+    @property
+    def said(self) -> str:
+        """What to tell a person."""
+        return self.message or self.error
+
 
 def read_answer(body: bytes) -> Answer | None:
     """*body* as an `Answer`, or None if it is not Google's.
@@ -64,7 +101,7 @@ def read_answer(body: bytes) -> Answer | None:
     """
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(data, list) and data:
         data = data[0]
@@ -72,12 +109,12 @@ def read_answer(body: bytes) -> Answer | None:
         return None
     error = data.get("error")
     if isinstance(error, str):
-        return Answer(_clean(error), _clean(data.get("error_description")), _clean(data.get("error_subtype")))
+        return Answer(one_line(error), one_line(data.get("error_description")), one_line(data.get("error_subtype")))
     if isinstance(error, dict):
         details = error.get("details")
         infos = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
         reason = next((d["reason"] for d in infos if isinstance(d.get("reason"), str)), "")
-        return Answer(_clean(error.get("status")), _clean(error.get("message")), _clean(reason))
+        return Answer(one_line(error.get("status")), one_line(error.get("message")), one_line(reason))
     return None
 
 
@@ -91,32 +128,63 @@ def explain(exchange: Exchange | None, cause: str, who: Who) -> VertexEnvError:
     """
     if exchange is None:
         return CredentialsError(
-            f"the credentials of {who} cannot be used: {_clean(cause)}",
-            f"check the file, or make a new one: {LOGIN}",
+            f"{who} cannot be used: {one_line(cause)}", f"correct the file, or {make_anew(who.kind, who.named_by)}"
         )
     if exchange.status is None:
         return unreachable(exchange.host, cause)
-    if exchange.status == 429 or exchange.status >= 500:  # noqa: PLR2004 -- HTTP's own numbers
-        answer = read_answer(exchange.body)
-        detail = f": {answer.message or answer.error}" if answer else ""
+    if exchange.status < 400:  # noqa: PLR2004 -- HTTP's own number
         return UnavailableError(
-            f"{exchange.host} answered {exchange.status}{detail}", "it is Google's to mend: try again in a minute"
-        )
-    if exchange.status < 400:  # noqa: PLR2004 -- HTTP's own numbers
-        return UnavailableError(
-            f"{exchange.host} answered {exchange.status}, but without an access token",
+            f"{exchange.host} answered {exchange.status}, but with nothing that can be used",
             "a captive portal or a proxy may have answered instead: open any web page to see, or check HTTPS_PROXY",
         )
-    return _refused(exchange, who)
+    answer = read_answer(exchange.body)
+    said = f": {answer.said}" if answer and answer.said else ""
+    if exchange.status == 429:  # noqa: PLR2004 -- HTTP's own number
+        return UnavailableError(
+            f"{exchange.host} answered 429, too many requests{said}", "wait a minute, then try again"
+        )
+    if exchange.status == 408 or exchange.status >= 500:  # noqa: PLR2004 -- HTTP's own numbers
+        return UnavailableError(
+            f"{exchange.host} answered {exchange.status}{said}", "it is Google's to mend: try again in a minute"
+        )
+    return _refused(exchange, answer, who, said)
 
 
 def unreachable(host: str, cause: str) -> VertexEnvError:
-    """The error for a request that got no answer."""
+    """The error for a request that got no answer, or could not even be made."""
+    for pattern, message, hint in _LOCAL:
+        if found := re.search(pattern, cause, re.IGNORECASE):
+            return SettingsError(message.format(host=host, found=one_line(found[found.lastindex or 0])), hint)
     for pattern, reason, hint in _NETWORK:
         if re.search(pattern, cause, re.IGNORECASE):
             return UnavailableError(f"cannot reach {host}: {reason}", hint)
-    return UnavailableError(f"cannot reach {host}: {_clean(cause)}", "check the network, then try again")
+    return UnavailableError(f"cannot reach {host}: {one_line(cause)}", "check the network, then try again")
 
+
+# What requests 2.34 and urllib3 2.8 say (2026-11-22).
+_LOCAL = (
+    (
+        r"CA certificate bundle, invalid path: (.+)",
+        "there is no TLS CA certificate bundle {found}",
+        "correct it where it is named: REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE, or ca_cert_path in the credentials file",
+    ),
+    (
+        r"TLS (?:certificate|key) file, invalid path: (.+)",
+        "there is no client certificate or key {found}",
+        "correct the paths in the certificate config that the credentials file names",
+    ),
+    # The header's value, which may be a secret, is in the exception's text.
+    (
+        r"header (?:value|name|part)",
+        "{host} cannot be asked: a header for it is malformed",
+        "look for line breaks in the headers that the credentials file names; if it names none, try again",
+    ),
+    (
+        r"Invalid URL.*|No connection adapters.*|Failed to parse.*|URL has an invalid.*",
+        "a URL cannot be used: {found}",
+        "correct the URLs in the credentials file, and HTTPS_PROXY",
+    ),
+)
 
 _NETWORK = (
     (
@@ -124,7 +192,11 @@ _NETWORK = (
         "its TLS certificate is not trusted",
         "if a proxy re-signs TLS here, set REQUESTS_CA_BUNDLE to the file with its CA",
     ),
-    (r"ProxyError|proxy", "the proxy did not let the request through", "check HTTPS_PROXY and NO_PROXY"),
+    (
+        r"ProxyError|ProxySchemeUnknown|Tunnel connection failed|proxy URL",
+        "the proxy is out of reach, or did not let the request through",
+        "check HTTPS_PROXY and NO_PROXY",
+    ),
     (r"timed? ?out", "no answer in time", "check the network (VPN, firewall, HTTPS_PROXY), then try again"),
     (
         r"NameResolution|getaddrinfo|Name or service|Temporary failure in name",
@@ -133,7 +205,7 @@ _NETWORK = (
     ),
     (r"refused", "the connection was refused", "check the network (VPN, firewall, HTTPS_PROXY), then try again"),
     (
-        r"RemoteDisconnected|reset by peer|Connection aborted|EOF occurred",
+        r"RemoteDisconnected|reset by peer|Connection aborted|Connection broken|IncompleteRead|EOF occurred",
         "the connection broke off",
         "check the network, then try again",
     ),
@@ -141,82 +213,93 @@ _NETWORK = (
 )
 
 
-def _refused(exchange: Exchange, who: Who) -> VertexEnvError:
+def _refused(exchange: Exchange, answer: Answer | None, who: Who, said: str) -> VertexEnvError:
     """The error for a 4xx answer."""
-    answer = read_answer(exchange.body)
-    if answer is None:
+    if answer is None and who.kind != "metadata":
         return RefusedError(
             f"{exchange.host} answered {exchange.status} to {who}",
-            "the answer is not Google's: check HTTPS_PROXY, and the URLs in the credentials file",
+            "that is not how Google answers: check HTTPS_PROXY, and the URLs in the credentials file",
         )
-    said = answer.message or answer.error
-    if exchange.path.endswith((":generateAccessToken", ":signJwt")):
-        return _impersonation_refused(exchange, answer, who)
+    answer = answer or Answer()
+    if exchange.path.endswith(":generateAccessToken"):
+        return _impersonation_refused(exchange, answer, who, said)
     if answer.reason in ("invalid_rapt", "rapt_required") or "reauth" in said.lower():
-        return RefusedError(f"the login of {who} has to be renewed: {said}", f"run: {LOGIN}")
+        return RefusedError(f"the login of {who} has to be renewed{said}", make_anew(who.kind, who.named_by))
     if answer.error == "invalid_grant" and who.kind in _LOGINS:
-        return RefusedError(f"the login of {who} has expired or was revoked: {said}", f"run: {_LOGINS[who.kind]}")
+        return RefusedError(f"the login of {who} has expired or was revoked{said}", make_anew(who.kind, who.named_by))
     if project := re.search(r"/projects/([^/]+)/", exchange.path):
-        return _api_refused(exchange, answer, who, project[1])
-    hint = _CURES.get(who.kind, f"log in anew: {LOGIN}").format(principal=who.principal)
-    return RefusedError(f"{exchange.host} refused {who}: {said}", hint)
+        return _api_refused(exchange, answer, who, project[1], said)
+    hint = _CURES.get(who.kind, make_anew(who.kind, who.named_by)).format(account=who.principal or "ACCOUNT")
+    return RefusedError(f"{exchange.host} refused {who}{said}", hint)
 
 
-def _impersonation_refused(exchange: Exchange, answer: Answer, who: Who) -> VertexEnvError:
-    target = exchange.path.rpartition("/")[2].partition(":")[0]
-    said = answer.message or answer.error
+def _impersonation_refused(exchange: Exchange, answer: Answer, who: Who, said: str) -> VertexEnvError:
+    target = one_line(exchange.path.rpartition("/")[2].partition(":")[0])
     if answer.reason == "SERVICE_DISABLED":
-        hint = "run: gcloud services enable iamcredentials.googleapis.com"
+        hint = "run: gcloud services enable iamcredentials.googleapis.com --project=PROJECT"
     elif "lifetime" in said.lower():
         hint = (
-            "a life over 1h needs the organization policy constraint "
-            "iam.allowServiceAccountCredentialLifetimeExtension for that account; or leave --lifetime out"
+            "ask for 1h at most (--lifetime), or have an administrator add the account to the organization policy "
+            "constraints/iam.allowServiceAccountCredentialLifetimeExtension"
         )
     elif exchange.status == 404:  # noqa: PLR2004 -- HTTP's own number
         hint = f"check the name: gcloud iam service-accounts describe {target}"
+    elif exchange.status == 400:  # noqa: PLR2004 -- HTTP's own number
+        hint = "check the account, its delegates, --scope and --lifetime"
     else:
         hint = (
             f"run: gcloud iam service-accounts add-iam-policy-binding {target} "
-            "--role=roles/iam.serviceAccountTokenCreator --member=MEMBER"
+            f"--role=roles/iam.serviceAccountTokenCreator --member={_member(who.principal)}"
         )
-    return RefusedError(f"{who} may not impersonate {target}: {said}", hint)
+    return RefusedError(f"{who} cannot impersonate {target}{said}", hint)
 
 
-def _api_refused(exchange: Exchange, answer: Answer, who: Who, project: str) -> VertexEnvError:
+def _api_refused(exchange: Exchange, answer: Answer, who: Who, project: str, said: str) -> VertexEnvError:
     """The error for a 4xx answer of the Vertex AI API itself."""
-    said = answer.message or answer.error
+    project = one_line(project)
     if answer.reason == "SERVICE_DISABLED":
         hint = f"run: gcloud services enable aiplatform.googleapis.com --project={project}"
     elif exchange.status == 401:  # noqa: PLR2004 -- HTTP's own number
         hint = "try a new token: vertex-env token --refresh"
     elif exchange.status == 403:  # noqa: PLR2004 -- HTTP's own number
-        hint = f"run: gcloud projects add-iam-policy-binding {project} --role=roles/aiplatform.user --member=MEMBER"
+        member = _member(who.target or who.principal)
+        hint = f"run: gcloud projects add-iam-policy-binding {project} --role=roles/aiplatform.user --member={member}"
     else:
         hint = "check project and location: vertex-env endpoints --all-locations"
-    return RefusedError(f"{exchange.host} refused {who}: {said}", hint)
+    return RefusedError(f"{exchange.host} refused {who}{said}", hint)
 
 
-_LOGINS: Mapping[str, str] = {
-    "authorized_user": LOGIN,
-    "external_account_authorized_user": f"{LOGIN} --login-config=FILE",
-    "impersonated_service_account": f"{LOGIN} --impersonate-service-account=ACCOUNT",
-}
+def _member(account: str | None) -> str:
+    """*account* as IAM policies want it."""
+    if account is None:
+        return "MEMBER"
+    return f"serviceAccount:{account}" if account.endswith(".gserviceaccount.com") else f"user:{account}"
+
 
 _CURES: Mapping[str, str] = {
     "service_account": (
-        "see whether the key still exists and this machine's clock is right: "
-        "gcloud iam service-accounts keys list --iam-account={principal}"
+        "see whether the key still exists and this machine's clock is right (date -u): "
+        "gcloud iam service-accounts keys list --iam-account={account}"
     ),
-    "external_account": "check the pool, its provider and its attribute condition; the subject token may be stale",
-    "metadata": "check that the instance has a service account with the cloud-platform scope",
+    "external_account": (
+        "see whether the subject token is stale, and check the pool's provider and its attribute condition: "
+        "gcloud iam workload-identity-pools providers describe --help"
+    ),
+    "metadata": "give the machine a service account with the cloud-platform scope: "
+    "gcloud compute instances set-service-account INSTANCE --scopes=cloud-platform",
     "gdch_service_account": "check the service identity and its key with the administrator of the air-gapped cloud",
 }
 
 
-_SECRET = re.compile(r"(?:ya29\.|eyJ|1//|Bearer\s+|-----BEGIN)\S*[^\s'\"]*", re.IGNORECASE)
+_SECRET = re.compile(
+    r"-----BEGIN.*"
+    r"|(?:\bya29\.|\beyJ|\b1//|\bGOCSPX-|\bBearer\s+(?=\S{16}))\S*"
+    # What else is this long and has digits is no word: base64 or the like.
+    r"|(?=[A-Za-z_+=-]*[0-9])[\w+=-]{40,}"
+)
 
 
-def _clean(text: object) -> str:
+def one_line(text: object) -> str:
     """*text* on one line, without control characters, without anything that looks like a secret, and not long."""
     if not isinstance(text, str):
         return ""

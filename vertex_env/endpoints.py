@@ -1,11 +1,12 @@
 """Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from vertex_env.diagnosis import Exchange, Who, explain, unreachable
+from vertex_env.diagnosis import Exchange, Who, explain, one_line, unreachable
 from vertex_env.errors import SettingsError, UnavailableError
 from vertex_env.target import matches
 
@@ -41,7 +42,11 @@ def http_get(token: str, who: Who, quota_project: str | None) -> Get:
     """A `Get` that authenticates with *token*; proxies, private CAs and the like work as in requests."""
     import requests
 
+    # It warns about a full pool, say, when many regions are asked at once; stderr is not the place.
+    logging.getLogger("urllib3").addHandler(logging.NullHandler())
     session = requests.Session()
+    # Without this, requests puts in place of the token what ~/.netrc has for the host.
+    session.auth = lambda request: request
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     if quota_project:
         headers["x-goog-user-project"] = quota_project
@@ -59,7 +64,7 @@ def http_get(token: str, who: Who, quota_project: str | None) -> Get:
             raise explain(Exchange(parts.netloc, parts.path, response.status_code, response.content), "", who)
         try:
             data = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
             raise UnavailableError(
@@ -110,9 +115,9 @@ def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:
     if named:
         raise SettingsError(
             f"{len(named)} endpoints in {parent} are called {wanted!r}",
-            "name one by its ID: " + ", ".join(endpoint.id for endpoint in named),
+            "name one by its ID: " + ", ".join(endpoint.id for endpoint in named[:5]),
         )
-    known = ", ".join(f"{endpoint.id} ({endpoint.name})" for endpoint in everyone[:5])
+    known = ", ".join(f"{endpoint.id} ({one_line(endpoint.name)})" for endpoint in everyone[:5])
     raise SettingsError(
         f"there is no endpoint {wanted!r} in {parent}",
         f"endpoints there: {known}" if known else "it may be elsewhere: vertex-env endpoints --all-locations",
@@ -125,7 +130,7 @@ def _pages(get: Get, url: str) -> Iterator[Mapping[str, Any]]:
         page = get(url, query) or {}
         yield page
         following = page.get("nextPageToken")
-        if not isinstance(following, str) or not following:
+        if not isinstance(following, str) or following in ("", query.get("pageToken")):
             return
         query["pageToken"] = following
 
@@ -135,7 +140,8 @@ def _endpoint(item: Mapping[str, Any]) -> Endpoint:
     parts = str(item.get("name", "")).split("/")
     if len(parts) != 6 or not matches("location", parts[3]) or not matches("endpoint ID", parts[5]):  # noqa: PLR2004
         raise UnavailableError(
-            f"Vertex AI lists an endpoint with the name {item.get('name')!r}, which is not one", "try again in a minute"
+            f"Vertex AI lists an endpoint with a name that is none: {one_line(str(item.get('name')))}",
+            "try again in a minute",
         )
     models = tuple(str(m.get("displayName") or m.get("model") or "?") for m in _dicts(item.get("deployedModels")))
     host = item.get("dedicatedEndpointDns")

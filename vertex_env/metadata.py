@@ -5,9 +5,12 @@ Looked for with a short budget of our own: google-auth's search takes 12 s where
 """
 
 import http.client
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from vertex_env.target import DEFAULT_UNIVERSE, matches
 
 _ADDRESS = "169.254.169.254"
 _FLAVOR = {"Metadata-Flavor": "Google"}
@@ -53,10 +56,13 @@ def find(environ: Mapping[str, str], timeout_s: float = 1.0) -> Metadata | None:
         return None
     project = _get(host, "/computeMetadata/v1/project/project-id", timeout_s)
     universe = _get(host, "/computeMetadata/v1/universe/universe-domain", timeout_s)
-    return Metadata(host, email, project or "", universe or "googleapis.com")
+    # It becomes a part of URLs.
+    sound = universe is not None and matches("universe", universe)
+    return Metadata(host, email, project or "", universe if universe and sound else DEFAULT_UNIVERSE)
 
 
 def _get(host: str, path: str, timeout_s: float) -> str | None:
+    """The word at *path*; None for anything else, such as a captive portal's page."""
     try:
         connection = http.client.HTTPConnection(host, timeout=timeout_s)
         try:
@@ -64,7 +70,8 @@ def _get(host: str, path: str, timeout_s: float) -> str | None:
             response = connection.getresponse()
             text = response.read(4096).decode("ascii").strip()
             genuine = response.headers.get("Metadata-Flavor") == "Google"
-            return text if response.status == http.client.OK and genuine else None
+            sound = re.fullmatch(r"[\w.@:/+-]+", text, re.ASCII)
+            return text if response.status == http.client.OK and genuine and sound else None
         finally:
             connection.close()
     except (OSError, http.client.HTTPException, ValueError):
