@@ -2,17 +2,20 @@
 
 import os
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 
 def need(program: str) -> str:
-    """Path of *program*, such as `fish`; `$VERTEX_ENV_TESTS_FISH` says where it is if not on PATH.
+    """Path of *program*, such as `fish`; `$VERTEX_ENV_TESTS_FISH` says where it is if neither on PATH nor with Python.
 
     An absent program skips the test, with its name; with `VERTEX_ENV_TESTS_STRICT=1` it fails the test, so that CI
     cannot lose a shell without anybody noticing.
     """
-    path = os.environ.get(f"VERTEX_ENV_TESTS_{program.upper()}") or shutil.which(program)
+    folders = os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)])
+    path = os.environ.get(f"VERTEX_ENV_TESTS_{program.upper()}") or shutil.which(program, path=folders)
     if path is not None:
         return path
     if os.environ.get("VERTEX_ENV_TESTS_STRICT") == "1":

@@ -32,8 +32,15 @@ def gcloud_dir(environ: Mapping[str, str]) -> Path:
 
 
 def home(environ: Mapping[str, str]) -> Path:
-    """The user's home folder, `$HOME` first."""
-    return Path(environ["HOME"]) if environ.get("HOME") else Path("~").expanduser()
+    """The user's home folder, `$HOME` first.
+
+    Raises:
+        SettingsError: There is none, as for a container's numeric user.
+    """
+    try:
+        return Path(environ["HOME"]) if environ.get("HOME") else Path("~").expanduser()
+    except RuntimeError as e:
+        raise SettingsError("there is no home folder: HOME is not set, and the user is unknown", "set HOME") from e
 
 
 def _base(environ: Mapping[str, str], xdg: str, windows: str, fallback: str) -> Path:
@@ -78,15 +85,21 @@ def read_config(path: Path) -> Config:
         SettingsError: It cannot be read, is not TOML, or has a key or a value we do not know; with its line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text)
+        raw = path.read_bytes()
     except FileNotFoundError:
         return Config(path)
     except OSError as e:
         raise SettingsError(
             f"cannot read {path}: {e.strerror}", f"check the file, or move it away: ls -ld {path}"
         ) from e
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    try:
+        text = raw.decode("utf-8-sig")
+        data = tomllib.loads(text)
+    except UnicodeDecodeError as e:
+        line = e.object.count(b"\n", 0, e.start) + 1
+        raise SettingsError(f"{path}:{line} is not valid TOML: not UTF-8", "save the file as UTF-8") from e
+    except (ValueError, RecursionError) as e:
+        # Besides its own error tomllib lets out what int() raises on too many digits, and too deep a nesting.
         raise SettingsError(
             f"{path} is not valid TOML: {_one_line(e)}", "correct the line named, or move the file away"
         ) from e
@@ -95,25 +108,36 @@ def read_config(path: Path) -> Config:
     default = None
     profiles: dict[str, Layer] = {}
     for key, value in data.items():
+        source = lines.source(key)
         if key == "default-profile" and isinstance(value, str):
-            default = Found(value, lines.source((), key))
-        elif key == "profile" and isinstance(value, dict) and all(isinstance(table, dict) for table in value.values()):
+            default = Found(value, source)
+        elif key == "profile" and isinstance(value, dict):
             profiles = {name: _profile(name, table, lines) for name, table in value.items()}
+        elif key in ("default-profile", "profile"):
+            raise SettingsError(
+                f"{key} in {source} has a value of the wrong type",
+                'write default-profile = "NAME", and a table [profile.NAME] for each profile',
+            )
         else:
             raise SettingsError(
-                f"unknown key {key!r} in {lines.source((), key)}",
-                "known there: default-profile, and [profile.NAME] tables",
+                f"unknown key {key!r} in {source}", "known there: default-profile, and [profile.NAME] tables"
             )
     return Config(path, default, profiles)
 
 
-def _profile(name: str, table: Mapping[str, object], lines: "_Lines") -> Layer:
+def _profile(name: str, table: object, lines: "_Lines") -> Layer:
+    if not isinstance(table, dict):
+        source = lines.source("profile", name)
+        raise SettingsError(f"profile {name!r} in {source} is not a table", "write [profile.NAME], in single brackets")
     layer = {}
     for key, value in table.items():
-        source = lines.source(("profile", name), key)
+        source = lines.source("profile", name, key)
         if key not in _KEYS:
             raise SettingsError(f"unknown key {key!r} in {source}", "known there: " + ", ".join(_KEYS))
-        layer[key] = Found(_value(key, value, source), source)
+        found = _value(key, value, source)
+        # An empty list counts as unset, as an empty variable does.
+        if found != ():
+            layer[key] = Found(found, source)
     return layer
 
 
@@ -136,25 +160,28 @@ def _value(key: str, value: object, source: str) -> str | tuple[str, ...]:
 class _Lines:
     """Where keys stand in a TOML text, which tomllib does not tell. For messages only; it never decides anything."""
 
+    _KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
+    _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
+    _LINE = re.compile(rf"[ \t]*(?:\[\[?[ \t]*(?P<header>{_DOTTED})[ \t]*\]|(?P<key>{_DOTTED})[ \t]*=)")
+
     def __init__(self, text: str, path: Path) -> None:
         self._path = path
         self._where: dict[tuple[str, ...], int] = {}
         table: tuple[str, ...] = ()
-        for number, line in enumerate(text.splitlines(), 1):
-            if header := re.match(r"\s*\[\s*([^\[\]]+?)\s*\]", line):
-                table = self._parts(header[1])
-                self._where.setdefault(table, number)
-            elif key := re.match(r"""\s*((?:[\w-]+|"[^"]*"|'[^']*'|\s*\.\s*)+?)\s*=""", line):
-                self._where.setdefault((*table, *self._parts(key[1])), number)
+        for number, line in enumerate(text.split("\n"), 1):
+            if match := self._LINE.match(line):
+                if match["header"]:
+                    table = self._parts(match["header"])
+                self._where.setdefault((*table, *self._parts(match["key"] or "")), number)
 
-    @staticmethod
-    def _parts(dotted: str) -> tuple[str, ...]:
-        return tuple(part.strip("\"'") for part in re.findall(r"""[\w-]+|"[^"]*"|'[^']*'""", dotted))
+    def _parts(self, dotted: str) -> tuple[str, ...]:
+        return tuple(part.strip("\"'") for part in re.findall(self._KEY, dotted))
 
-    def source(self, table: tuple[str, ...], key: str) -> str:
-        """Such as `/home/me/.config/vertex-env/config.toml:3`."""
-        wanted = (*table, key)
-        number = next((n for name, n in self._where.items() if name[: len(wanted)] == wanted), None)
+    def source(self, *key: str) -> str:
+        """Such as `/home/me/.config/vertex-env/config.toml:3`, for `("profile", "work", "project")`."""
+        number = next((n for name, n in self._where.items() if name[: len(key)] == key), None)
+        if number is None and len(key) > 1:
+            return self.source(*key[:-1])  # the table's line: an inline table has no others
         return str(self._path) if number is None else f"{self._path}:{number}"
 
 

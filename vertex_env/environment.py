@@ -40,7 +40,7 @@ Facts as of 2026-11-22, with the version they were read in.
 """
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def environment(
@@ -89,7 +89,10 @@ def environment(
     for name in conflicts(given):
         result.setdefault(name, None)
     for name, template in (extra or {}).items():
+        check_template(name, template)
         result[name] = _fill(name, template, values)
+    for name, value in result.items():
+        _check_text(name, value or "")
     return result
 
 
@@ -106,14 +109,25 @@ def check_template(name: str, template: str) -> None:
     """Refuse a `--set` that could never be filled, before a token is minted for it.
 
     Raises:
-        SettingsError: The name is not that of a variable, or the template has an unknown placeholder.
+        SettingsError: The name is not that of a variable, or the template has an unknown placeholder or a control
+            character.
     """
     if _NAME.fullmatch(name) is None:
         raise SettingsError(
             f"{name!r} is not a name for a variable",
             "give --set NAME=TEMPLATE, for example --set LLM_URL={base_url}/chat/completions",
         )
+    _check_text(name, template)
     _fields(name, template)
+
+
+def _check_text(name: str, value: str) -> None:
+    if _CONTROL.search(value):
+        # A line break in a value would become a statement of its own in a file or in a log command.
+        raise SettingsError(
+            f"the value for {name} has a control character, or a byte that is not UTF-8",
+            "leave line breaks and control characters out",
+        )
 
 
 def _placeholders(target: Target, token: Token, model: str | None) -> dict[str, str]:
@@ -144,20 +158,15 @@ def _fields(name: str, template: str) -> list[tuple[str, str | None]]:
     for _, field, spec, conversion in parsed:
         # Only bare names: str.format would also follow attributes and indexes.
         if field is not None and (field not in PLACEHOLDERS or spec or conversion):
-            raise SettingsError(f"the template for {name} has an unknown placeholder {{{field}}}", hint)
+            raise SettingsError(f"the template for {name} has an unknown placeholder: {field!r}", hint)
     return [(text, field) for text, field, _, _ in parsed]
 
 
 def _fill(name: str, template: str, values: Mapping[str, str]) -> str:
     fields = _fields(name, template)
-    if any(field == "model" for _, field in fields) and not values["model"]:
-        raise SettingsError(
-            f"the template for {name} needs a model", "add --model, for example --model google/gemini-2.5-flash"
-        )
-    value = "".join(text + (values[field] if field else "") for text, field in fields)
-    if _CONTROL.search(value):
-        # A line break in a value would become a statement of its own in a file or in a log command.
-        raise SettingsError(
-            f"the value for {name} has a control character", "leave line breaks and control characters out"
-        )
-    return value
+    for needed, example in (("model", "google/gemini-2.5-flash"), ("project", "my-project-123")):
+        if any(field == needed for _, field in fields) and not values[needed]:
+            raise SettingsError(
+                f"the template for {name} needs a {needed}", f"add --{needed}, for example --{needed} {example}"
+            )
+    return "".join(text + (values[field] if field else "") for text, field in fields)

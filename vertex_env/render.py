@@ -20,20 +20,23 @@ def sh(env: Environment) -> str:
 def fish(env: Environment) -> str:
     r"""Lines for `source` in fish, where within quotes only `\` and `'` are special.
 
-    https://fishshell.com/docs/current/language.html#quotes (2026-11-22).
+    https://fishshell.com/docs/current/language.html#quotes (2026-11-22). A plain `set -e` would delete a universal
+    variable for good, in every session; that one is covered by an empty one instead.
     """
-    return _lines(
-        env, "set -gx {} {};", "set -e {};", lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    )
+    unset = "set -eg {0}; if set -q {0}; set -gx {0} ''; end;"
+    return _lines(env, "set -gx {} {};", unset, lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'")
 
 
 def nu(env: Environment) -> str:
-    r"""Statements for `source` in nushell, whose double-quoted strings have JSON's escapes.
+    r"""Statements for `source` in nushell, whose double-quoted strings have `\u{22}` for any character.
 
-    https://www.nushell.sh/book/working_with_strings.html (2026-11-22). JSON's `\uXXXX` differs from nushell's
-    `\u{X}`, so other characters go out as they are.
+    https://www.nushell.sh/book/working_with_strings.html (2026-11-22).
     """
-    return _lines(env, "$env.{} = {};", "hide-env --ignore-errors {};", lambda v: json.dumps(v, ensure_ascii=False))
+
+    def quote(value: str) -> str:
+        return '"' + re.sub(r'["\\\x00-\x1f\x7f]', lambda m: f"\\u{{{ord(m[0]):x}}}", value) + '"'
+
+    return _lines(env, "$env.{} = {};", "hide-env --ignore-errors {};", quote)
 
 
 def pwsh(env: Environment) -> str:
@@ -47,7 +50,11 @@ def pwsh(env: Environment) -> str:
 
 
 def xonsh(env: Environment) -> str:
-    """Statements for `execx` in xonsh; its strings are Python's."""
+    """Statements for `execx` in xonsh; its strings are Python's.
+
+    To xonsh a name in `PATH` or `DIRS` is a list of folders: it would expand `~` and `$` in the value of such a one
+    (xonsh 0.25.0 `environ.py`, 2026-11-22), which no URL has.
+    """
     return _lines(env, "${} = {};", "${{...}}.pop('{}', None);", ascii)
 
 
@@ -66,7 +73,7 @@ def tcsh(env: Environment) -> str:
         SettingsError: A value has a character that would not survive that.
     """
     for name, value in env.items():
-        if value is not None and not _PLAIN.fullmatch(value):
+        if value and not _PLAIN.fullmatch(value):
             raise SettingsError(
                 f"the value for {name} cannot be passed through tcsh's eval",
                 "use vertex-env run in tcsh, or leave quotes, spaces and other special characters out",
@@ -82,20 +89,22 @@ def as_json(env: Environment) -> str:
 def dotenv(env: Environment) -> str:
     r"""`NAME=value` lines of what is set; a value that is not plain is quoted as .env readers agree to read it.
 
-    Within single quotes python-dotenv and docker compose take everything literally, but python-dotenv 1.2 reads
-    `\\` and `\'` as escapes (https://github.com/theskumar/python-dotenv `src/dotenv/parser.py`, 2026-11-22); so such
-    values are refused.
+    Within single quotes docker compose takes everything literally, but python-dotenv 1.2 reads `\\` and `\'` as escapes
+    and replaces `${NAME}` (https://github.com/theskumar/python-dotenv `src/dotenv/parser.py`, `variables.py`,
+    2026-11-22); so such values are refused.
     """
     lines = []
     for name, value in env.items():
         if value is None:
             continue
-        if "'" in value or "\\" in value:
+        if "'" in value or "\\" in value or "${" in value:
             raise SettingsError(
-                f"the value for {name} has a quote or a backslash, which .env readers disagree about",
+                f"the value for {name} has a quote, a backslash or ${{, which .env readers disagree about",
                 "leave it out, or use --format json",
             )
-        lines.append(f"{name}={value}\n" if _PLAIN.fullmatch(value) or not value else f"{name}='{value}'\n")
+        # A shell that reads the file would take a ~ at the start or after a colon for the home folder.
+        plain = not value or (_PLAIN.fullmatch(value) and not re.search("(?:^|:)~", value))
+        lines.append(f"{name}={value}\n" if plain else f"{name}='{value}'\n")
     return "".join(lines)
 
 
@@ -138,7 +147,7 @@ def guess_format(shells: Iterable[str]) -> str:
     Without any, sh: it is right for most, and a wrong guess fails loudly in the others.
     """
     for shell in shells:
-        name = re.split(r"[/\\]", shell.strip())[-1].removeprefix("-").removesuffix(".exe").lower()
+        name = re.split(r"[/\\]", shell.strip())[-1].removeprefix("-").lower().removesuffix(".exe")
         if name in _SHELLS:
             return _SHELLS[name] or name
     return "sh"

@@ -175,19 +175,16 @@ def options_layer(options: Mapping[str, str | Sequence[str] | None]) -> Layer:
     """Layer of command-line options or keyword arguments, by field: `{"quota_project": "p", "client": ["aider"]}`."""
     found = {}
     for option in OPTIONS:
-        value = options.get(option.field)
+        value = None if option.internal else options.get(option.field)
         if value is not None and (isinstance(value, str) or value):
             found[option.name] = Found(value if isinstance(value, str) else tuple(value), f"--{option.name}")
     return found
 
 
 def environ_layer(environ: Mapping[str, str]) -> Layer:
-    """Layer of `VERTEX_ENV_*` variables; an empty one counts as unset."""
-    return {
-        o.name: Found(_split(o, environ[o.variable]), o.variable)
-        for o in OPTIONS
-        if not o.internal and environ.get(o.variable)
-    }
+    """Layer of `VERTEX_ENV_*` variables; an empty one, or one with nothing but commas, counts as unset."""
+    split = {o: _split(o, environ.get(o.variable, "")) for o in OPTIONS if not o.internal}
+    return {o.name: Found(value, o.variable) for o, value in split.items() if value}
 
 
 def google_layer(environ: Mapping[str, str]) -> Layer:
@@ -338,6 +335,9 @@ def _templates(found: Found) -> dict[str, str]:
                 f"{item!r} from {found.source} is not NAME=TEMPLATE",
                 "for example --set LLM_URL={base_url}/chat/completions",
             )
-        check_template(name, template)
+        try:
+            check_template(name, template)
+        except SettingsError as e:
+            raise SettingsError(f"{e.message}, from {found.source}", e.hint) from e
         templates[name] = template
     return templates

@@ -40,7 +40,7 @@ _PATTERNS = {
     "api-version": r"v[0-9]{1,2}(?:(?:alpha|beta)[0-9]{1,2})?",
     "model": r"[A-Za-z0-9][\w.:-]*(?:/[A-Za-z0-9][\w.:-]*)*",
     "universe": r"[a-z0-9-]+(?:\.[a-z0-9-]+)+",
-    "allow-host": r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9a-f:]+\]",
+    "allow-host": r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\]",
     "impersonate": r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)+|[0-9]{1,30}",
     "scope": r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~/-]+|openid|email|profile",
     "profile": r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?",
@@ -49,12 +49,17 @@ _PATTERNS = {
 _COMPILED = {name: re.compile(pattern, re.ASCII if name != "endpoint" else 0) for name, pattern in _PATTERNS.items()}
 
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
-_URL = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+(?:/[A-Za-z0-9._~:@%+=,-]+)*/?", re.ASCII)
+_URL = re.compile(
+    r"https?://(?:[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~:@%+=,-]+)*/?"
+)
+
+_MAX_LENGTH = 256
+"""Longer than any of these names may be at Google; what is longer has been pasted by mistake."""
 
 
 def matches(what: str, value: str) -> bool:
     """Whether *value* has the shape of *what*, such as `matches("project", "my-project-123")`."""
-    return _COMPILED[what].fullmatch(value) is not None
+    return len(value) <= _MAX_LENGTH and _COMPILED[what].fullmatch(value) is not None
 
 
 def is_zone(location: str) -> bool:
@@ -85,14 +90,15 @@ def check_url(url: str, *, what: str, allowed: tuple[str, ...], universe: str = 
         raise SettingsError(f"{what} is not a plain http(s) URL: {url!r}", example)
     try:
         parts = urlsplit(url)
-        host, _ = (parts.hostname or "").lower(), parts.port
+        host, _ = parts.hostname or "", parts.port
     except ValueError as e:
         raise SettingsError(f"{what} is not a URL: {url!r} ({e})", example) from e
+    written = f"[{host}]" if ":" in host else host
     google = any(host.endswith("." + domain) for domain in (*GOOGLE_DOMAINS, universe))
-    if not (google or host in allowed):
+    if not (google or written in [name.lower() for name in allowed]):
         raise SettingsError(
             f"{what} would send the access token to {host!r}, which is not a Google host",
-            f"if that host is yours and meant, add --allow-host {host}",
+            f"if that host is yours and meant, add --allow-host {written}",
         )
     if parts.scheme == "http" and not is_loopback(host):
         raise SettingsError(

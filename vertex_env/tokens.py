@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime, timedelta
 
 Now = Callable[[], datetime]
@@ -36,8 +36,8 @@ class Token:
 
     @property
     def lifetime(self) -> timedelta:
-        """What the source gave, which is often less than an hour."""
-        return self.expiry - self.issued
+        """What the source gave, which is often less than an hour; zero if it came expired."""
+        return max(self.expiry - self.issued, timedelta(0))
 
     @property
     def due(self) -> datetime:
@@ -76,17 +76,5 @@ class Identity:
     @property
     def key(self) -> str:
         """The name to store its token under: 64 hexadecimal digits, different for any two identities."""
-        seconds = "" if self.lifetime is None else str(self.lifetime.total_seconds())
-        parts = (
-            self.kind,
-            self.fingerprint,
-            "\0".join(self.scopes),
-            "\0".join(self.delegates),
-            self.universe,
-            self.impersonate or "",
-            seconds,
-            self.quota_project or "",
-            self.audience or "",
-        )
-        # Each part is prefixed with its length, so that no two lists of parts join to the same text.
-        return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+        # As a Python literal, because no two tuples have the same.
+        return hashlib.sha256(ascii(astuple(self)).encode()).hexdigest()
