@@ -9,19 +9,24 @@ import errno
 import json
 import os
 import random
+import shlex
+import shutil
 import signal
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NoReturn
 
 from vertex_env.environment import Environment
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 
-if sys.platform == "linux":
+if sys.platform != "win32":
+    import fcntl
     import resource
     import termios
 
@@ -37,19 +42,35 @@ HELPER_TIMEOUT_S = 150.0
 """More than the longest wait within: 120 s for a program that yields a subject token."""
 
 
-def apply(environ: Mapping[str, str], env: Environment) -> dict[str, str]:
-    """*environ* with the variables of *env* set and unset."""
-    result = {**environ, **{name: value for name, value in env.items() if value is not None}}
-    return {name: value for name, value in result.items() if env.get(name, value) is not None}
+def apply(environ: Mapping[str, str], env: Environment, generation: int = 0) -> dict[str, str]:
+    """*environ* with the variables of *env* set and unset, for the command's start no. *generation*."""
+    merged = {**environ, **env, "VERTEX_ENV_GENERATION": str(generation)}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def _as_started(environ: Mapping[str, str]) -> dict[str, str]:
+    """*environ* with the LC_CTYPE that we were started with: where that means C, Python sets another for itself.
+
+    https://peps.python.org/pep-0538/ (2026-11-22).
+    """
+    result = dict(environ)
+    with suppress(OSError):
+        entries = (entry.partition(b"=") for entry in Path("/proc/self/environ").read_bytes().split(b"\0"))
+        given = {name: value for name, _, value in entries}.get(b"LC_CTYPE")
+        if given is None and result.get("LC_CTYPE") == os.environ.get("LC_CTYPE"):
+            result.pop("LC_CTYPE", None)
+        elif given is not None:
+            result["LC_CTYPE"] = os.fsdecode(given)
+    return result
 
 
 def stdin_is_data() -> bool:
-    """Whether stdin is a pipe or a file: what the first child reads of it, a second one would miss."""
+    """Whether stdin is a pipe, a file or a socket: what the first child reads of it, a second one would miss."""
     try:
         mode = os.fstat(0).st_mode
     except OSError:
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode)
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)  # Node's pipes are sockets
 
 
 def can_supervise() -> bool:
@@ -68,9 +89,9 @@ def exec_in_place(command: Sequence[str], environ: Mapping[str, str]) -> NoRetur
         sys.exit(os.spawnvpe(os.P_WAIT, command[0], list(command), dict(environ)))  # noqa: S606 -- to run the command is the job
     _restore_signals()
     try:
-        os.execvpe(command[0], list(command), dict(environ))  # noqa: S606 -- to run the user's command is the job
+        os.execvpe(command[0], list(command), _as_started(environ))  # noqa: S606 -- to run the user's command is the job
     except OSError as e:
-        raise _child_error(command[0], e.errno or errno.EINVAL) from e
+        raise _child_error(command[0], e.errno or errno.EINVAL, environ) from e
 
 
 def die_like(status: int) -> NoReturn:
@@ -78,7 +99,8 @@ def die_like(status: int) -> NoReturn:
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # one core file is enough
+            # One core is enough. A limit of 1, not 0, also holds for a core that a program collects (core(5)).
+            resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
         if number not in (signal.SIGKILL, signal.SIGSTOP):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
@@ -91,14 +113,22 @@ def _restore_signals() -> None:
     """Undo what Python does at start-up: a child that gets SIGPIPE ignored behaves differently in a pipeline."""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # not an exception on the way to exec
 
 
-def _child_error(command: str, number: int) -> ChildError:
-    if number == errno.ENOENT:
-        return ChildError(f"{command}: command not found", "check the name and PATH", 127)
-    reason = os.strerror(number)
-    hint = f"see what it is: ls -ld {command}; a script needs a first line such as #!/bin/sh and chmod +x"
-    return ChildError(f"{command} cannot be executed: {reason}", hint, 126)
+def _child_error(command: str, number: int, environ: Mapping[str, str]) -> ChildError:
+    name = shlex.quote(command) if command.isprintable() else repr(command)
+    absent = number == errno.ENOENT or (number == errno.ENOTDIR and "/" not in command)
+    if absent and not shutil.which(command, path=environ.get("PATH")):
+        return ChildError(f"{name}: command not found", "check the name and PATH", 127)
+    reason = "its interpreter was not found" if absent else os.strerror(number)
+    hint = f"see what it is: ls -ld {name}; a script needs a first line such as #!/bin/sh and chmod +x"
+    return ChildError(f"{name} cannot be executed: {reason}", hint, 126)
+
+
+class HelperError(Exception):
+    """The helper process failed; its argument is what that said: an error and a hint, ready to print."""
 
 
 class Helper:
@@ -107,69 +137,90 @@ class Helper:
     Args:
         argv: What to run.
         environ: Its environment.
+        group: The process group that it joins; 0 for one of its own, where no Ctrl-C for the child reaches it.
         mask: Its signal mask.
+
+    Raises:
+        HelperError: It could not be started.
     """
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], mask: Iterable[int]) -> None:
-        self._out, out = os.pipe()
-        self._err, err = os.pipe()
+    def __init__(
+        self, argv: Sequence[str], environ: Mapping[str, str], group: int = 0, mask: Iterable[int] = ()
+    ) -> None:
+        self._send = os.kill if group else os.killpg
+        self.deadline = time.monotonic() + HELPER_TIMEOUT_S
+        # Were it ignored, nobody would learn how a child ended (wait(2)).
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Not pipes: nobody reads while it runs, and it must not have to wait for that.
+        self._out, self._err = _memory(), _memory()
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, out, 1),
-            (os.POSIX_SPAWN_DUP2, err, 2),
+            (os.POSIX_SPAWN_DUP2, self._out, 1),
+            (os.POSIX_SPAWN_DUP2, self._err, 2),
         ]
-        # A group of its own: a Ctrl-C is meant for the child.
-        self.pid = os.posix_spawn(
-            argv[0], list(argv), dict(environ), file_actions=actions, setpgroup=0, setsigmask=mask
-        )
-        os.close(out)
-        os.close(err)
-        self.deadline = time.monotonic() + HELPER_TIMEOUT_S
+        try:
+            self.pid = os.posix_spawn(
+                argv[0], list(argv), dict(environ), file_actions=actions, setpgroup=group, setsigmask=mask
+            )
+        except OSError as e:
+            os.close(self._out)
+            os.close(self._err)
+            raise HelperError(_said(f"cannot run {argv[0]}: {e.strerror}")) from e
 
-    def result(self, status: int) -> tuple[Environment | None, str]:
-        """The variables, or None, and what it said on stderr. To be called once, after it has ended."""
-        out, err = self._drain(self._out), self._drain(self._err)
-        if os.waitstatus_to_exitcode(status) != 0:
-            return None, err.decode(errors="replace")
-        return dict(json.loads(out)), err.decode(errors="replace")
+    def result(self, status: int) -> Environment:
+        """The variables. To be asked once, after it has ended.
+
+        Raises:
+            HelperError: It gave none.
+        """
+        out, said = _read_all(self._out), _read_all(self._err)
+        code = os.waitstatus_to_exitcode(status)
+        with suppress(ValueError, TypeError):
+            if code == 0:
+                return dict(json.loads(out))
+        raise HelperError(said or _said(f"the process that mints tokens ended with status {code} and without a word"))
 
     def kill(self) -> None:
         """End it; its wait status is still to be collected."""
         with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            self._send(self.pid, signal.SIGKILL)
 
-    @staticmethod
-    def _drain(fd: int) -> bytes:
-        # An answer is far smaller than a pipe's buffer, so that all of it is there once the writer is gone.
-        os.set_blocking(fd, False)
-        data = b""
-        with suppress(BlockingIOError):
-            while chunk := os.read(fd, 65536):
-                data += chunk
-        os.close(fd)
-        return data
+
+def _said(error: str) -> str:
+    """What the helper would have said of *error*."""
+    return f"vertex-env: error: {error}\nvertex-env: hint: see whether vertex-env token works here\n"
+
+
+def _memory() -> int:
+    """A descriptor of a file without a name, in memory where the system can; none of 0 to 2, should these be closed."""
+    if sys.platform == "linux":
+        fd = os.memfd_create("vertex-env")
+    else:
+        fd, path = tempfile.mkstemp()
+        Path(path).unlink()
+    with os.fdopen(fd):
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _read_all(fd: int) -> str:
+    with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
+        file.seek(0)
+        return file.read()
 
 
 def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
-    """The variables from a helper process, waiting for it.
+    """The variables from a helper process, waiting for it; a Ctrl-C ends it as well.
 
     Raises:
         HelperError: It failed.
     """
-    helper = Helper(argv, environ, ())
+    helper = Helper(argv, environ, os.getpgrp())
     try:
         _, status = os.waitpid(helper.pid, 0)
     except BaseException:
         helper.kill()
         raise
-    env, said = helper.result(status)
-    if env is None:
-        raise HelperError(said)
-    return env
-
-
-class HelperError(Exception):
-    """The helper process failed; its argument is what that said: an error and a hint, ready to print."""
+    return helper.result(status)
 
 
 class Terminal:
@@ -184,20 +235,21 @@ class Terminal:
         self.is_ours = self.fd >= 0 and os.getpid() == os.getpgrp() and os.isatty(0) and os.isatty(1)
         self._saved = self.modes() if self.has(os.getpgrp()) else None
 
+    def owner(self) -> int:
+        """The process group in the foreground; -1 if there is none, or no terminal any more."""
+        try:
+            return os.tcgetpgrp(self.fd)
+        except OSError:
+            return -1
+
     def has(self, group: int) -> bool:
         """Whether *group* is in the foreground."""
-        if self.fd < 0:
-            return False
-        try:
-            return os.tcgetpgrp(self.fd) == group
-        except OSError:
-            return False
+        return self.owner() == group
 
     def give(self, group: int) -> None:
         """Put *group* in the foreground."""
-        if self.fd >= 0:
-            with suppress(OSError):
-                os.tcsetpgrp(self.fd, group)
+        with suppress(OSError):
+            os.tcsetpgrp(self.fd, group)
 
     def modes(self) -> list[object] | None:
         """Its modes now."""
@@ -229,6 +281,8 @@ _FORWARDED = {
     signal.SIGALRM,
 }
 _ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
+_INTERRUPTED = (-signal.SIGINT, -signal.SIGQUIT, 128 + signal.SIGINT)
+"""How commands end after a Ctrl-C, which the terminal tells them and not us."""
 _WATCHED = {*_FORWARDED, signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH}
 _FROM_KERNEL = 0x80
 """siginfo's SI_KERNEL: the terminal driver sent it, and it told the whole group (sigaction(2))."""
@@ -244,16 +298,25 @@ class _Child:
     foreground: bool
     """Whether its group was handed the terminal, and has not been stopped since."""
     status: int | None = None
+    killed: int = 0
+    """How often it was sent SIGKILL."""
 
     def send(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
             (os.killpg if self.own_group else os.kill)(self.pid, number)
 
+    def kill(self) -> None:
+        self.killed += 1
+        self.send(signal.SIGKILL)
+
     def is_gone(self) -> bool:
-        """Whether it has ended, and everything else in its group too."""
+        """Whether it has ended, and everything else in its group too.
+
+        What two SIGKILLs did not remove is a zombie that a container's first process does not collect.
+        """
         if self.status is None:
             return False
-        if not self.own_group:
+        if not self.own_group or self.killed > 1:
             return True
         try:
             os.killpg(self.pid, 0)
@@ -294,6 +357,9 @@ class Supervisor:
         self._policy = policy
         self._grace_s = grace_s
         self._say = say
+        # What was ignored when we were started, as under nohup, does not end the command.
+        self._ending = {number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_WATCHED, signal.SIGTTOU})
         self._terminal = Terminal()
         self._queue: list[str] = []
@@ -332,8 +398,9 @@ class Supervisor:
 
     def _on_running(self, now: float) -> None:
         """Look whether the token has to be renewed, and whether the child may be stopped for it."""
-        raw = self._policy == "auto" and self._is_busy()
-        if not raw:
+        busy = self._is_busy()
+        raw = busy and self._policy == "auto"
+        if not busy:
             self._flush()
         if self._user_stops or now < self._due:
             return
@@ -353,24 +420,27 @@ class Supervisor:
                 "--on-expiry restart would restart it; --on-expiry ignore runs it without us",
             )
         elif now >= self._retry_at:
-            argv, environ = self._helper_command
-            self._helper = Helper(argv, environ, self._mask)
+            self._ask(now)
 
-    def _on_helper(self, status: int) -> None:
-        helper, self._helper = self._helper, None
-        if helper is None:
-            return
+    def _ask(self, now: float) -> None:
         try:
-            env, said = helper.result(status)
-        except ValueError:
-            env, said = None, "vertex-env: error: the new variables could not be read"
-        now = time.time()
-        if self._child.status is not None or self._user_stops:
+            self._helper = Helper(*self._helper_command, mask=self._mask)
+        except HelperError as e:
+            self._on_failure(str(e), now)
+
+    def _on_failure(self, said: str, now: float) -> None:
+        self._failures += 1
+        self._retry_at = now + min(60.0, 2.0 ** (self._failures - 1)) * random.uniform(0.9, 1.1)  # noqa: S311
+        self._tell_once(f"failure {said}", f"the token could not be renewed, trying again:\n{said.rstrip()}")
+
+    def _on_helper(self, helper: Helper, status: int) -> None:
+        self._helper, now = None, time.time()
+        try:
+            env = helper.result(status)
+        except HelperError as e:
+            self._on_failure(str(e), now)
             return
-        if env is None:
-            self._failures += 1
-            self._retry_at = now + min(60.0, 2.0 ** (self._failures - 1)) * random.uniform(0.9, 1.1)  # noqa: S311
-            self._tell_once(f"failure {said}", f"the token could not be renewed, trying again:\n{said.rstrip()}")
+        if self._child.status is not None or self._user_stops:
             return
         self._failures = 0
         gained = int(env.get("VERTEX_ENV_EXPIRES_AT") or 0) - self._expires
@@ -392,15 +462,16 @@ class Supervisor:
         """Wait until the old child and its group are gone, then start the new one; a status ends it all."""
         if not self._child.is_gone():
             if self._stop_at is not None and now >= self._stop_at:
-                self._child.send(signal.SIGKILL)
+                self._child.kill()
                 self._stop_at = now + 1.0
             return None
-        if self._user_stops or self._next is None:
-            return self._child.status
+        status = self._child.status or 0
+        if self._user_stops or self._next is None or os.waitstatus_to_exitcode(status) in _INTERRUPTED:
+            return status
         if self._policy == "stop":
             self._say("the token is about to expire: the command was stopped, as --on-expiry stop asks")
             return STOPPED << 8
-        if self._terminal.is_ours:
+        if self._child.foreground:
             self._terminal.give(os.getpgrp())
             self._terminal.restore()
         generation = self._child.generation + 1
@@ -427,7 +498,7 @@ class Supervisor:
     def _finish(self, status: int) -> int:
         if self._helper is not None:
             self._helper.kill()
-        if self._terminal.is_ours:
+        if self._child.foreground:
             self._terminal.give(os.getpgrp())
             if os.WIFSIGNALED(status):
                 self._terminal.restore()
@@ -438,34 +509,34 @@ class Supervisor:
 
     def _on_signal(self, info: signal.struct_siginfo) -> None:
         child, number = self._child, info.si_signo
+        told = info.si_code == _FROM_KERNEL and not child.own_group
         if number == signal.SIGTSTP:
-            if child.own_group:
-                child.send(signal.SIGTSTP)  # its stop is seen by _reap, which then stops us
-            else:
-                os.kill(os.getpid(), signal.SIGSTOP)
+            if not told:
+                child.send(signal.SIGTSTP)  # in a group of its own, its stop is seen by _reap, which then stops us
+            if not child.own_group and self._stop_like(signal.SIGTSTP):
+                child.send(signal.SIGCONT)
         elif number == signal.SIGCONT:
-            if child.own_group and self._terminal.is_ours and self._terminal.has(os.getpgrp()):
-                child.foreground = True
-                self._terminal.give(child.pid)
+            if self._terminal.is_ours and self._terminal.has(os.getpgrp()):
+                self._hand_over()
             child.send(signal.SIGCONT)
         elif number == signal.SIGWINCH:
             if not self._terminal.has(child.pid):
                 child.send(signal.SIGWINCH)
         elif number in _FORWARDED:
-            self._forward(number, from_terminal=info.si_code == _FROM_KERNEL)
+            self._forward(number, told=told)
 
-    def _forward(self, number: int, *, from_terminal: bool) -> None:
+    def _forward(self, number: int, *, told: bool) -> None:
         again = self._user_stops and self._stop_at is not None
-        if number in _ENDING:
+        if number in self._ending:
             self._user_stops = True
         if again and number in (signal.SIGINT, signal.SIGTERM):
-            self._child.send(signal.SIGKILL)  # asked twice while it is ending
-        elif self._child.own_group or not from_terminal:
+            self._child.kill()  # asked twice while it is ending
+        elif not told:
             self._child.send(number)
 
     def _reap(self) -> None:
         """Collect every status there is: the child's, the helper's, and those of orphans when we are PID 1."""
-        helped: int | None = None
+        helped: tuple[Helper, int] | None = None
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -473,35 +544,54 @@ class Supervisor:
                 break
             if pid == 0:
                 break
-            if self._helper is not None and pid == self._helper.pid:
-                helped = status
+            if os.WIFSTOPPED(status):
+                if pid == self._child.pid:
+                    self._on_child_stopped(os.WSTOPSIG(status))
             elif pid == self._child.pid:
-                if os.WIFSTOPPED(status):
-                    self._on_child_stopped()
-                else:
-                    self._child.status = status
+                self._child.status = status
+            elif self._helper is not None and pid == self._helper.pid:
+                helped = self._helper, status
         # Last, because the child's own end, had it come already, is final.
         if helped is not None:
-            self._on_helper(helped)
+            self._on_helper(*helped)
 
-    def _on_child_stopped(self) -> None:
+    def _on_child_stopped(self, number: int) -> None:
         """After Ctrl-Z: stop as well, so that the shell sees its job stopped; go on when it is continued."""
         child, terminal = self._child, self._terminal
-        if not child.own_group or terminal.fd < 0 or self._stop_at is not None:
+        if not terminal.is_ours or self._stop_at is not None:
+            return
+        if number in (signal.SIGTTIN, signal.SIGTTOU) and terminal.has(os.getpgrp()):
+            # bash's fg gives us the terminal without a word where the job was running.
+            self._hand_over()
+            child.send(signal.SIGCONT)
             return
         modes = None
         if terminal.has(child.pid):
             modes = terminal.modes()
             terminal.give(os.getpgrp())
             terminal.restore()
-        os.kill(os.getpid(), signal.SIGSTOP)
-        child.foreground = terminal.is_ours and terminal.has(os.getpgrp())
-        if child.foreground:
+        continued = self._stop_like(number)
+        child.foreground = False
+        if terminal.has(os.getpgrp()):
             if modes is not None:
                 terminal.restore(modes)
-            terminal.give(child.pid)
-        signal.sigtimedwait({signal.SIGCONT}, 0)  # the one that woke us is meant for the child
-        child.send(signal.SIGCONT)
+            self._hand_over()
+        if continued or number == signal.SIGTSTP:
+            child.send(signal.SIGCONT)
+
+    def _hand_over(self) -> None:
+        """Give the child the terminal that was given to us."""
+        self._child.foreground = True
+        self._terminal.give(self._child.pid)
+
+    @staticmethod
+    def _stop_like(number: int) -> bool:
+        """Stop by *number*, and whether we were: the kernel does not stop whom no shell could continue."""
+        os.kill(os.getpid(), number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+        # The one that woke us is meant for the child.
+        return signal.sigtimedwait({signal.SIGCONT}, 0) is not None
 
     # --- helpers ---
 
@@ -511,7 +601,7 @@ class Supervisor:
         Raises:
             ChildError: It cannot be executed.
         """
-        environ = apply(self._environ, {**self._env, "VERTEX_ENV_GENERATION": str(generation)})
+        environ = _as_started(apply(self._environ, self._env, generation))
         terminal = self._terminal
         hand_over = terminal.is_ours and terminal.has(os.getpgrp())
         # Where there is a terminal that we may not hand on (a pipeline, a script), the child stays in our group.
@@ -527,8 +617,8 @@ class Supervisor:
                 _restore_signals()
                 signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
                 os.execvpe(self._command[0], list(self._command), environ)  # noqa: S606 -- the user's command
-            except OSError as e:
-                os.write(write, str(e.errno or errno.EINVAL).encode())
+            except (OSError, ValueError) as e:
+                os.write(write, str(getattr(e, "errno", errno.EINVAL)).encode())
             finally:
                 os._exit(OWN_FAILURE)
         os.close(write)
@@ -543,15 +633,15 @@ class Supervisor:
             os.waitpid(pid, 0)
             if hand_over:
                 terminal.give(os.getpgrp())
-            raise _child_error(self._command[0], int(failure))
+            raise _child_error(self._command[0], int(failure), environ)
         return _Child(pid, own_group, generation, hand_over)
 
     def _is_busy(self) -> bool:
         """Whether a restart would take the terminal from under somebody: raw mode, or a job of the child's own."""
-        terminal, child = self._terminal, self._child
-        if terminal.has(child.pid) or terminal.has(os.getpgrp()):
-            return terminal.is_raw()
-        return child.foreground
+        owner = self._terminal.owner()
+        if owner in (self._child.pid, os.getpgrp()):
+            return self._terminal.is_raw()
+        return self._child.foreground and owner > 0
 
     def _wait_s(self) -> float:
         """How long nothing can happen unless a signal says so."""
@@ -601,21 +691,28 @@ def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
     Raises:
         ChildError: It could not be started.
     """
-    child = 0
+    terminal, child, early = Terminal(), 0, list[int]()
 
     def forward(number: int, _frame: object) -> None:
-        if child:
+        if not child:
+            early.append(number)
+        elif number not in (signal.SIGINT, signal.SIGQUIT) or not terminal.has(os.getpgrp()):
             with suppress(ProcessLookupError):
                 os.kill(child, number)
 
-    before = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGHUP)}
-    # A handler of ours, not SIG_IGN, which the child would inherit.
-    before |= {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGQUIT)}
+    # Handlers, not SIG_IGN, which the child would inherit; what is ignored already shall be so in the child.
+    caught = [number for number in _FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in caught}
+    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        child = os.posix_spawnp(command[0], list(command), dict(environ), setsigdef=(signal.SIGPIPE, signal.SIGXFSZ))
+        child = os.posix_spawnp(
+            command[0], list(command), _as_started(environ), setsigdef=(signal.SIGPIPE, signal.SIGXFSZ)
+        )
+        for number in early:
+            os.kill(child, number)
         return os.waitpid(child, 0)[1]
     except OSError as e:
-        raise _child_error(command[0], e.errno or errno.EINVAL) from e
+        raise _child_error(command[0], e.errno or errno.EINVAL, environ) from e
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
