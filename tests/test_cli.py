@@ -1,0 +1,379 @@
+"""The command line: streams, exit statuses, help and formats, of the program run as a user runs it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from tests.google import run_cli
+from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until, warmed
+from vertex_env.render import RENDERERS
+from vertex_env.sandbox import Fault
+
+COMMANDS = ("export", "token", "run", "endpoints", "sandbox", "demo")
+DATA = ("json", "dotenv")
+TWO_LINES = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
+
+
+@pytest.fixture(scope="module")
+def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with warmed(tmp_path_factory.mktemp("hour")) as env:
+        yield env
+
+
+# --- success ---
+
+SUCCESSES = {
+    **{f"export {name}": ("export", "--format", name) for name in RENDERERS},
+    "export": ("export",),
+    "token": ("token",),
+    "refresh": ("token", "--refresh"),
+    "endpoints": ("endpoints", "--location", "us-central1"),
+    "all endpoints": ("endpoints", "--all-locations", "--format", "json"),
+    "run": ("run", "--", "echo", "out"),
+    "sandbox": ("sandbox", "--", "echo", "out"),
+    "version": ("--version",),
+    "help": ("--help",),
+    **{f"help {name}": (name, "--help") for name in COMMANDS},
+}
+
+
+@pytest.mark.parametrize("name", SUCCESSES)
+def test_nothing_on_stderr_when_it_worked(hour: dict[str, str], name: str) -> None:
+    """Tools read both streams together: what is not asked for stays unsaid."""
+    done = run_cli(*SUCCESSES[name], env=hour)
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n")
+
+
+@pytest.mark.parametrize("name", SUCCESSES)
+def test_stdin_is_never_read(hour: dict[str, str], name: str) -> None:
+    """What is in a pipe is still there afterwards, for whom it is meant."""
+    read, write = os.pipe()
+    with os.fdopen(read, "rb") as stdin:
+        with os.fdopen(write, "wb") as pipe:
+            pipe.write(b"data")
+        assert run_cli(*SUCCESSES[name], env=hour, stdin=stdin).status == 0
+        assert stdin.read() == b"data"
+
+
+def options(text: str) -> dict[str, str]:
+    """What a help page says, by option."""
+    entries = re.split(r"^  (?:-\w, )?(--[a-z-]+)", text.partition("Options:")[2], flags=re.MULTILINE)[1:]
+    return dict(zip(entries[::2], entries[1::2], strict=True))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_names_the_variable_of_each_option(hour: dict[str, str], command: str) -> None:
+    """Whoever sets something once and for all finds the name there."""
+    said = options(run_cli(command, "--help", env=hour).stdout)
+    assert "--help" in said
+    for option, text in said.items():
+        end = option.removeprefix("--").upper().replace("-", "_")
+        expected = rf"VERTEX_ENV_(?:{command.upper()}_)?{end}\b"
+        assert option == "--help" or re.search(expected, " ".join(text.split())), option
+
+
+OWN_VARIABLES = {
+    "VERTEX_ENV_TOKEN_FORMAT": ("header", ("token",), r"Authorization: Bearer ya29\."),
+    "VERTEX_ENV_EXPORT_FORMAT": ("fish", ("export",), r"set -gx OPENAI_API_KEY"),
+    "VERTEX_ENV_ENDPOINTS_ALL_LOCATIONS": ("1", ("endpoints",), r"(?s)ID .*europe-west4"),
+    "VERTEX_ENV_ENDPOINTS_FORMAT": ("json", ("endpoints", "--location", "us-central1"), r"\["),
+    "VERTEX_ENV_RUN_ON_EXPIRY": ("ignore", ("run", "sh", "-c", "cat /proc/$PPID/cmdline"), r"(?!.*vertex_env\0run)"),
+    "VERTEX_ENV_SANDBOX_LIFETIME": (
+        "90s",
+        ("sandbox", "--", *PROGRAM, "token", "--format=json"),
+        r'.*"expires_in": [89]\d',
+    ),
+    "VERTEX_ENV_SANDBOX_FAIL": (
+        "1x503",
+        ("sandbox", "--", "sh", "-c", f"{' '.join(PROGRAM)} token || echo failed"),
+        "failed",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN_VARIABLES)
+def test_variables_of_options_work(hour: dict[str, str], name: str) -> None:
+    """What the help page promises."""
+    value, args, expected = OWN_VARIABLES[name]
+    assert re.match(expected, run_cli(*args, env={**hour, name: value}).stdout)
+
+
+@pytest.mark.parametrize("name", ["VERTEX_ENV_VERSION", "VERTEX_ENV_HELP", "VERTEX_ENV_TOKEN_HELP"])
+def test_variables_of_nothing_do_nothing(hour: dict[str, str], name: str) -> None:
+    """`VERTEX_ENV_VERSION=1.2` in a container must not turn each command into `--version`."""
+    assert run_cli("token", env={**hour, name: "1"}).stdout.startswith("ya29.")
+
+
+def test_formats_of_a_token(hour: dict[str, str]) -> None:
+    """The token alone, a header to put into a file, or all that is known of it."""
+    text, header, data = (run_cli("token", "--format", name, env=hour).stdout for name in ("text", "header", "json"))
+    token = text.removesuffix("\n")
+    assert re.fullmatch(r"ya29\.\S+", token)
+    assert header == f"Authorization: Bearer {token}\n"
+    fields = json.loads(data)
+    assert fields.keys() == {"token", "token_type", "expiry", "expires_in"}
+    assert (fields["token"], fields["token_type"]) == (token, "Bearer")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", fields["expiry"])
+    left = (datetime.fromisoformat(fields["expiry"]) - datetime.now(UTC)).total_seconds()
+    assert abs(left - fields["expires_in"]) < 60
+    assert 3000 < left <= 3600
+
+
+def test_a_shell_evaluates_what_is_exported(hour: dict[str, str]) -> None:
+    """The variables arrive, what contradicts them goes, quoted or not."""
+    env = {**hour, "OPENAI_ORG_ID": "mine"}
+    for quoted in ('"$({} export)"', "$({} export)"):
+        script = f"eval {quoted.format(' '.join(PROGRAM))}; echo ${{OPENAI_API_KEY%%-*}} ${{OPENAI_ORG_ID-unset}}"
+        done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == ("ya29.sandbox unset\n", "")
+
+
+# --- failure ---
+
+USAGE = {
+    "command": ("frob",),
+    "option": ("--frob",),
+    "option of a command": ("token", "--frob"),
+    "argument": ("token", "frob"),
+    "format": ("token", "--format", "yaml"),
+    "export format": ("export", "--format", "yaml"),
+    "no value": ("export", "--project"),
+    "no command to run": ("run",),
+    "policy": ("run", "--on-expiry", "frob", "--", "true"),
+    "grace": ("run", "--grace", "soon", "--", "true"),
+    "nothing for the sandbox": ("sandbox",),
+    "fault": ("sandbox", "--fail", "frob", "--", "true"),
+    "no fault": ("sandbox", "--fail", "0x503", "--", "true"),
+    "fault that is none": ("sandbox", "--fail", "3x200", "--", "true"),
+    "delay": ("sandbox", "--delay", "frob", "--", "true"),
+    "lifetime": ("sandbox", "--lifetime", "-1", "--", "true"),
+    "argument of demo": ("demo", "frob"),
+}
+
+
+@pytest.mark.parametrize("name", USAGE)
+def test_wrong_usage(hour: dict[str, str], name: str) -> None:
+    """Status 2, one line that says what is wrong, one that says where to look."""
+    done = run_cli(*USAGE[name], env=hour)
+    assert done.status == 2
+    assert done.stdout == ("false\n" if USAGE[name][0] == "export" else "")
+    assert re.fullmatch(
+        r"vertex-env: error: [^\n]+[^.\n]\nvertex-env: hint: see vertex-env( \w+)? --help\n", done.stderr
+    )
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of somebody whose login has expired."""
+    with sandboxed(tmp_path_factory.mktemp("refusing"), faults=[Fault(1000, 400)]) as (_, env):
+        yield env
+
+
+FAILED_EXPORTS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], int]] = {
+    "refused": ((), {}, 77),
+    "setting": ((), {"VERTEX_ENV_LOCATION": "$(id)"}, 78),
+    "credentials": ((), {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such"}, 78),
+    "usage": (("--frob",), {}, 2),
+    "no value": (("--project",), {}, 2),
+    "format": (("--format", "frob"), {}, 2),
+    "variable": ((), {"VERTEX_ENV_EXPORT_FORMAT": "frob"}, 2),
+    "fish": (("--format", "fish"), {}, 77),
+    "fish by variable": ((), {"VERTEX_ENV_EXPORT_FORMAT": "fish"}, 77),
+    "fish, not json": (("--format=fish",), {"VERTEX_ENV_EXPORT_FORMAT": "json"}, 77),
+    "the last one counts": (("--format", "json", "--format", "sh"), {}, 77),
+    "a project called so": (("--project", "--format", "json"), {}, 2),
+}
+FAILED_DATA: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], int]] = {
+    "json": (("--format", "json"), {}, 77),
+    "dotenv": (("--format=dotenv",), {}, 77),
+    "usage": (("--format=json", "--frob"), {}, 2),
+    "json by variable": ((), {"VERTEX_ENV_EXPORT_FORMAT": "json"}, 77),
+    "json, not fish": (("--format", "json"), {"VERTEX_ENV_EXPORT_FORMAT": "fish"}, 77),
+}
+
+
+@pytest.mark.parametrize("name", FAILED_EXPORTS)
+def test_a_failed_export_fails_where_it_is_evaluated(refusing: dict[str, str], name: str) -> None:
+    """An `eval` of nothing succeeds, so on any failure the command `false` is printed, and nothing else."""
+    args, changed, status = FAILED_EXPORTS[name]
+    done = run_cli("export", *args, env={**refusing, **changed})
+    assert (done.status, done.stdout) == (status, "false\n")
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    script = f'eval "$({" ".join(PROGRAM)} export "$@" 2>/dev/null)"'
+    assert subprocess.run(["sh", "-c", script, "sh", *args], env={**refusing, **changed}, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("name", FAILED_DATA)
+def test_failed_data_is_empty(refusing: dict[str, str], name: str) -> None:
+    """What is not evaluated stays empty."""
+    args, changed, status = FAILED_DATA[name]
+    done = run_cli("export", *args, env={**refusing, **changed})
+    assert (done.status, done.stdout) == (status, "")
+    assert re.fullmatch(TWO_LINES, done.stderr)
+
+
+UNWRITABLE = {
+    "token": ("token",),
+    "export": ("export",),
+    "failed export": ("export", "--frob"),
+    "endpoints": ("endpoints", "--location", "us-central1"),
+}
+
+
+@pytest.mark.parametrize("name", UNWRITABLE)
+def test_stdout_that_takes_nothing(hour: dict[str, str], name: str) -> None:
+    """A full disk is told, in our words, and by the exit status: nobody takes what arrived for all of it."""
+    with Path("/dev/full").open("w") as full:
+        argv = [*PROGRAM, *UNWRITABLE[name]]
+        done = subprocess.run(argv, env=hour, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    assert done.returncode == (2 if name == "failed export" else 75)
+
+
+@pytest.mark.parametrize("name", ["token", "export", "endpoints"])
+def test_stdout_that_is_closed(hour: dict[str, str], name: str) -> None:
+    """The same for a stdout that does not exist."""
+    script = 'exec "$@" >&-'
+    argv = ["sh", "-c", script, "sh", *PROGRAM, *UNWRITABLE[name]]
+    done = subprocess.run(argv, env=hour, stderr=subprocess.PIPE, text=True, check=False)
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    assert done.returncode == 75
+
+
+@pytest.mark.parametrize("name", ["token", "export", "endpoints", "help", "version"])
+def test_a_reader_that_has_gone(hour: dict[str, str], name: str) -> None:
+    """`vertex-env ... | head -c 0` is nobody's failure."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as pipe:
+        argv = [*PROGRAM, *SUCCESSES[name]]
+        done = subprocess.run(argv, env=hour, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(("args", "status"), [(("token",), 0), (("token", "--frob"), 2), (("run", "--", "true"), 125)])
+def test_a_closed_stderr(refusing: dict[str, str], hour: dict[str, str], args: tuple[str, ...], status: int) -> None:
+    """Nobody hears what is said; the exit status is the same."""
+    env = refusing if args[0] == "run" else hour
+    argv = ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM, *args]
+    assert subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, check=False).returncode == status
+
+
+BREAK = """
+import vertex_env.session
+def broken(*_):
+    raise RuntimeError("ya29.planted-in-an-exception")
+vertex_env.session.open_session = broken
+"""
+
+
+@pytest.mark.parametrize(
+    "command", [("token",), ("export",), ("export", "--format=json"), ("run", "--", "echo", "out")]
+)
+def test_a_bug_of_ours(hour: dict[str, str], tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Status 70 and where to look; the exception's text, which may hold a token, is not shown."""
+    (tmp_path / "sitecustomize.py").write_text(BREAK)
+    done = run_cli(*command, env={**hour, "PYTHONPATH": f"{tmp_path}:{hour.get('PYTHONPATH', '')}"})
+    assert (done.status, done.stdout) == (70, "false\n" if command == ("export",) else "")
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    assert re.match("vertex-env: error: this is a bug: RuntimeError at ", done.stderr)
+    assert "planted" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [("token",), ("export",), ("run", "--", "echo", "out")])
+def test_ctrl_c_while_minting(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """Status 130 at once, nothing half done, no process left behind, not a word."""
+    with (
+        sandboxed(tmp_path, delay_s=60) as (google, env),
+        Process([*PROGRAM, *command], env, tmp_path) as process,
+    ):
+        until(lambda: google.counts["token"])
+        helpers = children(process.pid)
+        assert len(helpers) == (command[0] == "run")
+        process.send(signal.SIGINT)
+        assert process.status() == 130
+        assert (process.stdout, process.stderr.strip()) == ("false\n" if command == ("export",) else "", "")
+        until(lambda: not any(map(is_running, helpers)))
+
+
+# --- the sandbox ---
+
+
+@pytest.fixture
+def tidy(hour: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
+    """An environment whose folder for temporary files has to be empty in the end."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    yield {**hour, "TMPDIR": str(folder)}
+    until(lambda: not list(folder.iterdir()))
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 9", 9), ("kill -TERM $$", -15), ("kill -KILL $$", -9)])
+def test_the_sandbox_ends_as_the_command(tidy: dict[str, str], script: str, status: int) -> None:
+    """Exit status or signal, and nothing stays on the disk."""
+    assert run_cli("sandbox", "--", "sh", "-c", script, env=tidy).status == status
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT", "USR1"])
+def test_the_sandbox_passes_signals_on(tidy: dict[str, str], tmp_path: Path, name: str) -> None:
+    """The command ends as it likes; then the sandbox is tidied up, too."""
+    log = Log(tmp_path)
+    with Process([*PROGRAM, "sandbox", "--", *log.probe()], tidy, tmp_path) as process:
+        log.start()
+        process.send(signal.Signals[f"SIG{name}"])
+        until(log.signals)
+        if name == "USR1":
+            process.send(signal.SIGTERM)
+        assert process.status() == 128 + signal.Signals[f"SIG{'TERM' if name == 'USR1' else name}"]
+        assert log.signals() == (["USR1", "TERM"] if name == "USR1" else [name])
+
+
+def test_ctrl_c_in_the_sandbox(tidy: dict[str, str], tmp_path: Path) -> None:
+    """The terminal tells the command itself: one SIGINT."""
+    log = Log(tmp_path)
+    with Terminal([*PROGRAM, "sandbox", "--", *log.probe("stubborn")], tidy) as terminal:
+        log.start()
+        terminal.type("\x03")
+        until(log.signals)
+        os.kill(terminal.job, signal.SIGUSR2)
+        until(lambda: "USR2" in log.signals())
+        assert log.signals() == ["INT", "USR2"]
+        os.kill(terminal.job, signal.SIGHUP)
+        os.kill(log.start()["pid"], signal.SIGKILL)
+        assert terminal.report()["status"] == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("command", "status"), [("nosuch", 127), ("/", 126)])
+def test_a_command_that_the_sandbox_cannot_run(tidy: dict[str, str], command: str, status: int) -> None:
+    """As with `run`."""
+    done = run_cli("sandbox", "--", command, env=tidy)
+    assert (done.status, done.stdout) == (status, "")
+    assert re.fullmatch(TWO_LINES, done.stderr)
+
+
+def test_the_sandbox_is_as_asked_for(tidy: dict[str, str]) -> None:
+    """Two failures, then tokens of the given life, each after the given delay."""
+    ask = f"{' '.join(PROGRAM)} token --format json"
+    script = f"{ask} 2>/dev/null; echo $?; {ask} 2>/dev/null; echo $?; date +%s%N; {ask}; date +%s%N"
+    args = ("--fail", "503", "--fail", "1x400", "--lifetime", "2m", "--delay", "0.3s")
+    first, second, before, data, after = run_cli("sandbox", *args, "--", "sh", "-c", script, env=tidy).stdout.split(
+        "\n"
+    )[:5]
+    assert (first, second) == ("75", "77")
+    assert 60 < json.loads(data)["expires_in"] <= 120
+    assert int(after) - int(before) > 0.3e9
+
+
+def test_the_sandbox_hides_what_there_is_of_google(tidy: dict[str, str]) -> None:
+    """The user's own settings and keys do not get in: they might be real."""
+    foreign = {"GOOGLE_CLOUD_PROJECT": "real", "VERTEX_ENV_LOCATION": "real", "OPENAI_API_KEY": "real", "KEPT": "real"}
+    done = run_cli("sandbox", "--", "env", env={**tidy, **foreign})
+    assert [line for line in done.stdout.splitlines() if line.endswith("=real")] == ["KEPT=real"]
