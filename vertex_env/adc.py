@@ -104,7 +104,7 @@ class Adc:
     @property
     def who(self) -> Who:
         """For messages. Of the account only what cannot be mistaken for anything else enters one."""
-        source = self.info.get("source_credentials", self.info)
+        source = _innermost(self.info)
         account = self.metadata.email if self.metadata else source.get("client_email") or source.get("account")
         principal = account if isinstance(account, str) and _ACCOUNT.fullmatch(account) else None
         return Who(self.kind, principal, self.source, self.target, self.named_by)
@@ -190,9 +190,9 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None) -> st
         if not (isinstance(value, dict) if name in _OBJECTS else isinstance(value, str) and value):
             state = "lacks the" if value is None else "has a malformed"
             raise CredentialsError(f"{where} {state} field {name!r} (its type is {kind})", again)
-    malformed = [name for name, is_sound in _OPTIONAL.items() if name in info and not is_sound(info[name])]
-    if malformed:
-        raise CredentialsError(f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again)
+    for name, is_sound in _OPTIONAL.items():
+        if info.get(name) is not None and not is_sound(info[name]):
+            raise CredentialsError(f"{where} has a malformed field {name!r} (its type is {kind})", again)
     if kind == "impersonated_service_account":
         if info["source_credentials"].get("type") == kind:
             raise CredentialsError(f"{where} impersonates twice", "name the account in between in 'delegates'")
@@ -216,17 +216,17 @@ def _fingerprint(content: bytes, info: Mapping[str, Any], where: str) -> str:
     or an AWS access key in the environment (google-auth 2.62.2 `google/auth/aws.py`, 2026-11-22).
     """
     digest = hashlib.sha256(content)
-    info = info.get("source_credentials", info)
+    info = _innermost(info)
     if info["type"] != "external_account":
         return digest.hexdigest()
     subject = info["credential_source"].get("file")
     if isinstance(subject, str):
         try:
             digest.update(b"\0" + _read(Path(subject)))
-        except OSError as e:
-            shown = _shown(Path(subject))
+        except (OSError, ValueError) as e:
+            shown, reason = _shown(Path(subject)), e.strerror if isinstance(e, OSError) else None
             raise CredentialsError(
-                f"the subject token {shown}, which {where} names, cannot be read: {e.strerror or e}",
+                f"the subject token {shown}, which {where} names, cannot be read: {reason or e}",
                 f"see whether the job that writes it has done so: ls -l {shown}",
             ) from None
     if info["subject_token_type"] == _AWS:
@@ -317,7 +317,7 @@ class AdcSource:
 
     def _load(self, info: Mapping[str, Any], scopes: Sequence[str], lifetime: timedelta | None) -> Any:
         """google-auth's credentials from its loader for the type of *info*; each is imported only when needed."""
-        data = dict(info)
+        data = {name: value for name, value in info.items() if value is not None}
         wanted = list(scopes) or None
         match data.get("type", METADATA):
             case "metadata":
@@ -350,7 +350,7 @@ class AdcSource:
 
     def _explain(self, error: Exception, exchange: Exchange | None) -> VertexEnvError:
         """*error* in our words."""
-        if exchange is None and "executable" in self.adc.info.get("credential_source", ()):
+        if exchange is None and "executable" in _innermost(self.adc.info).get("credential_source", ()):
             return self._explain_program(error)
         return explain(exchange, _told(error), self.adc.who)
 
@@ -398,6 +398,12 @@ def _told(error: Exception) -> str:
     if isinstance(error, OSError | ValueError):
         return str(error)
     return f"google-auth expects something else there ({error})"
+
+
+def _innermost(info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an impersonating file starts from; any other starts from itself."""
+    source = info.get("source_credentials")
+    return source if isinstance(source, dict) else info
 
 
 def _text(value: object) -> str | None:

@@ -127,9 +127,9 @@ def explain(exchange: Exchange | None, cause: str, who: Who) -> VertexEnvError:
         who: Whose request it was.
     """
     if exchange is None:
-        return CredentialsError(
-            f"{who} cannot be used: {one_line(cause)}", f"correct the file, or {make_anew(who.kind, who.named_by)}"
-        )
+        hint = make_anew(who.kind, who.named_by)
+        correct = "" if who.kind == "metadata" else "correct the file, or "
+        return CredentialsError(f"{who} cannot be used: {one_line(cause)}", correct + hint)
     if exchange.status is None:
         return unreachable(exchange.host, cause)
     if exchange.status < 400:  # noqa: PLR2004 -- HTTP's own number
@@ -293,7 +293,9 @@ _CURES: Mapping[str, str] = {
 
 _SECRET = re.compile(
     r"-----BEGIN.*"
-    r"|(?:\bya29\.|\beyJ|\b1//|\bGOCSPX-|\bBearer\s+(?=\S{16}))\S*"
+    # A password in a URL.
+    r"|(?<=//)[^/\s]+(?=@)"
+    r"|(?:ya29\.|\beyJ|\b1//|\bGOCSPX-|\bBearer\s+(?=\S{16}))\S*"
     # What else is this long and has digits is no word: base64 or the like.
     r"|(?=[A-Za-z_+=-]*[0-9])[\w+=-]{40,}"
 )
