@@ -271,7 +271,6 @@ class Terminal:
         """The process group that has the terminal."""
         return os.tcgetpgrp(self.master)
 
-    @property
     def is_cooked(self) -> bool:
         """Whether it takes lines, not keys."""
         return bool(termios.tcgetattr(self.master)[3] & termios.ICANON)

@@ -236,11 +236,15 @@ def test_impersonate_from_the_metadata_server(tmp_path: Path) -> None:
     assert (proxy.requests, proxy.refused) == ([iam(TARGET)], [])
 
 
+def workload(path: Path, impersonate: str) -> Info:
+    return google.external_account_file(subject(path), impersonate=impersonate)
+
+
 @pytest.mark.parametrize(
     "build",
     [
         pytest.param(lambda _: google.impersonated_service_account(google.authorized_user(), MIDDLE), id="ADC"),
-        pytest.param(lambda path: google.external_account_file(subject(path), impersonate=MIDDLE), id="workload"),
+        pytest.param(lambda path: workload(path, MIDDLE), id="workload"),
     ],
 )
 def test_impersonate_twice(
@@ -258,21 +262,28 @@ def test_impersonate_twice(
 
 
 @pytest.mark.parametrize(
-    "build",
+    ("build", "lifetimes"),
     [
-        pytest.param(lambda _: google.impersonated_service_account(google.authorized_user(), TARGET), id="ADC"),
-        pytest.param(lambda path: google.external_account_file(subject(path), impersonate=TARGET), id="workload"),
+        pytest.param(lambda path: workload(path, TARGET), ["43200s"], id="workload"),
+        pytest.param(
+            lambda _: google.impersonated_service_account(google.authorized_user(), TARGET), ["43200s"], id="ADC"
+        ),
+        pytest.param(
+            lambda path: google.impersonated_service_account(workload(path, MIDDLE), TARGET),
+            ["3600s", "43200s"],
+            id="ADC over workload",
+        ),
     ],
 )
 def test_lifetime_of_an_impersonating_file(
-    build: Callable[[Path], Info], google_says: tuple[Answers, dict[str, str]], tmp_path: Path
+    build: Callable[[Path], Info], lifetimes: list[str], google_says: tuple[Answers, dict[str, str]], tmp_path: Path
 ) -> None:
     """`--lifetime` alone is for the account that the file impersonates; google-auth would ask for an hour."""
     answers, env = google_says
     env["GOOGLE_APPLICATION_CREDENTIALS"] = str(write_adc(tmp_path / "adc.json", build(tmp_path)))
     ended = run_cli("token", "--lifetime", "12h", env=env)
     assert (ended.stdout, ended.stderr) == (f"{PLANTED}\n", "")
-    assert answers.asked[-1].fields["lifetime"] == "43200s"
+    assert [one.fields["lifetime"] for one in answers.asked[1:]] == lifetimes
 
 
 def scope_of(asked: Asked) -> str:

@@ -266,7 +266,7 @@ def impersonated(**changed: object) -> Info:
         pytest.param(
             impersonated(source_credentials={"type": "authorized_user"}),
             f"source_credentials in {FILE} lacks the field 'client_id' (its type is authorized_user)",
-            LOG_IN,
+            IMPERSONATE,
             id="source without a field",
         ),
         pytest.param(

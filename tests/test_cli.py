@@ -36,7 +36,7 @@ SUCCESSES = {
     "refresh": ("token", "--refresh"),
     "endpoints": ("endpoints", "--location", "us-central1"),
     "all endpoints": ("endpoints", "--all-locations", "--format", "json"),
-    "run": ("run", "--", "echo", "out"),
+    "run": ("run", "--on-expiry", "restart", "--", "echo", "out"),
     "sandbox": ("sandbox", "--", "echo", "out"),
     "version": ("--version",),
     "help": ("--help",),
@@ -45,22 +45,16 @@ SUCCESSES = {
 
 
 @pytest.mark.parametrize("name", SUCCESSES)
-def test_nothing_on_stderr_when_it_worked(hour: dict[str, str], name: str) -> None:
-    """Tools read both streams together: what is not asked for stays unsaid."""
-    done = run_cli(*SUCCESSES[name], env=hour)
-    assert (done.status, done.stderr) == (0, "")
-    assert done.stdout.endswith("\n")
-
-
-@pytest.mark.parametrize("name", SUCCESSES)
-def test_stdin_is_never_read(hour: dict[str, str], name: str) -> None:
-    """What is in a pipe is still there afterwards, for whom it is meant."""
+def test_what_works_is_quiet_and_reads_nothing(hour: dict[str, str], name: str) -> None:
+    """Nothing on stderr, which tools read together with stdout; what is in stdin is still there for somebody else."""
     read, write = os.pipe()
     with os.fdopen(read, "rb") as stdin:
         with os.fdopen(write, "wb") as pipe:
             pipe.write(b"data")
-        assert run_cli(*SUCCESSES[name], env=hour, stdin=stdin).status == 0
+        done = run_cli(*SUCCESSES[name], env=hour, stdin=stdin)
         assert stdin.read() == b"data"
+    assert (done.status, done.stderr) == (0, "")
+    assert done.stdout.endswith("\n")
 
 
 def options(text: str) -> dict[str, str]:
@@ -177,38 +171,46 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str
         yield env
 
 
-FAILED_EXPORTS: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], int]] = {
+Failure = tuple[tuple[str, ...], Mapping[str, str], int]
+WRONG = {"VERTEX_ENV_LOCATION": "$(id)"}
+FAILED_EXPORTS: Mapping[str, Failure] = {
     "refused": ((), {}, 77),
-    "setting": ((), {"VERTEX_ENV_LOCATION": "$(id)"}, 78),
+    "setting": ((), WRONG, 78),
     "credentials": ((), {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such"}, 78),
     "usage": (("--frob",), {}, 2),
     "no value": (("--project",), {}, 2),
     "format": (("--format", "frob"), {}, 2),
     "variable": ((), {"VERTEX_ENV_EXPORT_FORMAT": "frob"}, 2),
-    "fish": (("--format", "fish"), {}, 77),
-    "fish by variable": ((), {"VERTEX_ENV_EXPORT_FORMAT": "fish"}, 77),
-    "fish, not json": (("--format=fish",), {"VERTEX_ENV_EXPORT_FORMAT": "json"}, 77),
-    "the last one counts": (("--format", "json", "--format", "sh"), {}, 77),
+    "fish": (("--format", "fish"), WRONG, 78),
+    "fish by variable": ((), {**WRONG, "VERTEX_ENV_EXPORT_FORMAT": "fish"}, 78),
+    "fish, not json": (("--format=fish",), {**WRONG, "VERTEX_ENV_EXPORT_FORMAT": "json"}, 78),
+    "the last one counts": (("--format", "json", "--format", "sh"), WRONG, 78),
     "a project called so": (("--project", "--format", "json"), {}, 2),
 }
-FAILED_DATA: Mapping[str, tuple[tuple[str, ...], Mapping[str, str], int]] = {
-    "json": (("--format", "json"), {}, 77),
-    "dotenv": (("--format=dotenv",), {}, 77),
+FAILED_DATA: Mapping[str, Failure] = {
+    "refused": (("--format", "json"), {}, 77),
+    "setting": (("--format=dotenv",), WRONG, 78),
     "usage": (("--format=json", "--frob"), {}, 2),
-    "json by variable": ((), {"VERTEX_ENV_EXPORT_FORMAT": "json"}, 77),
-    "json, not fish": (("--format", "json"), {"VERTEX_ENV_EXPORT_FORMAT": "fish"}, 77),
+    "json by variable": ((), {**WRONG, "VERTEX_ENV_EXPORT_FORMAT": "json"}, 78),
+    "json, not fish": (("--format", "json"), {**WRONG, "VERTEX_ENV_EXPORT_FORMAT": "fish"}, 78),
 }
 
 
 @pytest.mark.parametrize("name", FAILED_EXPORTS)
-def test_a_failed_export_fails_where_it_is_evaluated(refusing: dict[str, str], name: str) -> None:
-    """An `eval` of nothing succeeds, so on any failure the command `false` is printed, and nothing else."""
+def test_a_failed_export_is_the_command_false(refusing: dict[str, str], name: str) -> None:
+    """An `eval` of nothing would succeed."""
     args, changed, status = FAILED_EXPORTS[name]
     done = run_cli("export", *args, env={**refusing, **changed})
     assert (done.status, done.stdout) == (status, "false\n")
     assert re.fullmatch(TWO_LINES, done.stderr)
-    script = f'eval "$({" ".join(PROGRAM)} export "$@" 2>/dev/null)"'
-    assert subprocess.run(["sh", "-c", script, "sh", *args], env={**refusing, **changed}, check=False).returncode == 1
+
+
+@pytest.mark.parametrize("quote", ['"', ""])
+@pytest.mark.parametrize("args", ["", "--frob"])
+def test_a_failed_export_fails_where_it_is_evaluated(refusing: dict[str, str], quote: str, args: str) -> None:
+    """Quoted or not, `eval` has a status that a script can go by."""
+    script = f"eval {quote}$({' '.join(PROGRAM)} export {args} 2>/dev/null){quote}"
+    assert subprocess.run(["sh", "-c", script], env=refusing, check=False).returncode == 1
 
 
 @pytest.mark.parametrize("name", FAILED_DATA)

@@ -29,8 +29,9 @@ from vertex_env.settings import OPTIONS, Found, first, gcloud_layer, options_lay
         ({"HOME": "/h", "XDG_CONFIG_HOME": "x"}, "/h/.config/vertex-env/config.toml"),
         ({"HOME": "/h", "XDG_CONFIG_HOME": "/x", "VERTEX_ENV_CONFIG": "/c.toml"}, "/c.toml"),
         ({"HOME": "/h", "VERTEX_ENV_CONFIG": ""}, "/h/.config/vertex-env/config.toml"),
+        ({"HOME": "/h", "APPDATA": "/a"}, "/h/.config/vertex-env/config.toml"),
     ],
-    ids=["home", "empty", "XDG", "relative XDG is ignored", "named", "named empty"],
+    ids=["home", "empty", "XDG", "relative XDG is ignored", "named", "named empty", "Windows only"],
 )
 def test_config_path(environ: Mapping[str, str], path: str) -> None:
     """The file is where the XDG specification says, unless it is named."""
@@ -44,8 +45,9 @@ def test_config_path(environ: Mapping[str, str], path: str) -> None:
         ({"HOME": "/h", "XDG_CONFIG_HOME": "/x"}, "/h/.config/gcloud"),
         ({"HOME": "/h", "CLOUDSDK_CONFIG": "/g"}, "/g"),
         ({"HOME": "/h", "CLOUDSDK_CONFIG": ""}, "/h/.config/gcloud"),
+        ({"HOME": "/h", "APPDATA": "/a"}, "/h/.config/gcloud"),
     ],
-    ids=["home", "XDG plays no part", "named", "named empty"],
+    ids=["home", "XDG plays no part", "named", "named empty", "Windows only"],
 )
 def test_gcloud_dir(environ: Mapping[str, str], path: str) -> None:
     """gcloud's folder is where gcloud has it."""

@@ -265,13 +265,57 @@ def test_bad_name_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "template", "option"), [(TARGET, "{model}", "--model"), (VERBATIM, "x{project}", "--project")]
+    ("target", "template", "option", "example"),
+    [
+        (TARGET, "{model}", "model", "google/gemini-2.5-flash"),
+        (VERBATIM, "x{project}", "project", "my-project-123"),
+    ],
 )
-def test_template_that_needs_what_is_not_set(target: Target, template: str, option: str) -> None:
+def test_template_that_needs_what_is_not_set(target: Target, template: str, option: str, example: str) -> None:
     """A template for something that is not set is refused, rather than filled with nothing."""
-    with pytest.raises(SettingsError, match=rf"the template for X needs a {option[2:]}") as e:
+    with pytest.raises(SettingsError, match=f"the template for X needs a {option}") as e:
         environment(target, token(), extra={"X": template})
-    assert e.value.hint.startswith(f"add {option}, for example {option} ")
+    assert e.value.hint == f"add --{option}, for example --{option} {example}"
+
+
+PLACES = "placeholders are {token}, {base_url}, {project}, {location}, {model}, {host}, {path}"
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "message", "hint"),
+    [
+        (
+            "A-B",
+            "x",
+            "'A-B' is not a name for a variable",
+            "give --set NAME=TEMPLATE, for example --set LLM_URL={base_url}/chat/completions",
+        ),
+        (
+            "X",
+            "{tokn}",
+            "the template for X has an unknown placeholder: 'tokn'",
+            f"{PLACES}; write {{{{ and }}}} for braces",
+        ),
+        (
+            "X",
+            "}",
+            "the template for X is malformed: Single '}' encountered in format string",
+            f"{PLACES}; write {{{{ and }}}} for braces",
+        ),
+        (
+            "X",
+            "a\nb",
+            "the value for X has a control character, or a byte that is not UTF-8",
+            "leave line breaks and control characters out",
+        ),
+    ],
+    ids=["name", "placeholder", "malformed", "control character"],
+)
+def test_what_is_said_of_a_bad_template(name: str, template: str, message: str, hint: str) -> None:
+    """The message names the variable and what is wrong, the hint what would be right."""
+    with pytest.raises(SettingsError) as e:
+        check_template(name, template)
+    assert (e.value.message, e.value.hint) == (message, hint)
 
 
 @pytest.mark.parametrize("value", ["a\nb", "a\0b", "a\x1bb", "a\u2029b"])

@@ -136,6 +136,19 @@ def test_ctrl_z_and_bg(hour: dict[str, str], wrapper: tuple[str, ...], log: Log)
         assert (report["status"], report["foreground"]) == (143, terminal.shell.pid)
 
 
+def test_modes_around_a_stop(hour: dict[str, str], log: Log) -> None:
+    """While an editor is stopped, the terminal is as before it; when it goes on, it finds it as it was."""
+    with Terminal([*RUN, "--", *log.probe("raw")], hour) as terminal:
+        command = log.start()["pid"]
+        assert not terminal.is_cooked()
+        os.kill(command, signal.SIGTSTP)
+        assert terminal.report()["stopped"] == signal.SIGTSTP
+        assert terminal.is_cooked()
+        terminal.fg()
+        until(lambda: not is_stopped(command))
+        assert not terminal.is_cooked()
+
+
 def test_the_window_changes_its_size(hour: dict[str, str], wrapper: tuple[str, ...], log: Log) -> None:
     """The command is told once."""
     with Terminal([*wrapper, *log.probe()], hour) as terminal:
@@ -182,7 +195,7 @@ def test_the_end_in_the_background(hour: dict[str, str], wrapper: tuple[str, ...
         modes[3] &= ~termios.ICANON
         termios.tcsetattr(terminal.master, termios.TCSANOW, modes)
         assert terminal.report()["foreground"] == terminal.shell.pid
-        assert not terminal.is_cooked
+        assert not terminal.is_cooked()
 
 
 def test_reading_in_the_background_stops(hour: dict[str, str], wrapper: tuple[str, ...]) -> None:
@@ -317,7 +330,7 @@ def a_raw_terminal_defers_the_restart(folder: Path) -> None:
     log = Log(folder)
     with sandboxed(folder, lifetime_s=2) as (_, env), Terminal([*RUN, "--", *log.probe("raw")], env) as terminal:
         start = log.start()
-        assert not terminal.is_cooked
+        assert not terminal.is_cooked()
         pass_expiry(start)
         assert (log.signals(), terminal.screen) == ([], "")
         modes = termios.tcgetattr(terminal.master)
@@ -373,7 +386,7 @@ def a_restart_in_the_background_takes_nothing(folder: Path) -> None:
         termios.tcsetattr(terminal.master, termios.TCSANOW, modes)
         assert log.start(1)["foreground"] == terminal.shell.pid
         assert terminal.foreground == terminal.shell.pid
-        assert not terminal.is_cooked
+        assert not terminal.is_cooked()
 
 
 @scenario

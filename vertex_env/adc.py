@@ -174,9 +174,10 @@ def _shown(path: Path) -> str:
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
-def _check_info(info: Mapping[str, Any], where: str, named_by: str | None) -> str:
+def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_of: str = "") -> str:
+    """The type of *info*, which has all that is needed for one; *part_of* is the type of the file that it is in."""
     kind = info.get("type")
-    again = make_anew(kind if isinstance(kind, str) else "", named_by)
+    again = make_anew(part_of or (kind if isinstance(kind, str) else ""), named_by)
     if "installed" in info or "web" in info:
         login = f"to log in with it: {LOGIN} --client-id-file=FILE"
         raise CredentialsError(f"{where} is an OAuth client, not credentials", login)
@@ -196,7 +197,7 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None) -> st
     if kind == "impersonated_service_account":
         if info["source_credentials"].get("type") == kind:
             raise CredentialsError(f"{where} impersonates twice", "name the account in between in 'delegates'")
-        _check_info(info["source_credentials"], f"source_credentials in {where}", named_by)
+        _check_info(info["source_credentials"], f"source_credentials in {where}", named_by, kind)
     return kind
 
 

@@ -246,6 +246,10 @@ class Terminal:
         """Whether *group* is in the foreground."""
         return self.owner() == group
 
+    def is_gone(self) -> bool:
+        """Whether there was one, and its window has been closed."""
+        return self.fd >= 0 and self.owner() < 0
+
     def give(self, group: int) -> None:
         """Put *group* in the foreground."""
         with suppress(OSError):
@@ -527,8 +531,10 @@ class Supervisor:
 
     def _forward(self, number: int, *, told: bool) -> None:
         again = self._user_stops and self._stop_at is not None
-        if number in self._ending:
-            self._user_stops = True
+        if number in self._ending and (
+            number != signal.SIGHUP or self._stop_at is not None or self._terminal.is_gone()
+        ):
+            self._user_stops = True  # but who survives a mere SIGHUP has taken it for "read your configuration again"
         if again and number in (signal.SIGINT, signal.SIGTERM):
             self._child.kill()  # asked twice while it is ending
         elif not told:

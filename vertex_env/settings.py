@@ -176,7 +176,7 @@ def options_layer(options: Mapping[str, str | Sequence[str] | None]) -> Layer:
     found = {}
     for option in OPTIONS:
         value = None if option.internal else options.get(option.field)
-        if value is not None and (isinstance(value, str) or value):
+        if isinstance(value, str) or value:
             found[option.name] = Found(value if isinstance(value, str) else tuple(value), f"--{option.name}")
     return found
 
