@@ -46,13 +46,13 @@ def until(seen: Callable[[], T], seconds: float = 30) -> T:
 def side_by_side(
     request: pytest.FixtureRequest, factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[Scenario, Future[None]]]:
-    """The scenarios that the tests of this module are asked for by their parameter, all under way.
+    """The scenarios that tests of this module have as their parameter, all under way.
 
     They wait for tokens to expire for most of the time.
     """
     items: list[Any] = request.session.items
-    wanted = [item.callspec.params["scenario"] for item in items if request.fixturename in item.fixturenames]
-    chosen = [scenario for scenario in wanted if scenario.__module__ == request.module.__name__]
+    here = [item for item in items if item.path == request.path and "scenario" in item.fixturenames]
+    chosen = [item.callspec.params["scenario"] for item in here]
     with ThreadPoolExecutor(4) as pool:  # two cores have to be enough
         yield {scenario: pool.submit(scenario, factory.mktemp(scenario.__name__)) for scenario in chosen}
 

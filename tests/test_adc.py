@@ -24,7 +24,7 @@ from tests.fakes import PLANTED
 from tests.google import GoogleProxy, Info, clean_environ, gcloud_marker, run_cli, write_adc
 from vertex_env import adc
 from vertex_env.adc import AdcSource, from_metadata, read_adc
-from vertex_env.errors import CredentialsError, UnavailableError
+from vertex_env.errors import CredentialsError, RefusedError, UnavailableError
 from vertex_env.metadata import Metadata
 from vertex_env.sandbox import Sandbox
 from vertex_env.tokens import Identity, Token
@@ -573,6 +573,15 @@ def test_program_below_an_impersonation(tmp_path: Path, monkeypatch: pytest.Monk
     program = google.external_account_executable("sh -c 'echo fake-subject-token; exit 1'")
     with pytest.raises(CredentialsError, match=r"return code 1$"):
         source_of(google.impersonated_service_account(program), tmp_path).mint()
+
+
+def test_google_refuses_what_a_program_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program is not blamed for Google's answer."""
+    monkeypatch.setenv("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1")
+    with Answers({"/v1/token": Reply(400, {"error": "invalid_grant", "error_description": "Stale."})}) as answers:
+        info = google.external_account_executable(subject_program(tmp_path), answers.url)
+        with pytest.raises(RefusedError, match=r"refused the external account credentials in .*: Stale$"):
+            source_of(info, tmp_path).mint()
 
 
 def test_iam_endpoint(tmp_path: Path) -> None:

@@ -639,7 +639,8 @@ GRANT = (
 
 
 def api(status: int, message: str, reason: str = "IAM_PERMISSION_DENIED") -> Reply:
-    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason}]
+    kind = "type.googleapis.com/google.rpc.ErrorInfo"
+    details = [{"@type": kind, "reason": reason, "metadata": {"consumer": "projects/123"}}]
     return Reply(status, {"error": {"code": status, "message": message, "status": "X", "details": details}})
 
 
@@ -681,7 +682,7 @@ def api(status: int, message: str, reason: str = "IAM_PERMISSION_DENIED") -> Rep
             key(),
             api(403, "The API has not been used before.", "SERVICE_DISABLED"),
             f"{KEY} {{fails}}: The API has not been used before",
-            "run: gcloud services enable iamcredentials.googleapis.com --project=PROJECT",
+            "run: gcloud services enable iamcredentials.googleapis.com --project=123",
             id="API disabled",
         ),
     ],

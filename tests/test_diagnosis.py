@@ -38,6 +38,16 @@ def body(**error: object) -> bytes:
         ),
         pytest.param(b"[" + body(status="NOT_FOUND") + b"]", Answer("NOT_FOUND"), id="API, in a list"),
         pytest.param(
+            body(details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/123"}}]),
+            Answer("", "", "SERVICE_DISABLED", "123"),
+            id="API, with the project",
+        ),
+        pytest.param(
+            body(details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/1; rm -rf /"}}]),
+            Answer("", "", "SERVICE_DISABLED"),
+            id="API, with a project that is none",
+        ),
+        pytest.param(
             body(status="X", details=["?", {"a": 1}, {"reason": 5}, {"reason": "R"}]),
             Answer("X", "", "R"),
             id="API, the reason after other details",
@@ -95,6 +105,57 @@ def test_answers(text: bytes, answer: Answer | None) -> None:
             f"{API} refused {USER}: Off",
             "run: gcloud services enable aiplatform.googleapis.com --project=my-project",
             id="API, not enabled",
+        ),
+        pytest.param(
+            Exchange(
+                API,
+                ENDPOINTS,
+                403,
+                body(details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/123"}}]),
+            ),
+            USER,
+            RefusedError,
+            f"{API} refused {USER}",
+            "run: gcloud services enable aiplatform.googleapis.com --project=123",
+            id="API, not enabled in the project that is billed",
+        ),
+        pytest.param(
+            Exchange(
+                API,
+                ENDPOINTS,
+                403,
+                body(
+                    message="No.", details=[{"reason": "USER_PROJECT_DENIED", "metadata": {"consumer": "projects/q"}}]
+                ),
+            ),
+            USER,
+            RefusedError,
+            f"{API} refused {USER}: No",
+            "run: gcloud projects add-iam-policy-binding q --role=roles/serviceusage.serviceUsageConsumer "
+            "--member=MEMBER; or choose another --quota-project",
+            id="API, quota project",
+        ),
+        pytest.param(
+            Exchange(API, ENDPOINTS, 403, body(message="No.", details=[{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}])),
+            USER,
+            RefusedError,
+            f"the token of {USER} lacks a scope: No",
+            "leave --scope out; if it is, run: gcloud auth application-default login",
+            id="scope of a login",
+        ),
+        pytest.param(
+            Exchange(
+                "iamcredentials.googleapis.com",
+                "/v1/projects/-/serviceAccounts/x:generateAccessToken",
+                403,
+                body(details=[{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]),
+            ),
+            MACHINE,
+            RefusedError,
+            f"the token of {MACHINE} lacks a scope",
+            "give the machine a service account with the cloud-platform scope: "
+            "gcloud compute instances set-service-account INSTANCE --scopes=cloud-platform",
+            id="scope of a machine",
         ),
         pytest.param(
             Exchange(API, ENDPOINTS, 401, body(message="Bad token.")),

@@ -174,6 +174,15 @@ def test_guess(shells: Sequence[str], name: str) -> None:
     assert guess_format(shells) == name
 
 
+SH = ["sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "yash", "rbash"]
+
+
+@pytest.mark.parametrize("shell", SH)
+def test_guess_of_a_shell_of_its_own_format(shell: str) -> None:
+    """Every shell that reads what sh reads is known as one: a login shell further on does not count."""
+    assert guess_format([shell, "/usr/bin/fish"]) == "sh"
+
+
 @given(st.lists(st.text() | st.sampled_from(["fish", "nu", "-csh", "sh"])))
 @examples(deadline=None, max_examples=200)
 def test_guess_is_always_a_format(shells: list[str]) -> None:

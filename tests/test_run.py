@@ -38,6 +38,8 @@ from tests.processes import (
 )
 from vertex_env.sandbox import Fault
 
+pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
+
 IN_PLACE = ("run", "--on-expiry", "ignore", "--")
 EVERY_WAY = {**ON, "in place": (*RUN[:-1], *IN_PLACE)}
 COLD = {"VERTEX_ENV_STORE": "none"}

@@ -27,6 +27,8 @@ from tests.processes import (
 from tests.tools import need
 from vertex_env.sandbox import Fault
 
+pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
+
 CTRL_C, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x1a", "\x1c"
 
 

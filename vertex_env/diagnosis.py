@@ -85,6 +85,9 @@ class Answer:
     reason: str = ""
     """OAuth's `error_subtype`, or the reason of an ErrorInfo: `IAM_PERMISSION_DENIED`, `SERVICE_DISABLED`."""
 
+    consumer: str = ""
+    """The project whose quota is used, which is where an API has to be enabled: an ID or number."""
+
     @property
     def said(self) -> str:
         """What to tell a person."""
@@ -95,8 +98,8 @@ def read_answer(body: bytes) -> Answer | None:
     """*body* as an `Answer`, or None if it is not Google's.
 
     OAuth: `{"error": "invalid_grant", "error_description": "…", "error_subtype": "invalid_rapt"}` (RFC 6749 §5.2).
-    APIs: `{"error": {"code": 403, "message": "…", "status": "PERMISSION_DENIED", "details": [{"reason": "…"}]}}`
-    (https://google.aip.dev/193), which aiplatform wraps in a list
+    APIs: `{"error": {"code": 403, "message": "…", "status": "PERMISSION_DENIED", "details": [{"reason": "…",
+    "metadata": {"consumer": "projects/123"}}]}}` (https://google.aip.dev/193), which aiplatform wraps in a list
     (https://github.com/rhel-lightspeed/linux-mcp-server/issues/450), 2026-11-22.
     """
     try:
@@ -110,12 +113,22 @@ def read_answer(body: bytes) -> Answer | None:
     error = data.get("error")
     if isinstance(error, str):
         return Answer(one_line(error), one_line(data.get("error_description")), one_line(data.get("error_subtype")))
-    if isinstance(error, dict):
-        details = error.get("details")
-        infos = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
-        reason = next((d["reason"] for d in infos if isinstance(d.get("reason"), str)), "")
-        return Answer(one_line(error.get("status")), one_line(error.get("message")), one_line(reason))
-    return None
+    return _read_api_answer(error) if isinstance(error, dict) else None
+
+
+def _read_api_answer(error: Mapping[str, object]) -> Answer:
+    details = error.get("details")
+    infos = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
+    info = next((d for d in infos if isinstance(d.get("reason"), str)), {})
+    metadata = info.get("metadata")
+    consumer = str(metadata.get("consumer")) if isinstance(metadata, dict) else ""
+    project = re.fullmatch(r"projects/([\w.:-]+)", consumer, re.ASCII)
+    return Answer(
+        one_line(error.get("status")),
+        one_line(error.get("message")),
+        one_line(info.get("reason")),
+        project[1] if project else "",
+    )
 
 
 def explain(exchange: Exchange | None, cause: str, who: Who) -> VertexEnvError:
@@ -221,6 +234,13 @@ def _refused(exchange: Exchange, answer: Answer | None, who: Who, said: str) -> 
             "that is not how Google answers: check HTTPS_PROXY, and the URLs in the credentials file",
         )
     answer = answer or Answer()
+    if answer.reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
+        hint = (
+            _CURES["metadata"]
+            if who.kind == "metadata"
+            else f"leave --scope out; if it is, {make_anew(who.kind, who.named_by)}"
+        )
+        return RefusedError(f"the token of {who} lacks a scope{said}", hint)
     if exchange.path.endswith(":generateAccessToken"):
         return _impersonation_refused(exchange, answer, who, said)
     if answer.reason in ("invalid_rapt", "rapt_required") or "reauth" in said.lower():
@@ -236,7 +256,7 @@ def _refused(exchange: Exchange, answer: Answer | None, who: Who, said: str) -> 
 def _impersonation_refused(exchange: Exchange, answer: Answer, who: Who, said: str) -> VertexEnvError:
     target = one_line(exchange.path.rpartition("/")[2].partition(":")[0])
     if answer.reason == "SERVICE_DISABLED":
-        hint = "run: gcloud services enable iamcredentials.googleapis.com --project=PROJECT"
+        hint = f"run: gcloud services enable iamcredentials.googleapis.com --project={answer.consumer or 'PROJECT'}"
     elif "lifetime" in said.lower():
         hint = (
             "ask for 1h at most (--lifetime), or have an administrator add the account to the organization policy "
@@ -257,13 +277,17 @@ def _impersonation_refused(exchange: Exchange, answer: Answer, who: Who, said: s
 def _api_refused(exchange: Exchange, answer: Answer, who: Who, project: str, said: str) -> VertexEnvError:
     """The error for a 4xx answer of the Vertex AI API itself."""
     project = one_line(project)
+    billed, member = answer.consumer or project, _member(who.target or who.principal)
+    grant = "run: gcloud projects add-iam-policy-binding"
     if answer.reason == "SERVICE_DISABLED":
-        hint = f"run: gcloud services enable aiplatform.googleapis.com --project={project}"
+        hint = f"run: gcloud services enable aiplatform.googleapis.com --project={billed}"
+    elif answer.reason == "USER_PROJECT_DENIED":
+        role = "roles/serviceusage.serviceUsageConsumer"
+        hint = f"{grant} {billed} --role={role} --member={member}; or choose another --quota-project"
     elif exchange.status == 401:  # noqa: PLR2004 -- HTTP's own number
         hint = "try a new token: vertex-env token --refresh"
     elif exchange.status == 403:  # noqa: PLR2004 -- HTTP's own number
-        member = _member(who.target or who.principal)
-        hint = f"run: gcloud projects add-iam-policy-binding {project} --role=roles/aiplatform.user --member={member}"
+        hint = f"{grant} {project} --role=roles/aiplatform.user --member={member}"
     else:
         hint = "check project and location: vertex-env endpoints --all-locations"
     return RefusedError(f"{exchange.host} refused {who}{said}", hint)
