@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 
+from vertex_env.errors import VertexEnvError
 from vertex_env.tokens import Token
 
 PLANTED = "ya29.planted-0123456789abcdefghijklmnopqrstuvwxyz"
@@ -63,6 +64,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.tokens: dict[str, Token] = {}
+        self.failures: dict[str, tuple[VertexEnvError, datetime]] = {}
 
     def load(self, key: str) -> Token | None:
         """The token saved under *key*, if any."""
@@ -75,6 +77,26 @@ class MemoryStore:
     def delete(self, key: str) -> None:
         """Forget *key*, known or not."""
         self.tokens.pop(key, None)
+
+    def forget(self, key: str | None) -> None:
+        """Forget *key*, or all."""
+        self.tokens = {} if key is None else {k: t for k, t in self.tokens.items() if k != key}
+
+    def problem(self) -> str | None:
+        """None: it always works."""
+        return None
+
+    def ready(self) -> None:
+        """It is."""
+
+    def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:
+        """Note *error*."""
+        self.failures[key] = error, at
+
+    def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:
+        """What was noted then."""
+        error, at = self.failures.get(key, (None, since))
+        return error if since <= at <= until else None
 
     def lock(self, key: str) -> AbstractContextManager[None]:  # noqa: ARG002 -- Store's signature
         """No other process can reach this store."""

@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import stat
+import sys
 import threading
 import time
 import warnings
@@ -73,6 +74,8 @@ class Adc:
     metadata: Metadata | None = None
     named_by: str | None = None
     """See `Who.named_by`."""
+    files: tuple[Path, ...] = ()
+    """What the fingerprint was taken from."""
 
     @property
     def universe(self) -> str:
@@ -110,12 +113,13 @@ class Adc:
         return Who(self.kind, principal, self.source, self.target, self.named_by)
 
 
-def read_adc(path: Path, source: str) -> Adc:
+def read_adc(path: Path, source: str, environ: Mapping[str, str] = os.environ) -> Adc:
     """The credentials file at *path*.
 
     Args:
         path: Where it is.
         source: Where the path came from, such as `GOOGLE_APPLICATION_CREDENTIALS`.
+        environ: The environment, in which some of the credentials may be.
 
     Raises:
         CredentialsError: It is absent, unreadable, not a credentials file, or lacks a field.
@@ -140,8 +144,9 @@ def read_adc(path: Path, source: str) -> Adc:
     if not isinstance(info, dict):
         raise CredentialsError(f"{where} is not a JSON object", again)
     kind = _check_info(info, where, named_by)
-    fingerprint = _fingerprint(content, info, where)
-    return Adc(kind, where.removeprefix("the credentials file "), fingerprint, info, named_by=named_by)
+    fingerprint, subject = _fingerprint(content, info, where, environ)
+    source = where.removeprefix("the credentials file ")
+    return Adc(kind, source, fingerprint, info, named_by=named_by, files=(path, *subject))
 
 
 def from_metadata(metadata: Metadata) -> Adc:
@@ -210,8 +215,10 @@ _OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
 """What google-auth takes as it comes, and then fails on or asks the wrong thing with."""
 
 
-def _fingerprint(content: bytes, info: Mapping[str, Any], where: str) -> str:
-    """What the file's tokens are made from: its content, and what else google-auth makes them from.
+def _fingerprint(
+    content: bytes, info: Mapping[str, Any], where: str, environ: Mapping[str, str]
+) -> tuple[str, tuple[Path, ...]]:
+    """What the file's tokens are made from: its content, and what else google-auth makes them from; with further files.
 
     With workload identity the file only says where the identity is, so that jobs may share it: a subject token on disk,
     or an AWS access key in the environment (google-auth 2.62.2 `google/auth/aws.py`, 2026-11-22).
@@ -219,20 +226,21 @@ def _fingerprint(content: bytes, info: Mapping[str, Any], where: str) -> str:
     digest = hashlib.sha256(content)
     info = _innermost(info)
     if info["type"] != "external_account":
-        return digest.hexdigest()
-    subject = info["credential_source"].get("file")
-    if isinstance(subject, str):
-        try:
-            digest.update(b"\0" + _read(Path(subject)))
-        except (OSError, ValueError) as e:
-            shown, reason = _shown(Path(subject)), e.strerror if isinstance(e, OSError) else None
-            raise CredentialsError(
-                f"the subject token {shown}, which {where} names, cannot be read: {reason or e}",
-                f"see whether the job that writes it has done so: ls -l {shown}",
-            ) from None
+        return digest.hexdigest(), ()
     if info["subject_token_type"] == _AWS:
-        digest.update(b"\0" + os.environ.get("AWS_ACCESS_KEY_ID", "").encode(errors="surrogateescape"))
-    return digest.hexdigest()
+        digest.update(b"\0" + environ.get("AWS_ACCESS_KEY_ID", "").encode(errors="surrogateescape"))
+    subject = info["credential_source"].get("file")
+    if not isinstance(subject, str):
+        return digest.hexdigest(), ()
+    try:
+        digest.update(b"\0" + _read(Path(subject)))
+    except (OSError, ValueError) as e:
+        shown, reason = _shown(Path(subject)), e.strerror if isinstance(e, OSError) else None
+        raise CredentialsError(
+            f"the subject token {shown}, which {where} names, cannot be read: {reason or e}",
+            f"see whether the job that writes it has done so: ls -l {shown}",
+        ) from None
+    return digest.hexdigest(), (Path(subject),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +274,7 @@ class AdcSource:
         """
         issued = self.now()
         with _silence():
-            transport = _transport(self.budget_s)
+            transport = _transport(self.budget_s, lean=_is_lean(self.adc, os.environ))
             try:
                 credentials = self._credentials()
                 credentials.refresh(transport)
@@ -427,17 +435,19 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _transport(budget_s: float) -> Any:
+def _transport(budget_s: float, *, lean: bool = False) -> Any:
     """A google-auth transport that lasts *budget_s* from its first request on, and remembers the last exchange.
 
-    google-auth and requests take a third of a second to import: only when a token is minted.
+    google-auth and requests take a third of a second to import: only when a token is minted, and the latter only where
+    its proxies, certificates or types are needed.
     """
-    import requests
-    from google.auth import exceptions
-    from google.auth.transport import DEFAULT_RETRYABLE_STATUS_CODES
-    from google.auth.transport import requests as transport
+    from google.auth import exceptions, transport
 
-    class Transport(transport.Request):
+    base: Any = _LeanRequest
+    if not lean:
+        from google.auth.transport.requests import Request as base  # noqa: N813 -- a class by a role
+
+    class Transport(base):  # type: ignore[misc]
         exchange: Exchange | None = None
         started: float | None = None
 
@@ -454,13 +464,14 @@ def _transport(budget_s: float) -> Any:
             self.exchange = Exchange(parts.netloc.rpartition("@")[2], parts.path)
             if self.started is None:
                 self.started = time.monotonic()
-            # The metadata server is never behind a proxy.
-            self.session.trust_env = not parts.path.startswith("/computeMetadata/")
-            # A redirect would carry the refresh token or the assertion to another host.
-            kwargs["allow_redirects"] = False
-            if "authorization" in map(str.lower, headers or ()):
-                # Without this, requests puts in its place what ~/.netrc has for the host.
-                kwargs["auth"] = lambda request: request
+            if not lean:
+                # The metadata server is never behind a proxy.
+                self.session.trust_env = not parts.path.startswith("/computeMetadata/")
+                # A redirect would carry the refresh token or the assertion to another host.
+                kwargs["allow_redirects"] = False
+                if "authorization" in map(str.lower, headers or ()):
+                    # Without this, requests puts in its place what ~/.netrc has for the host.
+                    kwargs["auth"] = lambda request: request
             ask = super().__call__
             left = self.started + budget_s - time.monotonic()
             try:
@@ -471,11 +482,67 @@ def _transport(budget_s: float) -> Any:
             self.exchange = Exchange(self.exchange.host, parts.path, response.status, response.data)
             # It doubles its pauses, so that the next is about as long as everything so far.
             spent = time.monotonic() - self.started
-            if response.status in DEFAULT_RETRYABLE_STATUS_CODES and 2 * spent > budget_s:
+            if response.status in transport.DEFAULT_RETRYABLE_STATUS_CODES and 2 * spent > budget_s:
                 raise TimeoutError("timed out")
             return response
 
-    return Transport(requests.Session())
+    # What is a transport to google-auth is one by registration, so that ours need not import it to be defined.
+    transport.Request.register(_LeanRequest)
+    return Transport()
+
+
+class _LeanRequest:
+    """One request by the standard library: what google-auth wants of a transport, without proxies and redirects."""
+
+    def __call__(
+        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: float
+    ) -> "_LeanResponse":
+        import http.client
+
+        parts = urlsplit(url)
+        connection: http.client.HTTPConnection
+        if parts.scheme == "https":
+            import ssl
+
+            import certifi
+
+            # The certificates that requests would trust.
+            context = ssl.create_default_context(cafile=certifi.where())
+            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
+        else:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
+        try:
+            path = parts.path or "/"
+            target = f"{path}?{parts.query}" if parts.query else path
+            connection.request(method, target, body=body, headers=dict(headers or {}))
+            response = connection.getresponse()
+            return _LeanResponse(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        except http.client.HTTPException as e:
+            raise ConnectionError(f"Connection aborted: {type(e).__name__}") from None
+        finally:
+            connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _LeanResponse:
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+def _is_lean(adc: Adc, environ: Mapping[str, str]) -> bool:
+    """Whether the standard library can do for *adc* what requests does: no proxy, no CA of the user's, no mTLS.
+
+    google-auth wants requests itself for the metadata server and air-gapped clouds (google-auth 2.62.2
+    `google/auth/compute_engine/_metadata.py`, `google/oauth2/gdch_credentials.py`, 2026-11-22).
+    """
+    names = {name.lower() for name, value in environ.items() if value}
+    return (
+        sys.platform == "linux"  # elsewhere the system has proxies of its own
+        and names.isdisjoint(("http_proxy", "https_proxy", "all_proxy", "requests_ca_bundle", "curl_ca_bundle"))
+        and adc.kind not in (METADATA, "gdch_service_account")
+        and not any(word in json.dumps(dict(adc.info)) for word in ("mtls", '"certificate"'))
+    )
 
 
 def _in_time(ask: Callable[[], T], left_s: float) -> T:
@@ -487,19 +554,21 @@ def _in_time(ask: Callable[[], T], left_s: float) -> T:
     Raises:
         TimeoutError: It takes longer than *left_s*.
     """
-    from concurrent.futures import Future
-
-    answer: Future[T] = Future()
+    answers: list[T] = []
+    failures: list[Exception] = []
 
     def work() -> None:
         try:
-            answer.set_result(ask())
-        except Exception as e:  # noqa: BLE001 -- raised again by `result`
-            answer.set_exception(e)
+            answers.append(ask())
+        except Exception as e:  # noqa: BLE001 -- raised again below
+            failures.append(e)
 
     if left_s > 0:
-        threading.Thread(target=work, daemon=True).start()
-    try:
-        return answer.result(max(left_s, 0))
-    except TimeoutError:
-        raise TimeoutError("timed out") from None
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        thread.join(left_s)
+    if failures:
+        raise failures[0]
+    if not answers:
+        raise TimeoutError("timed out")
+    return answers[0]

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-from vertex_env.errors import UnavailableError
+from vertex_env.errors import UnavailableError, VertexEnvError
+from vertex_env.freshness import EARLY
 from vertex_env.store import Store
-from vertex_env.tokens import EARLY, Now, Token
+from vertex_env.tokens import Now, Token
 
 LAST_RESORT = timedelta(seconds=60)
 """A stored token with more than this left is better than none when Google is out of reach."""
@@ -37,6 +38,7 @@ class Broker:
         now: The clock.
         warn: Told in one line when a token is given that should have been renewed.
         renews_late: The source gives the same token until it is `EARLY` (a metadata server): to ask sooner is useless.
+        behind: Starts a refresh that nobody waits for.
     """
 
     source: Source
@@ -46,6 +48,12 @@ class Broker:
     now: Now
     warn: Callable[[str], None]
     renews_late: bool = False
+    behind: Callable[[], None] = lambda: None
+
+    @property
+    def min_left(self) -> timedelta:
+        """Least time that a token must have left, as far as the source can give it."""
+        return min(self.min_ttl, timedelta(seconds=EARLY)) if self.renews_late else self.min_ttl
 
     def stored(self) -> Token | None:
         """The stored token, if it is fresh."""
@@ -60,16 +68,25 @@ class Broker:
         """
         before = self.store.load(self.key)
         if before is not None and not refresh and self._is_fresh(before):
+            if not self.renews_late and before.is_behind(self.now(), self.min_left):
+                self.behind()
             return before
+        started = self.now()
         with self.store.lock(self.key):
-            # Whoever held the lock has most likely minted what we want.
+            # Whoever held the lock meanwhile has most likely minted what we want, or met what we would meet.
             stored = self.store.load(self.key)
             if stored is not None and self._is_fresh(stored) and not (refresh and stored == before):
                 return stored
+            met = self.store.failure(self.key, since=started, until=self.now())
             try:
+                if met is not None:
+                    raise met
+                self.store.ready()
                 token = self.source.mint()
-            except UnavailableError as e:
-                if stored is None or refresh or not self._is_usable(stored):
+            except VertexEnvError as e:
+                if e is not met:
+                    self.store.fail(self.key, e, at=self.now())
+                if not isinstance(e, UnavailableError) or stored is None or refresh or not self._is_usable(stored):
                     raise
                 left = int(stored.remaining(self.now()).total_seconds())
                 self.warn(f"{e.message}; using the stored token, which lasts {left} s more")
@@ -78,7 +95,7 @@ class Broker:
             return token
 
     def _is_fresh(self, token: Token) -> bool:
-        return token.is_fresh(self.now(), min(self.min_ttl, EARLY) if self.renews_late else self.min_ttl)
+        return token.is_fresh(self.now(), self.min_left)
 
     def _is_usable(self, token: Token) -> bool:
         """Whether it is still good for something, stale as it is."""

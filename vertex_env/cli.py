@@ -4,25 +4,27 @@ stdout gets what was asked for, at once and only when all of it is there; on fai
 `false` that makes `eval "$(vertex-env export)"` fail. stderr gets what is said to a person, and nothing when it worked.
 """
 
-import json
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from vertex_env import __version__, run
-from vertex_env.environment import Environment
-from vertex_env.errors import SettingsError, UnavailableError, VertexEnvError
+from vertex_env import warm
+from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
 from vertex_env.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format
-from vertex_env.session import Session, open_session
+from vertex_env.session import Session, Watched, open_session
 from vertex_env.settings import OPTIONS, as_environ, options_layer, parse_duration
+from vertex_env.tokens import Token
+from vertex_env.variables import Environment
+from vertex_env.version import __version__
+
+if TYPE_CHECKING:
+    from vertex_env import run
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -91,7 +93,7 @@ def settings_options(function: F) -> F:
     },
     no_args_is_help=True,
 )
-@click.version_option(__version__, message="vertex-env %(version)s")
+@click.version_option(__version__, message="vertex-env %(version)s", allow_from_autoenv=False)
 def app() -> None:
     """Vertex AI for every OpenAI client: fresh Google access tokens as OPENAI_API_KEY.
 
@@ -116,11 +118,16 @@ def app() -> None:
 @settings_options
 def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print statements that set (and unset) the variables."""
-    name = format_name or guess_format(_shells(os.environ))
-    environment = _session(options).environment(refresh=refresh)
+    question = warm.ask(sys.argv[1:], os.environ)
+    session = _session(options, refreshes=True)
+    name = format_name or guess_format(_shells(session.environ))
+    environment = session.environment(refresh=refresh)
     _print(RENDERERS[name](environment))
     if name in HOW_TO_USE and sys.stdout.isatty():
         _tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
+    if not refresh and question == warm.ask(sys.argv[1:], os.environ):
+        target = session.target()
+        session.remember(question, lambda token: RENDERERS[name](session.environment_for(token, target)), _now())
 
 
 @app.command(cls=Command)
@@ -138,19 +145,27 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
 @settings_options
 def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print an access token, for tools that take a "key command"."""
-    minted = _session(options).token(refresh=refresh)
-    if format_name == "text":
-        _print(minted.value + "\n")
-    elif format_name == "header":
-        _print(f"Authorization: Bearer {minted.value}\n")
-    else:
-        fields = {
-            "token": minted.value,
-            "token_type": "Bearer",
-            "expiry": minted.expiry.strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "expires_in": int(minted.remaining(_now()).total_seconds()),
-        }
-        _print(json.dumps(fields) + "\n")
+    question = warm.ask(sys.argv[1:], os.environ)
+    session = _session(options, refreshes=True)
+    now = _now()
+    minted = session.token(refresh=refresh)
+
+    def render(token: Token) -> str:
+        match format_name:
+            case "text":
+                return token.value + "\n"
+            case "header":
+                return f"Authorization: Bearer {token.value}\n"
+            case _:
+                import json
+
+                seconds = token.expiry.timestamp()
+                left = {"expiry": warm.rfc3339(seconds), "expires_in": int(seconds - now.timestamp())}
+                return json.dumps({"token": token.value, "token_type": "Bearer", **left}) + "\n"
+
+    _print(render(minted))
+    if not refresh and question == warm.ask(sys.argv[1:], os.environ):
+        session.remember(question, render, now)
 
 
 @app.command(cls=Command, name="run", context_settings={"allow_interspersed_args": False})
@@ -174,55 +189,42 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
 )
 @settings_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(on_expiry: run.Policy, grace: timedelta, command: tuple[str, ...], **options: Any) -> None:
+def run_command(on_expiry: "run.Policy", grace: timedelta, command: tuple[str, ...], **options: Any) -> None:
     """Run COMMAND with the variables, and start it anew before its token expires."""
+    from vertex_env import run
+
     try:
         run.check_command(command)
-        _run(on_expiry, grace, command, options)
+        _run(on_expiry, grace.total_seconds(), command, options)
     except run.HelperError as e:
         # Our own process has said it already, in the form that everything is said in.
-        sys.stderr.write(str(e) or "vertex-env: error: the process that mints tokens was killed\n")
+        _say(str(e))
         sys.exit(run.OWN_FAILURE)
     except VertexEnvError as e:
-        _tell_error(e)
+        tell_error(e)
         sys.exit(run.failure(e))
 
 
-def _run(policy: run.Policy, grace: timedelta, command: Sequence[str], options: Mapping[str, Any]) -> NoReturn:
-    layer = options_layer(options)
-    helper = (sys.executable, "-P", "-m", "vertex_env", "export", "--format", "json")
-    helper_environ = {**os.environ, **as_environ(layer)}
-    environment = _stored_environment(options) or run.ask_helper(helper, helper_environ)
-    if policy == "auto" and run.stdin_is_data():
-        _tell(
-            "stdin is a pipe or a file, which a restart would cut: running without renewal (--on-expiry restart renews)"
-        )
-        policy = "ignore"
-    if policy != "ignore" and not run.can_supervise():
-        _tell(
-            "tokens cannot be renewed on this platform yet: running the command once (--on-expiry ignore says that too)"
-        )
-        policy = "ignore"
-    if policy == "ignore":
-        run.exec_in_place(command, run.apply(os.environ, environment))
-    supervisor = run.Supervisor(
-        command,
-        os.environ,
-        environment,
-        helper=((*helper, "--refresh"), helper_environ),
-        policy=policy,
-        grace_s=grace.total_seconds(),
-        say=_tell,
-    )
-    run.die_like(supervisor.run())
+def _run(policy: "run.Policy", grace_s: float, command: Sequence[str], options: Mapping[str, Any]) -> NoReturn:
+    from vertex_env import run
 
-
-def _stored_environment(options: Mapping[str, Any]) -> Environment | None:
-    """The variables, if they are to be had without google-auth, which would stay in the supervisor's memory."""
+    overlay = as_environ(options_layer(options))
+    own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
+    question = warm.ask(own, os.environ)
     session = _session(options)
-    if session.broker.stored() is None or session.settings.endpoint.value is not None:
-        return None
-    return session.environment()
+    if session.broker.stored() is not None and session.settings.endpoint.value is None:
+        environment: Environment = session.environment()
+        target = session.target()
+
+        def render(token: Token) -> str:
+            return run.pack(session.environment_for(token, target), overlay, policy, grace_s)
+
+        if "--" in own and own.index("--") == len(own) - 1 and question == warm.ask(own, os.environ):
+            session.remember(question, render, _now(), refreshes=False)
+    else:
+        # google-auth would stay in the supervisor's memory.
+        environment = run.ask_helper(run.helper_argv(), {**os.environ, **overlay})
+    run.start(command, environment, overlay, policy=policy, grace_s=grace_s, say=_tell)
 
 
 @app.command(cls=Command)
@@ -239,6 +241,7 @@ def _stored_environment(options: Mapping[str, Any]) -> Environment | None:
 @settings_options
 def endpoints(all_locations: bool, format_name: str, **options: Any) -> None:  # noqa: FBT001
     """List self-deployed endpoints: ID, name, location, models and dedicated host."""
+    import json
     from dataclasses import asdict
 
     found, failures = _list_endpoints(_session(options), all_locations=all_locations)
@@ -291,6 +294,75 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in safe)
 
 
+@app.command(cls=Command)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["table", "json"]),
+    envvar="VERTEX_ENV_STATUS_FORMAT",
+    default="table",
+    show_default=True,
+    show_envvar=True,
+)
+@settings_options
+def status(format_name: str, **options: Any) -> None:
+    """Show every setting and where it comes from, the identity, the stored token's expiry, and the store."""
+    import json
+
+    report = _session(options).report()
+    if format_name == "json":
+        _print(json.dumps(report, indent=2, default=_plain) + "\n")
+        return
+    identity, stored, store = report["identity"], report["token"], report["store"]
+    rows = [(name, _plain(s["value"]), s["source"]) for name, s in report["settings"].items()]
+    rows += [
+        ("identity", identity["principal"], identity["credentials"]),
+        ("base URL", report["base_url"], ""),
+        ("token", _lasts(stored) if stored else "none stored", stored["expiry"] if stored else ""),
+        ("stored in", store["kind"], store["folder"] if store["kind"] != "none" else ""),
+    ]
+    _print(_table(("SETTING", "VALUE", "FROM"), [(a, b or "-", c) for a, b, c in rows]))
+    if store["problem"]:
+        _tell(f"warning: {store['problem']}")
+    for name in report["unset"]:
+        _tell(f"warning: {name} is set, and export and run unset it: it would go to Google or override the token")
+
+
+def _plain(value: object) -> str:
+    """A setting's value for reading: a list with commas, a duration in seconds."""
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={template}" for name, template in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "" if value is None else str(value)
+
+
+def _lasts(stored: Mapping[str, Any]) -> str:
+    seconds = stored["expires_in"]
+    if seconds <= 0:
+        return "expired"
+    return f"lasts {timedelta(seconds=seconds)}" + ("" if stored["fresh"] else ", to be renewed at the next use")
+
+
+@app.command(cls=Command)
+@click.option("--all", "everything", is_flag=True, show_envvar=True, help="Of every identity.")
+@settings_options
+def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001
+    """Delete the stored token, the answers and keychain items of this identity, or of all."""
+    from vertex_env.keychain import KeyringStore
+
+    if everything:
+        KeyringStore(Path(warm.cache_dir(os.environ))).forget(None)
+        return
+    try:
+        session = _session(options)
+    except CredentialsError as e:
+        raise CredentialsError(e.message, "vertex-env logout --all needs none") from e
+    KeyringStore(session.folder).forget(session.identity.key)
+
+
 @app.command(cls=Command, context_settings={"allow_interspersed_args": False})
 @click.option(
     "--lifetime",
@@ -316,6 +388,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, command: tuple[str, ...]) -> None:
     """Run COMMAND against an embedded loopback Google: no account, no network."""
+    import tempfile
+
+    from vertex_env import run
     from vertex_env.sandbox import Fault, Sandbox
 
     run.check_command(command)
@@ -332,10 +407,12 @@ def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, comman
 
 
 def _run_child(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    from vertex_env import run
+
     try:
         return run.run_once(command, environ)
     except VertexEnvError as e:
-        _tell_error(e)
+        tell_error(e)
         sys.exit(run.failure(e))
 
 
@@ -352,13 +429,17 @@ def demo() -> None:
 
 def main() -> NoReturn:
     """Entry point: run the command line and exit."""
-    sys.exit(_main(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def _main(args: list[str]) -> int:
+def execute(args: list[str]) -> int:
     """Run the command line; the exit status."""
     try:
-        app.main(args, prog_name="vertex-env", standalone_mode=False)
+        # Not app.main, which ends with status 1 where the reader of stdout has gone.
+        with app.make_context("vertex-env", list(args)) as context:
+            app.invoke(context)
+    except click.exceptions.Exit as e:
+        return e.exit_code
     except click.exceptions.NoArgsIsHelpError as e:
         click.echo(e.ctx.get_help(), err=True)
         return USAGE
@@ -370,9 +451,7 @@ def _main(args: list[str]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return _fail(args, None, INTERRUPTED)
     except BrokenPipeError:
-        # The reader has gone; there is nobody to tell. Keep Python from complaining when it closes stdout.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _abandon_stdout()  # the reader has gone; there is nobody to tell
         return 0
     except Exception as e:  # noqa: BLE001 -- the last line of defence
         return _fail(args, _bug(e), BUG)
@@ -381,11 +460,10 @@ def _main(args: list[str]) -> int:
 
 def _fail(args: list[str], error: VertexEnvError | None, status: int) -> int:
     if error is not None:
-        _tell_error(error)
+        tell_error(error)
     if _is_evaluated(args, os.environ):
-        with suppress(OSError, ValueError, AttributeError):
-            sys.stdout.write("false\n")
-            sys.stdout.flush()
+        with suppress(VertexEnvError, BrokenPipeError):
+            _print("false\n")
     return status
 
 
@@ -395,16 +473,21 @@ def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
     if not words or words[0] != "export":
         return False
     name = environ.get("VERTEX_ENV_EXPORT_FORMAT", "")
-    for word, following in zip(args, [*args[1:], ""], strict=True):
+    rest = iter(args)
+    for word in rest:
         if word == "--format":
-            name = following
+            name = next(rest, "")
         elif word.startswith("--format="):
             name = word.removeprefix("--format=")
+        elif word.startswith("--") and "=" not in word and word not in ("--refresh", "--help"):
+            next(rest, "")  # its value, which may look like anything
     return name not in DATA_FORMATS
 
 
 def _bug(error: Exception) -> VertexEnvError:
     """What to say of an exception that nobody expected. Its text is left out: it might hold a token."""
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     where = next((f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames) if "vertex_env" in f.filename), "?")
     last = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
@@ -415,8 +498,14 @@ def _bug(error: Exception) -> VertexEnvError:
     )
 
 
-def _session(options: Mapping[str, Any]) -> Session:
-    return open_session(options, os.environ, _now, lambda line: _tell(f"warning: {line}"))
+def _session(options: Mapping[str, Any], *, refreshes: bool = False) -> Session:
+    return open_session(
+        options,
+        Watched(os.environ),
+        _now,
+        warn=lambda line: _tell(f"warning: {line}"),
+        behind=(lambda: warm.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
+    )
 
 
 def _now() -> datetime:
@@ -443,20 +532,32 @@ def _print(text: str) -> None:
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
     except (OSError, AttributeError) as e:
+        _abandon_stdout()
+        if isinstance(e, BrokenPipeError):
+            raise
         reason = e.strerror if isinstance(e, OSError) else "it is closed"
         raise UnavailableError(f"cannot write to stdout: {reason}", "free space, or redirect stdout elsewhere") from e
 
 
+def _abandon_stdout() -> None:
+    """Keep Python from trying again, and complaining with status 120, when it closes stdout."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def _tell(line: str) -> None:
+    _say(f"vertex-env: {line}\n")
+
+
+def _say(text: str) -> None:
     with suppress(OSError, AttributeError):
-        sys.stderr.write(f"vertex-env: {line}\n")
+        sys.stderr.write(text)
         sys.stderr.flush()
 
 
-def _tell_error(error: VertexEnvError) -> None:
+def tell_error(error: VertexEnvError) -> None:
+    """Say what failed and what cures it."""
     _tell(f"error: {error.message}")
     _tell(f"hint: {error.hint}")
 

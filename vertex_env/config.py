@@ -1,9 +1,7 @@
 """Configuration in files: our config.toml, and gcloud's active configuration, which is only ever read as a file."""
 
-import configparser
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +90,10 @@ def read_config(path: Path) -> Config:
         raise SettingsError(
             f"cannot read {path}: {e.strerror}", f"check the file, or move it away: ls -ld {path}"
         ) from e
+    if not raw:
+        return Config(path)
+    import tomllib
+
     try:
         text = raw.decode("utf-8-sig")
         data = tomllib.loads(text)
@@ -162,14 +164,14 @@ class _Lines:
 
     _KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
     _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
-    _LINE = re.compile(rf"[ \t]*(?:\[\[?[ \t]*(?P<header>{_DOTTED})[ \t]*\]|(?P<key>{_DOTTED})[ \t]*=)")
+    _LINE = rf"[ \t]*(?:\[\[?[ \t]*(?P<header>{_DOTTED})[ \t]*\]|(?P<key>{_DOTTED})[ \t]*=)"
 
     def __init__(self, text: str, path: Path) -> None:
         self._path = path
         self._where: dict[tuple[str, ...], int] = {}
         table: tuple[str, ...] = ()
         for number, line in enumerate(text.split("\n"), 1):
-            if match := self._LINE.match(line):
+            if match := re.match(self._LINE, line):
                 if match["header"]:
                     table = self._parts(match["header"])
                 self._where.setdefault((*table, *self._parts(match["key"] or "")), number)
@@ -185,20 +187,34 @@ class _Lines:
         return str(self._path) if number is None else f"{self._path}:{number}"
 
 
+def gcloud_files(environ: Mapping[str, str]) -> tuple[str, list[Path]]:
+    """Name of gcloud's active configuration, and the files that tell it and its properties, there or not.
+
+    `$CLOUDSDK_ACTIVE_CONFIG_NAME`, else the file `active_config`, names `configurations/config_NAME`
+    (https://cloud.google.com/sdk/docs/configurations, 2026-11-22).
+    """
+    folder = gcloud_dir(environ)
+    files = [folder / "active_config"]
+    name = environ.get("CLOUDSDK_ACTIVE_CONFIG_NAME") or _read(files[0]).strip() or "default"
+    if re.fullmatch(r"[a-z][-a-z0-9]*", name) is not None:
+        files.append(folder / "configurations" / f"config_{name}")
+    return name, files
+
+
 def read_gcloud(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """Name and properties of gcloud's active configuration, such as `("default", {"core/project": "p"})`.
 
-    `$CLOUDSDK_ACTIVE_CONFIG_NAME`, else the file `active_config`, names `configurations/config_NAME`, an INI file
-    (https://cloud.google.com/sdk/docs/configurations, 2026-11-22). What cannot be read counts as empty: the file is
-    gcloud's, and gcloud says what is wrong with it.
+    What cannot be read counts as empty: the file is gcloud's, and gcloud says what is wrong with it.
     """
-    folder = gcloud_dir(environ)
-    name = environ.get("CLOUDSDK_ACTIVE_CONFIG_NAME") or _read(folder / "active_config").strip() or "default"
-    if re.fullmatch(r"[a-z][-a-z0-9]*", name) is None:
+    name, (_, *configuration) = gcloud_files(environ)
+    text = _read(configuration[0]) if configuration else ""
+    if not text:
         return name, {}
+    import configparser
+
     parser = configparser.RawConfigParser(strict=False)
     try:
-        parser.read_string(_read(folder / "configurations" / f"config_{name}"))
+        parser.read_string(text)
     except configparser.Error:
         return name, {}
     return name, {f"{section}/{key}": value for section in parser.sections() for key, value in parser.items(section)}

@@ -7,13 +7,12 @@
     ├─ CredentialsError                  78   the ADC file is absent, damaged or incomplete
     ├─ RefusedError                      77   Google answered "no": login expired, permission missing, API disabled
     ├─ UnavailableError                  75   Google could not be reached or did not answer sensibly: try again later
+    ├─ StoreError                         1   the keychain cannot be used, though it was chosen
     └─ ChildError                  126, 127   the command of `run` cannot be executed, or was not found
 
 Modules raise; only `cli` prints and exits. Every error carries a hint: the command or the change that cures it.
 The exit codes follow sysexits.h (https://man7.org/linux/man-pages/man3/sysexits.h.3head.html, 2026-11-22).
 """
-
-from typing import ClassVar
 
 
 class VertexEnvError(Exception):
@@ -24,7 +23,7 @@ class VertexEnvError(Exception):
         hint: What cures it, as a command where there is one.
     """
 
-    exit_code: ClassVar[int] = 1
+    exit_code = 1
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -56,6 +55,10 @@ class UnavailableError(VertexEnvError):
     exit_code = 75
 
 
+class StoreError(VertexEnvError):
+    """The keychain cannot be used, though it was chosen; there is no silent way round."""
+
+
 class ChildError(VertexEnvError):
     """The command of `run` could not be started.
 
@@ -68,3 +71,10 @@ class ChildError(VertexEnvError):
     def __init__(self, message: str, hint: str, status: int) -> None:
         super().__init__(message, hint)
         self.status = status
+
+
+def revive(kind: str, message: str, hint: str) -> VertexEnvError | None:
+    """The error that another process met, from its type's name; None if this is no name of ours."""
+    known = (SettingsError, CredentialsError, RefusedError, UnavailableError, StoreError)
+    found = next((error for error in known if error.__name__ == kind), None)
+    return None if found is None else found(message, hint)

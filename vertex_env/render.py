@@ -4,8 +4,8 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 
-from vertex_env.environment import Environment
 from vertex_env.errors import SettingsError
+from vertex_env.variables import Environment
 
 Renderer = Callable[[Environment], str]
 

@@ -5,24 +5,16 @@ New variables come from a short-lived `vertex-env export --format json` process.
 run once, and says so.
 """
 
+from __future__ import annotations
+
 import errno
-import json
 import os
-import random
-import shlex
-import shutil
 import signal
 import stat
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NoReturn
 
-from vertex_env.environment import Environment
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 
 if sys.platform != "win32":
@@ -30,8 +22,15 @@ if sys.platform != "win32":
     import resource
     import termios
 
-Policy = Literal["auto", "restart", "ignore", "stop"]
-Say = Callable[[str], None]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Literal, NoReturn
+
+    from vertex_env.variables import Environment
+
+    Policy = Literal["auto", "restart", "ignore", "stop"]
+    Say = Callable[[str], None]
 
 OWN_FAILURE = 125
 """Exit status for failures of ours, as with `env` and `timeout` of coreutils."""
@@ -55,13 +54,82 @@ def _as_started(environ: Mapping[str, str]) -> dict[str, str]:
     """
     result = dict(environ)
     with suppress(OSError):
-        entries = (entry.partition(b"=") for entry in Path("/proc/self/environ").read_bytes().split(b"\0"))
+        entries = (entry.partition(b"=") for entry in _read_bytes("/proc/self/environ").split(b"\0"))
         given = {name: value for name, _, value in entries}.get(b"LC_CTYPE")
         if given is None and result.get("LC_CTYPE") == os.environ.get("LC_CTYPE"):
             result.pop("LC_CTYPE", None)
         elif given is not None:
             result["LC_CTYPE"] = os.fsdecode(given)
     return result
+
+
+def _read_bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def helper_argv() -> list[str]:
+    """What prints the variables as JSON; its settings are in its environment."""
+    return [sys.executable, "-P", "-m", "vertex_env", "export", "--format", "json"]
+
+
+def start(
+    command: Sequence[str],
+    env: Environment,
+    overlay: Mapping[str, str],
+    *,
+    policy: Policy,
+    grace_s: float,
+    say: Say,
+) -> NoReturn:
+    """Run *command* with the variables of *env*, as *policy* says, and end as it ends.
+
+    Args:
+        command: What to run.
+        env: The first variables.
+        overlay: `VERTEX_ENV_*` variables that stand for the command line's settings, for renewals.
+        policy: See `Supervisor`.
+        grace_s: See `Supervisor`.
+        say: Told one line an event.
+
+    Raises:
+        ChildError: It could not be started.
+    """
+    if policy == "auto" and stdin_is_data():
+        say(
+            "stdin is a pipe or a file, which a restart would cut: running without renewal (--on-expiry restart renews)"
+        )
+        policy = "ignore"
+    if policy != "ignore" and not can_supervise():
+        say(
+            "tokens cannot be renewed on this platform yet: running the command once (--on-expiry ignore says that too)"
+        )
+        policy = "ignore"
+    if policy == "ignore":
+        exec_in_place(command, apply(os.environ, env))
+    helper = [*helper_argv(), "--refresh"], {**os.environ, **overlay}
+    die_like(Supervisor(command, os.environ, env, helper=helper, policy=policy, grace_s=grace_s, say=say).run())
+
+
+def pack(env: Environment, overlay: Mapping[str, str], policy: Policy, grace_s: float) -> str:
+    """The arguments of `start` but for the command, as a text for the warm path; `unpack` reads it.
+
+    No value has one of the separators: `variables` refuses control characters, and settings have patterns.
+    """
+    variables = "\x1e".join(name if value is None else f"{name}={value}" for name, value in env.items())
+    settings = "\x1e".join(f"{name}={value}" for name, value in overlay.items())
+    return "\x1d".join((policy, repr(grace_s), settings, variables))
+
+
+def unpack(text: str) -> tuple[Environment, Mapping[str, str], Policy, float]:
+    """What was packed."""
+    policy, grace, settings, variables = text.split("\x1d")
+    env: dict[str, str | None] = {}
+    for item in variables.split("\x1e"):
+        name, is_set, value = item.partition("=")
+        env[name] = value if is_set else None
+    overlay = dict(item.split("=", 1) for item in settings.split("\x1e") if item)
+    return env, overlay, policy, float(grace)  # type: ignore[return-value]
 
 
 def stdin_is_data() -> bool:
@@ -118,6 +186,9 @@ def _restore_signals() -> None:
 
 
 def _child_error(command: str, number: int, environ: Mapping[str, str]) -> ChildError:
+    import shlex
+    import shutil
+
     name = shlex.quote(command) if command.isprintable() else repr(command)
     absent = number == errno.ENOENT or (number == errno.ENOTDIR and "/" not in command)
     if absent and not shutil.which(command, path=environ.get("PATH")):
@@ -175,6 +246,8 @@ class Helper:
         """
         out, said = _read_all(self._out), _read_all(self._err)
         code = os.waitstatus_to_exitcode(status)
+        import json
+
         with suppress(ValueError, TypeError):
             if code == 0:
                 return dict(json.loads(out))
@@ -196,8 +269,10 @@ def _memory() -> int:
     if sys.platform == "linux":
         fd = os.memfd_create("vertex-env")
     else:
+        import tempfile
+
         fd, path = tempfile.mkstemp()
-        Path(path).unlink()
+        os.unlink(path)
     with os.fdopen(fd):
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
@@ -275,35 +350,40 @@ class Terminal:
         return modes is not None and not int(modes[3]) & termios.ICANON  # type: ignore[call-overload]
 
 
-_FORWARDED = {
-    signal.SIGINT,
-    signal.SIGTERM,
-    signal.SIGHUP,
-    signal.SIGQUIT,
-    signal.SIGUSR1,
-    signal.SIGUSR2,
-    signal.SIGALRM,
-}
-_ENDING = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT}
-_INTERRUPTED = (-signal.SIGINT, -signal.SIGQUIT, 128 + signal.SIGINT)
-"""How commands end after a Ctrl-C, which the terminal tells them and not us."""
-_WATCHED = {*_FORWARDED, signal.SIGCHLD, signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH}
+def _known(*names: str) -> set[signal.Signals]:
+    """The signals of these names that the platform has."""
+    return {getattr(signal, name) for name in names if hasattr(signal, name)}
+
+
+_FORWARDED = _known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM")
+_ENDING = _known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+_INTERRUPTED = (-2, -3, 128 + 2)
+"""How commands end after a Ctrl-C (SIGINT, SIGQUIT), which the terminal tells them and not us."""
+_WATCHED = _FORWARDED | _known("SIGCHLD", "SIGTSTP", "SIGCONT", "SIGWINCH")
 _FROM_KERNEL = 0x80
 """siginfo's SI_KERNEL: the terminal driver sent it, and it told the whole group (sigaction(2))."""
 _TICK_S = 30.0
 """The wall clock is read again at least so often: a suspended machine's timers stand still."""
 
 
-@dataclass
 class _Child:
-    pid: int
-    own_group: bool
-    generation: int
-    foreground: bool
-    """Whether its group was handed the terminal, and has not been stopped since."""
-    status: int | None = None
-    killed: int = 0
-    """How often it was sent SIGKILL."""
+    """The command, started.
+
+    Args:
+        pid: Of the process itself.
+        own_group: Whether it leads a process group.
+        generation: How often it had been started before.
+        foreground: Whether its group was handed the terminal; not any more once it was stopped.
+    """
+
+    def __init__(self, pid: int, *, own_group: bool, generation: int, foreground: bool) -> None:
+        self.pid = pid
+        self.own_group = own_group
+        self.generation = generation
+        self.foreground = foreground
+        self.status: int | None = None
+        self.killed = 0
+        """How often it was sent SIGKILL."""
 
     def send(self, number: int) -> None:
         with suppress(ProcessLookupError, PermissionError):
@@ -434,7 +514,7 @@ class Supervisor:
 
     def _on_failure(self, said: str, now: float) -> None:
         self._failures += 1
-        self._retry_at = now + min(60.0, 2.0 ** (self._failures - 1)) * random.uniform(0.9, 1.1)  # noqa: S311
+        self._retry_at = now + min(60.0, 2.0 ** (self._failures - 1)) * (0.9 + 0.2 * _random())
         self._tell_once(f"failure {said}", f"the token could not be renewed, trying again:\n{said.rstrip()}")
 
     def _on_helper(self, helper: Helper, status: int) -> None:
@@ -496,7 +576,7 @@ class Supervisor:
         self._expires = float(env.get("VERTEX_ENV_EXPIRES_AT") or 0)
         self._due_exact = float(env.get("VERTEX_ENV_REFRESH_AT") or 0)
         # Not all at the same instant, where many were started at the same instant.
-        self._due = self._due_exact - random.uniform(0, (self._expires - self._due_exact) / 10)  # noqa: S311
+        self._due = self._due_exact - _random() * (self._expires - self._due_exact) / 10
         self._retry_at = 0.0
 
     def _finish(self, status: int) -> int:
@@ -640,7 +720,7 @@ class Supervisor:
             if hand_over:
                 terminal.give(os.getpgrp())
             raise _child_error(self._command[0], int(failure), environ)
-        return _Child(pid, own_group, generation, hand_over)
+        return _Child(pid, own_group=own_group, generation=generation, foreground=hand_over)
 
     def _is_busy(self) -> bool:
         """Whether a restart would take the terminal from under somebody: raw mode, or a job of the child's own."""
@@ -672,6 +752,11 @@ class Supervisor:
         for line in self._queue:
             self._say(line)
         self._queue.clear()
+
+
+def _random() -> float:
+    """At least 0, less than 1; the module of that name would take a tenth of starting Python to import."""
+    return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
 def check_command(command: Sequence[str]) -> None:

@@ -5,24 +5,27 @@ environment when they are wanted.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vertex_env import metadata
+from vertex_env import warm
 from vertex_env.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.broker import Broker
-from vertex_env.config import config_path, gcloud_dir, home, read_config, read_gcloud
+from vertex_env.config import config_path, gcloud_dir, gcloud_files, home, read_config, read_gcloud
 from vertex_env.diagnosis import LOGIN
-from vertex_env.endpoints import Get, find_endpoint, http_get
-from vertex_env.environment import environment
 from vertex_env.errors import CredentialsError, SettingsError
+from vertex_env.freshness import EARLY
 from vertex_env.settings import (
     DEFAULTS,
+    OPTIONS,
     Found,
     Layer,
     Settings,
@@ -33,12 +36,36 @@ from vertex_env.settings import (
     options_layer,
     resolve,
 )
-from vertex_env.store import FileStore, Notes, NullStore, Store, cache_dir
+from vertex_env.store import FileStore, Notes, NullStore, Store, write_private
 from vertex_env.target import MULTI_REGIONS, Target, api_host, check_url
 from vertex_env.tokens import Identity, Now, Token
+from vertex_env.variables import conflicts, environment
+
+if TYPE_CHECKING:
+    from vertex_env.endpoints import Get
 
 _REMEMBER_ENDPOINT = timedelta(days=1)
+_REMEMBER_METADATA = timedelta(minutes=5)
+"""How long it is taken for granted that a machine's account is the same: a pod's can be bound anew."""
 _REMEMBER_NO_METADATA = timedelta(hours=1)
+
+
+class Watched(Mapping[str, str]):
+    """An environment that knows which variables were looked at, set or not."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.names: dict[str, None] = {}
+
+    def __getitem__(self, name: str) -> str:
+        self.names[name] = None
+        return self._environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("whoever goes through all variables depends on all of them")
+
+    def __len__(self) -> int:
+        return len(self._environ)
 
 
 def open_session(
@@ -46,6 +73,7 @@ def open_session(
     environ: Mapping[str, str],
     now: Now,
     warn: Callable[[str], None],
+    behind: Callable[[], None] | None = None,
 ) -> "Session":
     """Resolve the settings and find the credentials.
 
@@ -54,35 +82,47 @@ def open_session(
         environ: The environment.
         now: The clock.
         warn: See `Broker`.
+        behind: Starts a refresh in a process of its own; not called more than once a minute.
 
     Raises:
         SettingsError: A setting or a file with settings is wrong.
         CredentialsError: There are no usable credentials.
     """
+    started = time.time()
+    environ = environ if isinstance(environ, Watched) else Watched(environ)
     layers = [options_layer(options), environ_layer(environ)]
     config = read_config(config_path(environ))
     layers += [config.layer(first(layers, "profile")), google_layer(environ)]
     configuration, properties = read_gcloud(environ)
     layers.append(gcloud_layer(properties, configuration))
     resolve(layers)  # a wrong setting is told before anything is looked for
-    notes = Notes(cache_dir(environ, home(environ)))
-    adc = _find_adc(layers, config.path, environ, notes)
+    folder = Path(warm.cache_dir(environ))
+    paths = [config.path, *gcloud_files(environ)[1], _well_known(environ)]
+    looked_at = {path: warm.look(str(path)) for path in paths}
+    adc = _find_adc(layers, config.path, environ, Notes(folder))
+    looked_at |= {path: warm.look(str(path)) for path in adc.files}
     layers.append(_adc_layer(adc))
-    return Session(resolve(layers), adc, environ, notes, now, warn)
+    session = Session(resolve(layers), adc, environ, folder, now, warn, behind, started, looked_at)
+    if adc.kind == METADATA:
+        session.facts_until = started + _REMEMBER_METADATA.total_seconds()
+    return session
 
 
 def _find_adc(layers: Sequence[Layer], config: Path, environ: Mapping[str, str], notes: Notes) -> Adc:
     """The named file, else gcloud's well-known one, else the metadata server's account."""
     named = first(layers, "credentials")
     if named is not None:
-        return read_adc(_expand(named, config, environ), named.source)
-    known = gcloud_dir(environ) / "application_default_credentials.json"
+        return read_adc(_expand(named, config, environ), named.source, environ)
+    known = _well_known(environ)
     if known.exists():
-        return read_adc(known, "gcloud's well-known place")
+        return read_adc(known, "gcloud's well-known place", environ)
+    from vertex_env import metadata
+
     if not metadata.is_ruled_out(environ):
         here = {"boot": _boot_id()}
         certain = metadata.is_certain(environ)
-        if certain or notes.load("no-metadata") != here:
+        note = notes.load("no-metadata")
+        if certain or note is None or note[0] != here:
             found = metadata.find(environ)
             if found is not None:
                 return from_metadata(found)
@@ -93,6 +133,10 @@ def _find_adc(layers: Sequence[Layer], config: Path, environ: Mapping[str, str],
         "no metadata server",
         f"run: {LOGIN}",
     )
+
+
+def _well_known(environ: Mapping[str, str]) -> Path:
+    return gcloud_dir(environ) / "application_default_credentials.json"
 
 
 def _expand(named: Found, config: Path, environ: Mapping[str, str]) -> Path:
@@ -121,10 +165,18 @@ class Session:
 
     settings: Settings
     adc: Adc
-    environ: Mapping[str, str]
-    notes: Notes
+    environ: Watched
+    folder: Path
+    """Where tokens, answers and facts are kept."""
     now: Now
     warn: Callable[[str], None]
+    behind: Callable[[], None] | None
+    started: float
+    """When the first of them was read, in epoch seconds."""
+    looked_at: dict[Path, str]
+    """Files that the settings and credentials depend on, there or not, and what they were like (`warm.look`)."""
+    facts_until: float = 0.0
+    """When the first of the remembered facts in use has to be looked up anew, in epoch seconds; 0 without any."""
     _token: Token | None = field(default=None, init=False)
 
     @cached_property
@@ -167,11 +219,27 @@ class Session:
             default_scopes=s.scope.value == DEFAULTS["scope"],
             iam_endpoint=iam and self._check_url(iam, f"the IAM endpoint from {s.iam_endpoint.source}"),
         )
-        store: Store = (
-            NullStore() if s.store.value == "none" else FileStore(cache_dir(self.environ, home(self.environ)))
-        )
         late = self.adc.kind == METADATA and s.impersonate.value == ()
-        return Broker(source, store, self.identity.key, s.min_ttl.value, self.now, self.warn, late)
+        key = self.identity.key
+
+        def behind() -> None:
+            if self.behind is not None and warm.may_refresh(str(self.folder), key, self.now().timestamp()):
+                self.behind()
+
+        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, late, behind)
+
+    @cached_property
+    def store(self) -> Store:
+        """Where tokens are kept."""
+        match self.settings.store.value:
+            case "none":
+                return NullStore()
+            case "keyring":
+                from vertex_env.keychain import KeyringStore
+
+                return KeyringStore(self.folder)
+            case _:
+                return FileStore(self.folder)
 
     def token(self, *, refresh: bool = False) -> Token:
         """A fresh token, the same one throughout unless *refresh*; see `Broker.token`."""
@@ -251,13 +319,53 @@ class Session:
             )
         return Target(self.project, s.location.value, self.root, s.api.value, s.api_version.value)
 
+    def report(self) -> dict[str, Any]:
+        """What `status` tells, without asking Google and without the token."""
+        settings = {option.name: getattr(self.settings, option.field) for option in OPTIONS if not option.internal}
+        try:
+            shared = self._shared_target()
+            url = (
+                shared.base_url if self.settings.endpoint.value is None else f"{shared.base_url} (or a dedicated host)"
+            )
+        except SettingsError as e:
+            url = f"none: {e.message}"
+        stored, now, problem = None, self.now(), self.store.problem()
+        if problem is None:
+            stored = self.store.load(self.identity.key)
+        return {
+            "settings": {name: {"value": s.value, "source": s.source} for name, s in settings.items()},
+            "identity": {
+                "kind": self.adc.kind,
+                "principal": self.identity.impersonate or self.adc.target or self.adc.who.principal,
+                "credentials": self.adc.source,
+                "universe": self.adc.universe,
+            },
+            "base_url": url,
+            "token": stored
+            and {
+                "expiry": warm.rfc3339(stored.expiry.timestamp()),
+                "expires_in": int(stored.remaining(now).total_seconds()),
+                "fresh": stored.is_fresh(now, self.broker.min_left),
+            },
+            "store": {
+                "kind": self.settings.store.value,
+                "folder": str(self.folder),
+                "problem": problem,
+            },
+            "unset": conflicts(self.environ),
+        }
+
     def environment(self, *, refresh: bool = False) -> dict[str, str | None]:
         """The variables to set and unset."""
-        s = self.settings
         self._shared_target()  # what is wrong with the settings is told before a token is minted
         token = self.token(refresh=refresh)
+        return self.environment_for(token, self.target(refresh=refresh))
+
+    def environment_for(self, token: Token, target: Target) -> dict[str, str | None]:
+        """The variables for *token* and *target*."""
+        s = self.settings
         return environment(
-            self.target(refresh=refresh),
+            target,
             token,
             model=s.model.value,
             clients=s.client.value,
@@ -265,21 +373,62 @@ class Session:
             environ=self.environ,
         )
 
-    def get(self) -> Get:
+    def remember(self, question: str, render: Callable[[Token], str], now: datetime, *, refreshes: bool = True) -> None:
+        """Keep what was printed, so that the warm path can print it again.
+
+        Args:
+            question: As `warm.ask` put it at the beginning.
+            render: What is printed for a token; it is called with one that stands for all.
+            now: When it was printed.
+            refreshes: Whether the warm path may start a refresh behind the user's back.
+        """
+        if self.settings.store.value != "file" or self.store.load(self.identity.key) != self._token:
+            return
+        if not all(path.is_absolute() for path in (*self.looked_at, self.folder)):
+            return  # it depends on the folder that we are in
+        if any(_changed_since(p, self.started) or warm.look(str(p)) != look for p, look in self.looked_at.items()):
+            return  # perhaps after we had read it
+        # A token of random letters, that ends at a random instant in nearly 8,000 years: these occur nowhere else.
+        expiry = 250_000_000_000 + int.from_bytes(os.urandom(4), "big") // 2
+        due = expiry - int(EARLY)
+        stand_in = Token(os.urandom(16).hex(), _instant(expiry), _instant(expiry - 3600))
+        answer = warm.Answer(
+            key=self.identity.key,
+            min_ttl=self.broker.min_left.total_seconds(),
+            refreshes=refreshes and not self.broker.renews_late,
+            names=self.environ.names,
+            files=[str(path) for path in self.looked_at],
+            until=self.facts_until,
+            text=render(stand_in),
+            marks=(stand_in.value, str(expiry), str(due), str(int(expiry - now.timestamp())), warm.rfc3339(expiry)),
+        )
+        data = warm.format_answer(answer, self.environ)
+        if data is not None and len(data) <= warm.MAX_BYTES:
+            write_private(Path(warm.answer_path(str(self.folder), question)), data)
+
+    def get(self) -> "Get":
         """How to ask the Vertex AI API."""
+        from vertex_env.endpoints import http_get
+
         return http_get(self.token().value, self.adc.who, self.settings.quota_project.value)
 
     def _look_up(self, shared: Target, wanted: str, *, refresh: bool) -> tuple[str, str | None]:
         """ID and dedicated host of the endpoint that *wanted* means."""
         question = f"{shared.origin}\n{shared.parent}\n{wanted}"
         name = "endpoint-" + hashlib.sha256(question.encode()).hexdigest()
-        note = None if refresh else self.notes.load(name)
+        notes = Notes(self.folder)
+        self.looked_at.setdefault(notes.path(name), warm.look(str(notes.path(name))))
+        note = None if refresh else notes.load(name)
         if note is None:
+            from vertex_env.endpoints import find_endpoint
+
             # The API version of requests says nothing about this one, which is always v1.
             found = find_endpoint(self.get(), f"{shared.origin}/v1", shared.parent, wanted)
-            note = {"id": found.id, "host": found.host}
-            self.notes.save(name, note, _REMEMBER_ENDPOINT)
-        return note["id"], note["host"]
+            notes.save(name, {"id": found.id, "host": found.host}, _REMEMBER_ENDPOINT)
+            return found.id, found.host
+        fact, until = note
+        self.facts_until = min(until, self.facts_until or until)
+        return fact["id"], fact["host"]
 
     def _check_model(self) -> None:
         model = self.settings.model
@@ -288,6 +437,23 @@ class Session:
 
     def _check_url(self, url: str, what: str) -> str:
         return check_url(url, what=what, allowed=self.settings.allow_host.value, universe=self.adc.universe)
+
+
+def _changed_since(path: Path, instant: float) -> bool:
+    """Whether the file may have been changed at *instant* or later, as far as its time stamp can tell.
+
+    The kernel's clock for time stamps is a few ms coarse; some file systems keep whole seconds, or every second one.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    slack = 2.0 if status.st_ctime_ns % 1_000_000_000 == 0 else 0.02
+    return status.st_ctime > instant - slack
+
+
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _origin(url: str) -> str:

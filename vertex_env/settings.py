@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
 
-from vertex_env.environment import CLIENTS, check_template
 from vertex_env.errors import SettingsError
 from vertex_env.target import Api, is_zone, matches
+from vertex_env.variables import CLIENTS, check_template
 
 T = TypeVar("T")
 
@@ -83,7 +83,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("lifetime", "DURATION", "Lifetime to ask for when impersonating, up to 12h. [default: 1h]"),
     Option("scope", "SCOPE", "OAuth scope. [default: cloud-platform]", many=True),
     Option("quota-project", "ID", "Project billed for quota.", google=("GOOGLE_CLOUD_QUOTA_PROJECT",)),
-    Option("store", "file|none", "Where tokens are kept between calls. [default: file]"),
+    Option("store", "file|keyring|none", "Where tokens are kept between calls. [default: file]"),
     Option("min-ttl", "DURATION", "Least time a token must have left. [default: 5m, or half its life]"),
     Option("client", "NAME", f"Also set the names that a tool reads: {', '.join(CLIENTS)}.", many=True),
     Option("set", "NAME=TEMPLATE", "Also set NAME; {token}, {base_url}, {host}, {path}, … are filled in.", many=True),
@@ -277,7 +277,7 @@ _SHAPES: Mapping[str, str] = {
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "api": ("chat", "responses"),
-    "store": ("file", "none"),
+    "store": ("file", "keyring", "none"),
     "client": tuple(CLIENTS),
 }
 

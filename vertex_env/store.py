@@ -7,28 +7,32 @@ a token can always be minted again.
 import json
 import os
 import re
-import stat
 import sys
 import time
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+from vertex_env import freshness, warm
+from vertex_env.errors import VertexEnvError, revive
 from vertex_env.tokens import Token
 
 if sys.platform != "win32":
     import fcntl
 
-_HEADER = "vertex-env-token 1"
-_MAX_BYTES = 65_536
-_MAX_LIFETIME_S = 13 * 3600
-"""Twelve hours are the most that Google gives; an hour for clocks that disagree."""
-_LOCK_WAIT_S = 20.0
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]+", re.ASCII)
-"""RFC 6750 §2.1."""
+_LOCK_WAIT_S = 30.0
+
+
+_PERISHABLE = (".token", ".note", ".answer", ".behind", ".failure", ".tmp")
+
+_OURS = re.compile(
+    r"(lock-[0-9a-f]{2}|[0-9a-f]{32,64}\.(token|answer|behind|failure|keychain)|keychain\.pin"
+    r"|(endpoint-[0-9a-f]{64}|no-metadata)\.note|probe-\d+)(\.tmp|(\.\d+){2}\.tmp)?",
+    re.ASCII,
+)
+"""Names of our files: whoever points the folder at one with others in it must not lose those."""
 
 
 class Store(Protocol):
@@ -37,8 +41,26 @@ class Store(Protocol):
     def load(self, key: str) -> Token | None: ...  # noqa: D102
     def save(self, key: str, token: Token) -> None: ...  # noqa: D102
     def delete(self, key: str) -> None: ...  # noqa: D102
+    def forget(self, key: str | None) -> None: ...  # noqa: D102
+    def problem(self) -> str | None: ...  # noqa: D102
+    def ready(self) -> None:
+        """Find out before a token is minted whether it could be kept, where that is a condition.
+
+        Raises:
+            StoreError: It could not.
+        """
+        ...
+
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Held by one process at a time; freed at once when that dies."""
+        ...
+
+    def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:
+        """Tell those who wait for the lock what minting met, so that they need not all meet it one after another."""
+        ...
+
+    def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:
+        """What minting met between *since* and *until*, if it did."""
         ...
 
 
@@ -54,8 +76,23 @@ class NullStore:
     def delete(self, key: str) -> None:  # noqa: D102
         pass
 
+    def forget(self, key: str | None) -> None:  # noqa: D102
+        pass
+
+    def problem(self) -> str | None:  # noqa: D102
+        return None
+
+    def ready(self) -> None:  # noqa: D102
+        pass
+
     def lock(self, key: str) -> AbstractContextManager[None]:  # noqa: ARG002, D102
         return nullcontext()
+
+    def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:  # noqa: D102
+        pass
+
+    def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:  # noqa: ARG002, D102
+        return None
 
 
 class FileStore:
@@ -66,43 +103,106 @@ class FileStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
     def load(self, key: str) -> Token | None:
         """The token under *key*, fresh or not; None if there is none or anything about its file is not as it was."""
-        data = read_private(self._folder / f"{key}.token")
-        return None if data is None else _parse(data, key)
+        return self._parse(warm.read_private(str(self._path(key))), key)
 
     def save(self, key: str, token: Token) -> None:
         """Keep *token* under *key*, if the place can be written."""
-        if write_private(self._folder / f"{key}.token", _format(key, token)):
+        if write_private(self._path(key), self._format(key, token)):
             self._prune()
 
     def delete(self, key: str) -> None:
         """Forget the token under *key*."""
         with suppress(OSError):
-            (self._folder / f"{key}.token").unlink()
+            self._path(key).unlink()
+
+    def forget(self, key: str | None) -> None:
+        """Forget the token under *key*, or all, with the answers and notes that came of them; locks stay."""
+        for each in self.keys() if key is None else [key]:
+            self.delete(each)
+        with suppress(OSError):
+            if self.folder.is_symlink() or not _owned(self.folder.lstat()):
+                return
+            for path in self.folder.iterdir():
+                if not _is_ours(path.name) or path.name.startswith("lock-"):
+                    continue
+                if key is not None and not _concerns(path, key):
+                    continue
+                with suppress(OSError):
+                    path.unlink()
+
+    def ready(self) -> None:
+        """Never in the way: what cannot be kept is minted again."""
+
+    def keys(self) -> list[str]:
+        """Keys of all tokens."""
+        return sorted(path.stem for path in self.folder.glob("*.token") if _is_ours(path.name))
+
+    def problem(self) -> str | None:
+        """Why nothing is stored, if that is so."""
+        path = self.folder / f"probe-{os.getpid()}.tmp"
+        if write_private(path, b"probe"):
+            path.unlink(missing_ok=True)
+            return None
+        return f"nothing can be stored in {self.folder}: it cannot be written, or is not a folder of yours alone"
+
+    def _path(self, key: str) -> Path:
+        return Path(warm.token_path(str(self.folder), key))
+
+    @staticmethod
+    def _format(key: str, token: Token) -> bytes:
+        return warm.format_token(key, token.value, token.issued.timestamp(), token.expiry.timestamp())
+
+    @staticmethod
+    def _parse(data: bytes | None, key: str) -> Token | None:
+        found = warm.parse_token(data, key)
+        if found is None:
+            return None
+        value, issued, expiry = found
+        return Token(value, _instant(expiry), _instant(issued))
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Hold the lock of *key*, or go on without one where locks do not work or take longer than 20 s.
+        """Hold the lock of *key*, or go on without one where locks do not work or take longer than 30 s.
 
         The files stay: to unlink a lock file is to let two processes hold "the" lock. There are 256 of them at most.
         """
-        fd = _open_lock(self._folder / f"lock-{key[:2]}") if make_private(self._folder) else None
+        fd = _open_lock(self.folder / f"lock-{key[:2]}") if make_private(self.folder) else None
         try:
             yield
         finally:
             if fd is not None:
+                # Closing alone would leave it to a child that was forked meanwhile, if there is one.
+                _unlock(fd)
                 os.close(fd)
+
+    def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:
+        """Note *error* for those who wait; see `Store`."""
+        met = {"at": at.timestamp(), "kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        write_private(self.folder / f"{key}.failure", json.dumps(met).encode())
+
+    def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:
+        """What was noted then; see `Store`."""
+        try:
+            met = json.loads(warm.read_private(str(self.folder / f"{key}.failure")) or b"")
+            # A clock that was set back leaves notes from the future.
+            meanwhile = since.timestamp() <= met["at"] <= until.timestamp()
+            return revive(met["kind"], met["message"], met["hint"]) if meanwhile else None
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
 
     def _prune(self) -> None:
         """Remove what no call can use any more, so that the folder of a busy CI host does not grow for ever."""
-        oldest = time.time() - _MAX_LIFETIME_S
-        with suppress(OSError), os.scandir(self._folder) as entries:
+        oldest = time.time() - freshness.MAX_LIFETIME
+        with suppress(OSError), os.scandir(self.folder) as entries:
             for entry in entries:
                 with suppress(OSError):
-                    if entry.name.endswith((".token", ".tmp")) and entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    if not entry.name.endswith(_PERISHABLE) or not _is_ours(entry.name):
+                        continue
+                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
                         Path(entry.path).unlink()
 
 
@@ -114,59 +214,34 @@ class Notes:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
 
-    def load(self, name: str) -> dict[str, Any] | None:
-        """The fact under *name*, such as `{"id": "123", "host": "…"}`, or None."""
-        data = read_private(self._folder / f"{name}.note")
+    def path(self, name: str) -> Path:
+        """The file of the fact under *name*."""
+        return self.folder / f"{name}.note"
+
+    def load(self, name: str) -> tuple[dict[str, Any], float] | None:
+        """The fact under *name*, such as `{"id": "123", "host": "…"}`, and the epoch second until which it holds."""
+        data = warm.read_private(str(self.path(name)))
         try:
             note = json.loads(data or b"")
-            return dict(note["fact"]) if note["from"] <= time.time() < note["until"] else None
-        except (ValueError, TypeError, KeyError):
+            holds = note["from"] <= time.time() < note["until"]
+            return (dict(note["fact"]), float(note["until"])) if holds else None
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def save(self, name: str, fact: Mapping[str, Any], keep: timedelta) -> None:
         """Remember *fact* for *keep*."""
         now = time.time()
         note = {"from": now, "until": now + keep.total_seconds(), "fact": dict(fact)}
-        write_private(self._folder / f"{name}.note", json.dumps(note).encode())
+        write_private(self.path(name), json.dumps(note).encode())
 
 
-def cache_dir(environ: Mapping[str, str], home: Path) -> Path:
-    """`$VERTEX_ENV_CACHE_DIR`, else `vertex-env` in the user's cache folder.
-
-    That folder is `$XDG_CACHE_HOME` or `~/.cache`, `~/Library/Caches` on macOS, `%LOCALAPPDATA%` on Windows.
-    """
-    if environ.get("VERTEX_ENV_CACHE_DIR"):
-        return Path(environ["VERTEX_ENV_CACHE_DIR"])
-    if Path(environ.get("XDG_CACHE_HOME") or ".").is_absolute():
-        return Path(environ["XDG_CACHE_HOME"]) / "vertex-env"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "vertex-env"
-    if os.name == "nt" and environ.get("LOCALAPPDATA"):
-        return Path(environ["LOCALAPPDATA"]) / "vertex-env" / "Cache"
-    return home / ".cache" / "vertex-env"
-
-
-def read_private(path: Path) -> bytes | None:
-    """Content of a regular file that only this user can read or write, in a folder of theirs; else None."""
-    if not _is_private_folder(path.parent):
-        return None
-    # O_NONBLOCK: a pipe in the file's place must not keep us waiting.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-    try:
-        fd = os.open(path, flags)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or not _is_mine(status) or status.st_size > _MAX_BYTES:
-            return None
-        return os.read(fd, _MAX_BYTES)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+def _concerns(path: Path, key: str) -> bool:
+    """Whether the file at *path* came of the identity *key*: it has the name, or is an answer for it."""
+    if path.name.startswith(key):
+        return True
+    return path.suffix == ".answer" and key.encode() in (warm.read_private(str(path)) or b"")
 
 
 def write_private(path: Path, data: bytes) -> bool:
@@ -191,30 +266,26 @@ def write_private(path: Path, data: bytes) -> bool:
 
 def make_private(folder: Path) -> bool:
     """Whether *folder* is, or could be made, a 0700 directory of this user's."""
-    if not _is_private_folder(folder):
+    if not warm.is_private_folder(str(folder)):
         try:
             if not folder.exists():
                 if _belongs_to_another(folder):
                     return False
                 folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 folder.mkdir(mode=0o700, exist_ok=True)
-            elif not folder.is_symlink() and _owned(folder.lstat()):
+            elif (
+                not folder.is_symlink()
+                and _owned(folder.lstat())
+                and all(_is_ours(path.name) for path in folder.iterdir())  # not /tmp, when root has named that
+            ):
                 folder.chmod(0o700)
         except OSError:
             return False
-    return _is_private_folder(folder)
+    return warm.is_private_folder(str(folder))
 
 
-def _is_private_folder(folder: Path) -> bool:
-    try:
-        status = folder.lstat()
-    except OSError:
-        return False
-    return stat.S_ISDIR(status.st_mode) and _is_mine(status)
-
-
-def _is_mine(status: os.stat_result) -> bool:
-    return os.name == "nt" or (_owned(status) and not status.st_mode & 0o077)
+def _is_ours(name: str) -> bool:
+    return _OURS.fullmatch(name) is not None
 
 
 def _owned(status: os.stat_result) -> bool:
@@ -253,29 +324,11 @@ def _open_lock(path: Path) -> int | None:
     return None
 
 
-def _format(key: str, token: Token) -> bytes:
-    body = (
-        f"{_HEADER}\nkey {key}\nissued {token.issued.timestamp()!r}\nexpiry {token.expiry.timestamp()!r}\n"
-        f"token {token.value}\n"
-    )
-    return f"{body}crc32 {zlib.crc32(body.encode()):08x}\n".encode()
+def _instant(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
 
 
-def _parse(data: bytes, key: str) -> Token | None:
-    """The token in *data*, if it is byte for byte what `_format` writes for *key*."""
-    try:
-        header, found, issued, expiry, value, _, end = data.decode("ascii").split("\n")
-        token = Token(value.removeprefix("token "), _instant(expiry, "expiry "), _instant(issued, "issued "))
-    except (ValueError, OverflowError, OSError):
-        return None
-    sound = (
-        (header, found, end) == (_HEADER, f"key {key}", "")
-        and _TOKEN.fullmatch(token.value) is not None
-        and timedelta(0) < token.lifetime <= timedelta(seconds=_MAX_LIFETIME_S)
-        and _format(key, token) == data
-    )
-    return token if sound else None
-
-
-def _instant(line: str, prefix: str) -> datetime:
-    return datetime.fromtimestamp(float(line.removeprefix(prefix)), UTC)
+def _unlock(fd: int) -> None:
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fcntl.flock(fd, fcntl.LOCK_UN)

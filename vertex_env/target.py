@@ -46,7 +46,6 @@ _PATTERNS = {
     "profile": r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?",
     "quota-project": r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}",
 }
-_COMPILED = {name: re.compile(pattern, re.ASCII if name != "endpoint" else 0) for name, pattern in _PATTERNS.items()}
 
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 _URL = re.compile(
@@ -59,7 +58,10 @@ _MAX_LENGTH = 256
 
 def matches(what: str, value: str) -> bool:
     """Whether *value* has the shape of *what*, such as `matches("project", "my-project-123")`."""
-    return len(value) <= _MAX_LENGTH and _COMPILED[what].fullmatch(value) is not None
+    return (
+        len(value) <= _MAX_LENGTH
+        and re.fullmatch(_PATTERNS[what], value, re.ASCII if what != "endpoint" else 0) is not None
+    )
 
 
 def is_zone(location: str) -> bool:
@@ -85,14 +87,15 @@ def check_url(url: str, *, what: str, allowed: tuple[str, ...], universe: str = 
         SettingsError: It is not a plain URL, its host is neither Google's nor allowed, or it is http to another
             machine.
     """
+    shown = re.sub(r"//[^/]*@", "//[hidden]@", url)  # a password may be in it
     example = "give a URL such as https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi"
     if _URL.fullmatch(url) is None:
-        raise SettingsError(f"{what} is not a plain http(s) URL: {url!r}", example)
+        raise SettingsError(f"{what} is not a plain http(s) URL: {shown!r}", example)
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
     except ValueError as e:
-        raise SettingsError(f"{what} is not a URL: {url!r} ({e})", example) from e
+        raise SettingsError(f"{what} is not a URL: {shown!r} ({e})", example) from e
     written = f"[{host}]" if ":" in host else host
     google = any(host.endswith("." + domain) for domain in (*GOOGLE_DOMAINS, universe))
     if not (google or written in [name.lower() for name in allowed]):

@@ -3,16 +3,11 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+from vertex_env import freshness
 
 Now = Callable[[], datetime]
-
-EARLY = timedelta(seconds=225)
-"""How long before expiry a token is due for renewal.
-
-The metadata server hands out the same token until its last four to five minutes, and google-auth renews at
-3 min 45 s for that reason (google-auth 2.62.2, `google/auth/_helpers.py` REFRESH_THRESHOLD, 2026-11-22).
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +36,25 @@ class Token:
 
     @property
     def due(self) -> datetime:
-        """When to start looking for the next one: `EARLY` before expiry, or at three quarters of a short life."""
-        return self.expiry - min(EARLY, self.lifetime / 4)
+        """When to start looking for the next one; see `freshness.due`."""
+        return datetime.fromtimestamp(freshness.due(*self.seconds), UTC)
+
+    @property
+    def seconds(self) -> tuple[float, float]:
+        """Issued and expiry, in epoch seconds."""
+        return self.issued.timestamp(), self.expiry.timestamp()
 
     def remaining(self, now: datetime) -> timedelta:
         """Time left at *now*; negative once expired."""
         return self.expiry - now
 
     def is_fresh(self, now: datetime, min_ttl: timedelta) -> bool:
-        """Whether at *now* it outlasts *min_ttl*, or half of its life where it never had twice that.
+        """Whether it may be given out at *now*; see `freshness.is_fresh`."""
+        return freshness.is_fresh(*self.seconds, min_ttl.total_seconds(), now.timestamp())
 
-        Without the second clause a source of five-minute tokens would be asked again and again for what it cannot give.
-        A token "issued" in the future means that the clock was set back since: its expiry cannot be trusted.
-        """
-        return now >= self.issued - timedelta(minutes=5) and self.remaining(now) > min(min_ttl, self.lifetime / 2)
+    def is_behind(self, now: datetime, min_ttl: timedelta) -> bool:
+        """Whether the next one should be fetched behind the user's back by *now*; see `freshness.behind`."""
+        return now.timestamp() >= freshness.behind(*self.seconds, min_ttl.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import string
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
+from vertex_env import freshness
 from vertex_env.errors import SettingsError
 from vertex_env.target import Target
 from vertex_env.tokens import Token
@@ -77,7 +78,7 @@ def environment(
     if model is not None:
         result["OPENAI_MODEL"] = model
     result["VERTEX_ENV_EXPIRES_AT"] = str(int(token.expiry.timestamp()))
-    result["VERTEX_ENV_REFRESH_AT"] = str(int(token.due.timestamp()))
+    result["VERTEX_ENV_REFRESH_AT"] = str(int(freshness.due(*token.seconds)))
 
     values = _placeholders(target, token, model)
     for client in clients:

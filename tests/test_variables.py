@@ -10,10 +10,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.fakes import PLANTED, token
-from vertex_env.environment import CLIENTS, CONFLICTS, PLACEHOLDERS, check_template, conflicts, environment
 from vertex_env.errors import SettingsError
 from vertex_env.target import Target
 from vertex_env.tokens import Token
+from vertex_env.variables import CLIENTS, CONFLICTS, PLACEHOLDERS, check_template, conflicts, environment
 
 URL = "https://aiplatform.googleapis.com/v1/projects/my-project-123/locations/global/endpoints/openapi"
 TARGET = Target("my-project-123", "global", "https://aiplatform.googleapis.com")

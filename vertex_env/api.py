@@ -1,0 +1,190 @@
+"""The Python API: the command line's tokens, store and settings, for programs.
+
+::
+
+    client = openai.OpenAI(base_url=vertex_env.base_url(project="my-project"), api_key=vertex_env.token)
+    client = openai.AsyncOpenAI(base_url=vertex_env.base_url(), api_key=vertex_env.atoken)
+    llm = ChatOpenAI(model=name, base_url=vertex_env.base_url(), api_key=vertex_env.token)
+
+    robot = vertex_env.Settings(project="my-project", impersonate="robot@my-project.iam.gserviceaccount.com")
+    client = openai.OpenAI(base_url=vertex_env.base_url(robot), api_key=lambda: vertex_env.token(robot))
+
+What is not given comes from variables, config.toml, gcloud's configuration and the credentials, as on the command line.
+Errors are `VertexEnvError`: its `message` says what failed, its `hint` what cures it.
+"""
+
+import asyncio
+import os
+import threading
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vertex_env.errors import VertexEnvError
+from vertex_env.session import Session, Watched, open_session
+from vertex_env.tokens import Token
+
+__all__ = ["Settings", "VertexEnvError", "atoken", "base_url", "environment", "token"]
+
+_LOOK_AGAIN_S = 10.0
+"""How long a token that is due is given out before the store is looked at again for the one fetched behind our back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings by the names of the command line's options; None for what is to come from elsewhere.
+
+    Durations are timedeltas or texts such as `12h`; `set` has items such as `LLM_URL={base_url}/chat/completions`.
+    """
+
+    profile: str | None = None
+    project: str | None = None
+    location: str | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    api: str | None = None
+    api_version: str | None = None
+    base_url: str | None = None
+    allow_host: tuple[str, ...] = ()
+    credentials: str | os.PathLike[str] | None = None
+    impersonate: str | None = None
+    lifetime: timedelta | str | None = None
+    scope: tuple[str, ...] = ()
+    quota_project: str | None = None
+    store: str | None = None
+    min_ttl: timedelta | str | None = None
+    client: tuple[str, ...] = ()
+    set: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, list):
+                object.__setattr__(self, name, tuple(value))
+            elif isinstance(value, os.PathLike):
+                object.__setattr__(self, name, os.fspath(value))
+
+    def options(self) -> dict[str, str | Sequence[str] | None]:
+        """As the command line would give them."""
+        values = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        texts = {n: f"{v.total_seconds():f}" if isinstance(v, timedelta) else v for n, v in values.items()}
+        return {n: v if isinstance(v, str | tuple) else str(v) for n, v in texts.items()}
+
+
+class _Holder:
+    """The token of one `Settings`, for all threads of this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._options = settings.options()
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+        self._min_left = timedelta(0)
+        self._look_at = 0.0
+        self._failed: tuple[VertexEnvError, float] | None = None
+
+    def fresh(self) -> str | None:
+        """The token in hand, if it is as good as any other."""
+        token, now = self._token, _now()
+        if token is None or not token.is_fresh(now, self._min_left):
+            return None
+        if token.is_behind(now, self._min_left) and time.monotonic() >= self._look_at:
+            return None
+        return token.value
+
+    def get(self) -> str:
+        """A fresh token, from here, the store, or Google."""
+        value = self.fresh()
+        if value is not None:
+            return value
+        asked = time.monotonic()
+        with self._lock:
+            value = self.fresh()
+            if value is not None:
+                return value
+            if self._failed is not None and self._failed[1] >= asked:
+                # Met while we waited: else all threads would meet it one after another.
+                error = self._failed[0]
+                raise type(error)(error.message, error.hint)
+            try:
+                session = _session(self._options)
+                token = session.token()
+            except VertexEnvError as e:
+                self._failed = e, time.monotonic()
+                raise
+            self._token, self._min_left = token, session.broker.min_left
+            self._look_at = time.monotonic() + _LOOK_AGAIN_S
+            return token.value
+
+
+_holders: dict[Settings, _Holder] = {}
+
+if hasattr(os, "register_at_fork"):
+    # A child must not wait for a lock that a thread of its parent held; nor for long for a token: the store has it.
+    os.register_at_fork(after_in_child=_holders.clear)
+
+
+def token(settings: Settings | None = None, **options: Any) -> str:
+    """An access token that outlasts a request: from memory, else from the store, else minted. Thread-safe.
+
+    Args:
+        settings: Where to start from.
+        options: Fields of `Settings` that differ from that.
+
+    Raises:
+        VertexEnvError: There is none to be had.
+        TypeError: `Settings` has no such field.
+    """
+    return _holder(settings, options).get()
+
+
+async def atoken(settings: Settings | None = None, **options: Any) -> str:
+    """`token` for asyncio: what takes time is done in a thread."""
+    holder = _holder(settings, options)
+    value = holder.fresh()
+    return value if value is not None else await asyncio.to_thread(holder.get)
+
+
+def base_url(settings: Settings | None = None, **options: Any) -> str:
+    """The base URL, such as `https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi`.
+
+    For a self-deployed endpoint it may be looked up at Google. Arguments and errors as for `token`.
+    """
+    return _session(_merge(settings, options).options()).target().base_url
+
+
+def environment(settings: Settings | None = None, **options: Any) -> dict[str, str | None]:
+    """The variables that `vertex-env export` would set, and those to unset as None.
+
+    Arguments and errors as for `token`.
+    """
+    return _session(_merge(settings, options).options()).environment()
+
+
+def _merge(settings: Settings | None, options: dict[str, Any]) -> Settings:
+    return replace(settings or Settings(), **options)
+
+
+def _holder(settings: Settings | None, options: dict[str, Any]) -> _Holder:
+    merged = _merge(settings, options)
+    found = _holders.get(merged)
+    return found if found is not None else _holders.setdefault(merged, _Holder(merged))
+
+
+def _session(options: dict[str, str | Sequence[str] | None]) -> Session:
+    def refresh() -> None:
+        # Whoever needs a token when this one is too late meets the failure then.
+        with suppress(VertexEnvError):
+            _session(options).token(refresh=True)
+
+    def behind() -> None:
+        # Not a process as on the command line, which would be a zombie for as long as this one lives.
+        threading.Thread(target=refresh, name="vertex-env", daemon=True).start()
+
+    return open_session(options, Watched(os.environ), _now, lambda line: warnings.warn(line, stacklevel=4), behind)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,90 @@
+"""Where `vertex-env` starts: the remembered answer if there is one, else the command line."""
+
+import gc
+import os
+import sys
+from time import time
+
+from vertex_env import warm
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+
+def main() -> "NoReturn":
+    """Print the remembered answer and end, or become the command line, which takes several times as long to import."""
+    args = sys.argv[1:]
+    if args and args[0] == "run" and os.name == "posix" and "--" in args:
+        _start(args)
+    if args and args[0] in ("export", "token"):
+        # What these import lives as long as the process does, which is not long: there is nothing to collect.
+        gc.disable()
+        if os.name == "posix" and not _adds_a_hint(args[0]):
+            _replay(args)
+    from vertex_env.cli import execute
+
+    status = execute(args)
+    if args and args[0] in ("export", "token"):
+        # To take apart what google-auth has imported would take as long as starting Python twice.
+        os._exit(status)
+    sys.exit(status)
+
+
+def _start(args: "Sequence[str]") -> None:
+    """Run the command with the remembered variables and end; return if there are none."""
+    split = args.index("--") + 1
+    found = warm.recall(args[:split], os.environ, time())
+    if found is None or not args[split:]:
+        return
+    from contextlib import suppress
+
+    from vertex_env import run
+    from vertex_env.errors import VertexEnvError
+
+    def say(line: str) -> None:
+        with suppress(OSError):
+            os.write(2, f"vertex-env: {line}\n".encode("utf-8", "surrogateescape"))
+
+    env, overlay, policy, grace_s = run.unpack(found[0])
+    try:
+        run.check_command(args[split:])
+        run.start(args[split:], env, overlay, policy=policy, grace_s=grace_s, say=say)
+    except VertexEnvError as e:
+        from vertex_env.cli import tell_error
+
+        tell_error(e)
+        sys.exit(run.failure(e))
+
+
+def _replay(args: "Sequence[str]") -> None:
+    """Print the remembered answer and end; return if there is none."""
+    found = warm.recall(args, os.environ, time())
+    if found is None:
+        return
+    text, late = found
+    if _write(text.encode("utf-8", "surrogateescape")):
+        if late:
+            warm.refresh_behind(args, os.environ)
+        # Nothing is open, nothing is registered: what the interpreter would do now is of no use.
+        os._exit(0)
+
+
+def _adds_a_hint(command: str) -> bool:
+    """Whether `export` would, because a person looks at its output."""
+    return command == "export" and os.isatty(1)
+
+
+def _write(data: bytes) -> bool:
+    """Write *data* to stdout; False if nothing could be written, which the command line then tells."""
+    view = memoryview(data)
+    done = 0
+    while done < len(data):
+        try:
+            done += os.write(1, view[done:])
+        except OSError:
+            if done == 0:
+                return False
+            os._exit(1)
+    return True
