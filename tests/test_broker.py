@@ -1,5 +1,7 @@
 """`broker`: from the store while fresh, else minted; one at a time."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -12,7 +14,7 @@ KEY = "k"
 
 
 def broker(source: FakeSource, store: MemoryStore, clock: FakeClock, said: list[str], *, late: bool = False) -> Broker:
-    return Broker(source, store, KEY, timedelta(minutes=5), clock, said.append, late)
+    return Broker(source, store, KEY, timedelta(minutes=5), clock, said.append, late, lambda: said.append("behind"))
 
 
 def test_a_fresh_token_is_not_minted_again() -> None:
@@ -102,3 +104,76 @@ def test_a_failed_mint_stores_nothing() -> None:
     with pytest.raises(UnavailableError):
         broker(FakeSource([UnavailableError("m", "h")]), store, clock, []).token()
     assert store.load(KEY) is None
+
+
+@pytest.mark.parametrize(
+    ("lifetime_s", "age_s", "late", "said"),
+    [
+        pytest.param(3600, 2699, False, [], id="a quarter of an hour left, and a second"),
+        pytest.param(3600, 2700, False, ["behind"], id="a quarter of an hour left"),
+        pytest.param(3600, 3299, False, ["behind"], id="five minutes left, and a second"),
+        pytest.param(300, 99, False, [], id="a five-minute token, in its first third"),
+        pytest.param(300, 100, False, ["behind"], id="a five-minute token, at its third"),
+        pytest.param(3600, 3299, True, [], id="a metadata server's token"),
+    ],
+)
+def test_when_the_next_token_is_fetched_behind(lifetime_s: float, age_s: float, said: list[str], *, late: bool) -> None:
+    """The stored token is given out all the same, and nothing is minted here."""
+    clock, store, heard = FakeClock(), MemoryStore(), []  # type: FakeClock, MemoryStore, list[str]
+    store.save(KEY, token(lifetime_s=lifetime_s, issued=clock()))
+    clock.advance(age_s)
+    assert broker(FakeSource([]), store, clock, heard, late=late).token() == store.load(KEY)
+    assert heard == said
+
+
+class Waiting(MemoryStore):
+    """A store whose lock somebody else holds until *meanwhile* has happened."""
+
+    def __init__(self, meanwhile: Callable[["Waiting"], None]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:  # noqa: ARG002
+        self.meanwhile(self)
+        yield
+
+
+@pytest.mark.parametrize("refresh", [True, False])
+def test_who_waited_takes_what_was_minted_meanwhile(*, refresh: bool) -> None:
+    """One request for all, also where a new token is wanted: it is new."""
+    clock = FakeClock()
+    store = Waiting(lambda store: store.save(KEY, token("ya29.new", issued=clock())))
+    store.save(KEY, token("ya29.old", lifetime_s=3600 if refresh else 1, issued=clock()))
+    clock.advance(10)
+    assert broker(FakeSource([]), store, clock, []).token(refresh=refresh).value == "ya29.new"
+
+
+def test_who_waited_meets_the_same_failure() -> None:
+    """Without asking Google for it, and in the same words."""
+    clock, met = FakeClock(), RefusedError("no", "ask")
+    store = Waiting(lambda store: store.fail(KEY, met, at=clock()))
+    with pytest.raises(RefusedError, match="no"):
+        broker(FakeSource([]), store, clock, []).token()
+
+
+def test_who_waited_in_vain_may_use_the_stored_token() -> None:
+    """Out of reach for one is out of reach for all, and no reason not to go on with what there is."""
+    clock, said = FakeClock(), []  # type: FakeClock, list[str]
+    store = Waiting(lambda store: store.fail(KEY, UnavailableError("away", "wait"), at=clock()))
+    store.save(KEY, token(issued=clock()))
+    clock.advance(3600 - 120)
+    assert broker(FakeSource([]), store, clock, said).token() == store.load(KEY)
+    assert said == ["away; using the stored token, which lasts 120 s more"]
+
+
+@pytest.mark.parametrize("passed_s", [1, -3 * 3600], ids=["later", "the clock set back"])
+def test_a_failure_of_before_is_not_met_again(passed_s: float) -> None:
+    """It was for those who waited; a wrong clock may well have been its cause."""
+    clock, store = FakeClock(), MemoryStore()
+    with pytest.raises(RefusedError):
+        broker(FakeSource([RefusedError("m", "h")]), store, clock, []).token()
+    clock.advance(passed_s)
+    source = FakeSource([token(issued=clock())])
+    broker(source, store, clock, []).token()
+    assert source.count == 1

@@ -1,0 +1,80 @@
+"""The start of `run` with a remembered answer: the same as without, but for what is imported."""
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.google import clean_environ
+from vertex_env.sandbox import Sandbox
+
+PROGRAM = (sys.executable, "-P", "-X", "importtime", "-c", "from vertex_env.entry import main; main()")
+SHOW = (
+    sys.executable,
+    "-S",
+    "-c",
+    "import os; print(sorted((k, v) for k, v in os.environ.items() if k != 'LC_CTYPE'))",
+)
+
+
+def run(env: Mapping[str, str], *args: str) -> tuple[int, str, set[str], str]:
+    """Status, stdout, modules imported, and what else was said."""
+    done = subprocess.run(
+        [*PROGRAM, "run", *args], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    lines = done.stderr.splitlines()
+    # What `.pth` files of this environment import is not ours.
+    floor = subprocess.run([*PROGRAM[:-1], "pass"], env=env, capture_output=True, text=True, check=True).stderr
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    imported -= {line.rpartition("|")[2].strip() for line in floor.splitlines()}
+    said = "\n".join(line for line in lines if not line.startswith("import time:"))
+    return done.returncode, done.stdout, imported, said
+
+
+@pytest.mark.parametrize("policy", ["auto", "ignore"])
+def test_the_second_start_imports_no_click(tmp_path: Path, policy: str) -> None:
+    """It gives the command the same environment, without Click, json, re or google."""
+    with Sandbox(lifetime=timedelta(hours=1)) as google:
+        env = google.environ(str(tmp_path), clean_environ(tmp_path)) | {"OPENAI_ORG_ID": "org-x"}
+        args = ("--on-expiry", policy, "--client", "goose", "--set", "X=a b {host}", "--", *SHOW)
+        run(env, *args)  # mints in a process of its own
+        status, cold, imported, _ = run(env, *args)  # remembers
+        assert (status, "click" in imported) == (0, True)
+        status, warm, imported, said = run(env, *args)
+        assert google.counts["token"] == 1
+    assert (status, said) == (0, "")
+    assert warm == cold
+    assert "('OPENAI_HOST', " in warm
+    assert "OPENAI_ORG_ID" not in warm
+    heavy = {"click", "google", "keyring", "json", "re", "tomllib", "datetime", "dataclasses", "typing", "pathlib"}
+    assert imported & heavy == set()
+
+
+def test_it_ends_as_the_command_does(tmp_path: Path) -> None:
+    """Exit status, death by a signal, and a command that is not there."""
+    with Sandbox(lifetime=timedelta(hours=1)) as google:
+        env = google.environ(str(tmp_path), clean_environ(tmp_path))
+        for _ in range(2):
+            run(env, "--", "true")
+        assert run(env, "--", "sh", "-c", "exit 7")[0] == 7
+        assert run(env, "--", "sh", "-c", "kill -TERM $$")[0] == -15
+        status, stdout, _, said = run(env, "--", "nosuch")
+    assert (status, stdout) == (127, "")
+    assert said == "vertex-env: error: nosuch: command not found\nvertex-env: hint: check the name and PATH"
+
+
+def test_it_renews(tmp_path: Path) -> None:
+    """A command started from a remembered answer is started anew in time, with the command line's settings."""
+    script = 'test "$VERTEX_ENV_GENERATION" = 1 && echo "$OPENAI_MODEL" || exec sleep 60'
+    args = ("--model", "google/gemini-x", "--", "sh", "-c", script)
+    with Sandbox(lifetime=timedelta(seconds=6)) as google:
+        env = google.environ(str(tmp_path), clean_environ(tmp_path))
+        for _ in range(2):
+            run(env, *args[:3], "true")
+        status, stdout, imported, said = run(env, *args)
+    assert (status, stdout) == (0, "google/gemini-x\n")
+    assert "click" not in imported
+    assert "starting the command anew (no. 1)" in said
