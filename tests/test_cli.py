@@ -271,7 +271,7 @@ def test_a_closed_stderr(refusing: dict[str, str], hour: dict[str, str], args: t
 
 BREAK = """
 import vertex_env.session
-def broken(*_):
+def broken(*_, **__):
     raise RuntimeError("ya29.planted-in-an-exception")
 vertex_env.session.open_session = broken
 """

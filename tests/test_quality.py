@@ -1,5 +1,6 @@
-"""What tools say of the code: lint, types, layers, shell files. They run with the tests, so that nobody forgets them."""
+"""What tools say of the code: lint, types, layers, shell files. They run with the tests, so nobody forgets them."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -40,8 +41,19 @@ def test_shell_files_are_clean(path: Path) -> None:
     assert run(need("shfmt"), "-i", "2", "-d", str(path)) == ""
 
 
+def code_lines(path: Path) -> int:
+    """Lines that are neither blank, comment nor docstring."""
+    text = path.read_text()
+    strings = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant)]
+    prose = {line for n in strings for line in range(n.lineno, (n.end_lineno or n.lineno) + 1)}
+    lines = text.splitlines()
+    return sum(
+        1 for i, line in enumerate(lines, 1) if line.strip() and not line.strip().startswith("#") and i not in prose
+    )
+
+
 def test_no_module_is_too_long_to_read_in_one_sitting() -> None:
     """A person audits a credential tool before trusting it."""
-    lengths = {path.name: len(path.read_text().splitlines()) for path in (ROOT / "vertex_env").glob("*.py")}
-    assert {name: n for name, n in lengths.items() if n > 620} == {}
+    lengths = {path.name: code_lines(path) for path in (ROOT / "vertex_env").glob("*.py")}
+    assert {name: n for name, n in lengths.items() if n > 600} == {}
     assert sum(lengths.values()) < 4500

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from vertex_env.environment import CLIENTS
 from vertex_env.errors import SettingsError
 from vertex_env.settings import (
     CLOUD_PLATFORM,
@@ -29,6 +28,7 @@ from vertex_env.settings import (
     parse_duration,
     resolve,
 )
+from vertex_env.variables import CLIENTS
 
 ROBOT = "robot@my-project.iam.gserviceaccount.com"
 D1, D2 = "d1@my-project.iam.gserviceaccount.com", "d2@my-project.iam.gserviceaccount.com"
@@ -436,7 +436,7 @@ def test_list_in_a_variable(variable: str, text: str, field: str, value: object)
     ("option", "raw", "message", "hint"),
     [
         ("api", "Chat", "api 'Chat' from --api is unknown", "choose one of chat, responses"),
-        ("store", "keyring", "store 'keyring' from --store is unknown", "choose one of file, none"),
+        ("store", "vault", "store 'vault' from --store is unknown", "choose one of file, keyring, none"),
         ("client", ["x"], "client 'x' from --client is unknown", f"choose one of {', '.join(CLIENTS)}"),
         (
             "location",

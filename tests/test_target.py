@@ -658,3 +658,11 @@ def test_nothing_hostile_enters_a_base_url(values: Sequence[str], universe: str)
             target.base_url,
         )
         assert ".." not in target.base_url.removeprefix("https://").partition("/")[2].split("/")
+
+
+def test_a_password_in_a_refused_url_is_not_shown() -> None:
+    """The message may end up in a log."""
+    with pytest.raises(SettingsError) as caught:
+        check_url("https://me:hunter2@aiplatform.googleapis.com/v1", what="--base-url", allowed=())
+    assert "hunter2" not in caught.value.message
+    assert "https://[hidden]@aiplatform.googleapis.com/v1" in caught.value.message
