@@ -107,11 +107,17 @@ def _child(args: Sequence[str], env: Mapping[str, str], missed: int, *, warm: bo
     os.environ.update(env)
     sys.argv = ["vertex-env", *args]
     status: Any = 99
+    command_line = cli.execute
+
+    def execute(args: list[str]) -> int:
+        os.write(missed, b"!")
+        return command_line(args)
+
+    cli.execute = execute
     try:
         (entry if warm else cli).main()
     except SystemExit as e:
         status = e.code
-    os.write(missed, b"!")
     sys.stdout.flush()
     return int(status or 0)
 
