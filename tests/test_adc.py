@@ -737,3 +737,18 @@ def test_another_user_logs_in(google_says: tuple[Answers, dict[str, str]], tmp_p
         given.append(run_cli("token", env=env).stdout.strip())
     assert given == ["ya29.first", "ya29.first", "ya29.second", "ya29.first"]
     assert [one.fields["refresh_token"] for one in answers.asked] == ["1//first", "1//second"]
+
+
+def test_another_certificate_is_another_identity(tmp_path: Path) -> None:
+    """With an X.509 provider the ADC file does not say whose token it is; the certificate does."""
+    info = google.external_account_x509(tmp_path)
+    file = write_adc(tmp_path / "adc.json", info)
+    first = read_adc(file, "a test")
+    config = Path(info["credential_source"]["certificate"]["certificate_config_location"])
+    certificate = Path(json.loads(config.read_text())["cert_configs"]["workload"]["cert_path"])
+    assert first.files == (file, config, certificate)
+    certificate.write_bytes(certificate.read_bytes() + b"\n")
+    second = read_adc(file, "a test")
+    config.write_text(config.read_text() + "\n")
+    third = read_adc(file, "a test")
+    assert len({first.fingerprint, second.fingerprint, third.fingerprint}) == 3

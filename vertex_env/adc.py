@@ -16,7 +16,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -229,9 +229,13 @@ def _fingerprint(
         return digest.hexdigest(), ()
     if info["subject_token_type"] == _AWS:
         digest.update(b"\0" + environ.get("AWS_ACCESS_KEY_ID", "").encode(errors="surrogateescape"))
+    files = _certificates(info["credential_source"], environ)
+    for path in files:
+        with suppress(OSError, ValueError):
+            digest.update(b"\0" + _read(path))
     subject = info["credential_source"].get("file")
     if not isinstance(subject, str):
-        return digest.hexdigest(), ()
+        return digest.hexdigest(), files
     try:
         digest.update(b"\0" + _read(Path(subject)))
     except (OSError, ValueError) as e:
@@ -240,7 +244,25 @@ def _fingerprint(
             f"the subject token {shown}, which {where} names, cannot be read: {reason or e}",
             f"see whether the job that writes it has done so: ls -l {shown}",
         ) from None
-    return digest.hexdigest(), (Path(subject),)
+    return digest.hexdigest(), (*files, Path(subject))
+
+
+def _certificates(source: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """The files with a workload's client certificate, which tell whose token an X.509 provider gives.
+
+    google-auth 2.62.2 `google/auth/transport/_mtls_helper.py` (2026-11-22).
+    """
+    certificate = source.get("certificate")
+    if not isinstance(certificate, dict):
+        return ()
+    named = certificate.get("certificate_config_location") or environ.get("GOOGLE_API_CERTIFICATE_CONFIG")
+    known = Path(environ.get("HOME") or "~", ".config", "gcloud", "certificate_config.json")
+    config = Path(str(named or known)).expanduser()
+    try:
+        workload = json.loads(_read(config))["cert_configs"]["workload"]
+        return config, Path(str(workload["cert_path"]))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return (config,)  # google-auth says what is wrong with it
 
 
 @dataclass(frozen=True, slots=True)
