@@ -481,3 +481,16 @@ def test_remembered_endpoint(damage: Callable[[Path], object], asked: int, home:
     before = len(answers.asked)
     assert session(home, options, **environ).target().base_url == f"{answers.url}/v1/{parent}/123"
     assert len(answers.asked) - before == asked
+
+
+def test_a_metadata_server_that_is_named_but_silent(home: Path) -> None:
+    """Somebody says that there is one: to try again may help, to log in need not."""
+    with pytest.raises(UnavailableError, match="the metadata server does not answer"):
+        session(home, NO_GCE_CHECK="", GCE_METADATA_HOST="127.0.0.1:9")
+
+
+def test_gcloud_s_folder_behind_a_file(home: Path) -> None:
+    """What cannot be looked at is not there."""
+    (home / "file").write_text("")
+    with pytest.raises(CredentialsError, match="there are no Application Default Credentials"):
+        session(home, CLOUDSDK_CONFIG=str(home / "file" / "gcloud"))

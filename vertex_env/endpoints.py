@@ -1,6 +1,5 @@
 """Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
 
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,8 +41,6 @@ def http_get(token: str, who: Who, quota_project: str | None) -> Get:
     """A `Get` that authenticates with *token*; proxies, private CAs and the like work as in requests."""
     import requests
 
-    # It warns about a full pool, say, when many regions are asked at once; stderr is not the place.
-    logging.getLogger("urllib3").addHandler(logging.NullHandler())
     session = requests.Session()
     # Without this, requests puts in place of the token what ~/.netrc has for the host.
     session.auth = lambda request: request
@@ -95,7 +92,10 @@ def list_locations(get: Get, root: str, project: str) -> list[str]:
     """
     pages = _pages(get, f"{root}/projects/{project}/locations")
     found = {str(item.get("locationId", "")) for page in pages for item in _dicts(page.get("locations"))}
-    return sorted(name for name in found if matches("location", name) and name != "global")
+    names = sorted(name for name in found if matches("location", name) and name != "global")
+    if not names:
+        raise SettingsError(f"Vertex AI has no locations for project {project!r}", "check --project")
+    return names
 
 
 def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:

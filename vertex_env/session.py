@@ -21,7 +21,7 @@ from vertex_env.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.broker import Broker
 from vertex_env.config import config_path, gcloud_dir, gcloud_files, home, read_config, read_gcloud
 from vertex_env.diagnosis import LOGIN
-from vertex_env.errors import CredentialsError, SettingsError
+from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.freshness import EARLY
 from vertex_env.settings import (
     DEFAULTS,
@@ -37,7 +37,7 @@ from vertex_env.settings import (
     resolve,
 )
 from vertex_env.store import FileStore, Notes, NullStore, Store, write_private
-from vertex_env.target import MULTI_REGIONS, Target, api_host, check_url
+from vertex_env.target import MULTI_REGIONS, Target, api_host, check_url, matches
 from vertex_env.tokens import Identity, Now, Token
 from vertex_env.variables import conflicts, environment
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 _REMEMBER_ENDPOINT = timedelta(days=1)
 _REMEMBER_METADATA = timedelta(minutes=5)
 """How long it is taken for granted that a machine's account is the same: a pod's can be bound anew."""
-_REMEMBER_NO_METADATA = timedelta(hours=1)
+_REMEMBER_NO_METADATA = timedelta(minutes=10)
 
 
 class Watched(Mapping[str, str]):
@@ -114,7 +114,7 @@ def _find_adc(layers: Sequence[Layer], config: Path, environ: Mapping[str, str],
     if named is not None:
         return read_adc(_expand(named, config, environ), named.source, environ)
     known = _well_known(environ)
-    if known.exists():
+    if os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
         return read_adc(known, "gcloud's well-known place", environ)
     from vertex_env import metadata
 
@@ -126,8 +126,12 @@ def _find_adc(layers: Sequence[Layer], config: Path, environ: Mapping[str, str],
             found = metadata.find(environ)
             if found is not None:
                 return from_metadata(found)
-            if not certain:
-                notes.save("no-metadata", here, _REMEMBER_NO_METADATA)
+            if certain:
+                raise UnavailableError(
+                    "the metadata server does not answer, or has no service account for this machine",
+                    "give the machine a service account, check GCE_METADATA_HOST, or run: " + LOGIN,
+                )
+            notes.save("no-metadata", here, _REMEMBER_NO_METADATA)
     raise CredentialsError(
         f"there are no Application Default Credentials: no GOOGLE_APPLICATION_CREDENTIALS, no {known}, "
         "no metadata server",
@@ -336,7 +340,10 @@ class Session:
             "settings": {name: {"value": s.value, "source": s.source} for name, s in settings.items()},
             "identity": {
                 "kind": self.adc.kind,
-                "principal": self.identity.impersonate or self.adc.target or self.adc.who.principal,
+                "principal": self.identity.impersonate
+                or self.adc.target
+                or self.adc.who.principal
+                or f"{self.adc.kind.replace('_', ' ')} credentials",
                 "credentials": self.adc.source,
                 "universe": self.adc.universe,
             },
@@ -410,7 +417,12 @@ class Session:
         """How to ask the Vertex AI API."""
         from vertex_env.endpoints import http_get
 
-        return http_get(self.token().value, self.adc.who, self.settings.quota_project.value)
+        who = (
+            self.adc.who
+            if self.identity.impersonate is None
+            else replace(self.adc.who, target=self.identity.impersonate)
+        )
+        return http_get(self.token().value, who, self.settings.quota_project.value)
 
     def _look_up(self, shared: Target, wanted: str, *, refresh: bool) -> tuple[str, str | None]:
         """ID and dedicated host of the endpoint that *wanted* means."""
@@ -419,7 +431,7 @@ class Session:
         notes = Notes(self.folder)
         self.looked_at.setdefault(notes.path(name), warm.look(str(notes.path(name))))
         note = None if refresh else notes.load(name)
-        if note is None:
+        if note is None or not matches("endpoint ID", str(note[0].get("id"))) or "host" not in note[0]:
             from vertex_env.endpoints import find_endpoint
 
             # The API version of requests says nothing about this one, which is always v1.
@@ -428,7 +440,7 @@ class Session:
             return found.id, found.host
         fact, until = note
         self.facts_until = min(until, self.facts_until or until)
-        return fact["id"], fact["host"]
+        return str(fact["id"]), fact["host"]
 
     def _check_model(self) -> None:
         model = self.settings.model
