@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.google import run_cli
+from tests.google import clean_environ, run_cli
 from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until, warmed
 from vertex_env.render import RENDERERS
 from vertex_env.sandbox import Fault
@@ -379,3 +379,27 @@ def test_the_sandbox_hides_what_there_is_of_google(tidy: dict[str, str]) -> None
     foreign = {"GOOGLE_CLOUD_PROJECT": "real", "VERTEX_ENV_LOCATION": "real", "OPENAI_API_KEY": "real", "KEPT": "real"}
     done = run_cli("sandbox", "--", "env", env={**tidy, **foreign})
     assert [line for line in done.stdout.splitlines() if line.endswith("=real")] == ["KEPT=real"]
+
+
+@pytest.mark.parametrize("args", [("--help",), ("--version",), ("export", "--help")])
+def test_help_on_a_full_disk(hour: dict[str, str], args: tuple[str, ...]) -> None:
+    """Not a bug of ours."""
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        done = subprocess.run([*PROGRAM, *args], env=hour, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 75
+    assert done.stderr.startswith("vertex-env: error: cannot write to stdout: ")
+
+
+def test_a_path_with_a_line_break_stays_on_its_line(tmp_path: Path) -> None:
+    """Nor does it reach the terminal as a command."""
+    env = clean_environ(tmp_path) | {"CLOUDSDK_CONFIG": "/nowhere/a\nb\x1b[31m"}
+    done = run_cli("token", env=env)
+    assert done.status == 78
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    assert "/nowhere/a\\nb\\x1b[31m" in done.stderr
+
+
+def test_the_sandbox_refuses_tokens_without_a_life(hour: dict[str, str]) -> None:
+    """They would be of no use, and `0s` is most likely meant otherwise."""
+    done = run_cli("sandbox", "--lifetime", "0s", "--", "true", env=hour)
+    assert (done.status, done.stdout) == (2, "")

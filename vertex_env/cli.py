@@ -4,6 +4,7 @@ stdout gets what was asked for, at once and only when all of it is there; on fai
 `false` that makes `eval "$(vertex-env export)"` fail. stderr gets what is said to a person, and nothing when it worked.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -347,7 +348,9 @@ def _lasts(stored: Mapping[str, Any]) -> str:
 
 
 @app.command(cls=Command)
-@click.option("--all", "everything", is_flag=True, show_envvar=True, help="Of every identity.")
+@click.option(
+    "--all", "everything", is_flag=True, envvar="VERTEX_ENV_LOGOUT_ALL", show_envvar=True, help="Of every identity."
+)
 @settings_options
 def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001
     """Delete the stored token, the answers and keychain items of this identity, or of all."""
@@ -394,6 +397,8 @@ def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, comman
     from vertex_env.sandbox import Fault, Sandbox
 
     run.check_command(command)
+    if lifetime < timedelta(seconds=1):
+        raise click.BadParameter("a token lives for a second at least", param_hint="'--lifetime'")
     try:
         faults = [Fault.parse(text) for text in fail]
     except ValueError as e:
@@ -454,7 +459,7 @@ def execute(args: list[str]) -> int:
         _abandon_stdout()  # the reader has gone; there is nobody to tell
         return 0
     except Exception as e:  # noqa: BLE001 -- the last line of defence
-        return _fail(args, _bug(e), BUG)
+        return _fail(args, *_unexpected(e))
     return 0
 
 
@@ -482,6 +487,16 @@ def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
         elif word.startswith("--") and "=" not in word and word not in ("--refresh", "--help"):
             next(rest, "")  # its value, which may look like anything
     return name not in DATA_FORMATS
+
+
+def _unexpected(error: Exception) -> tuple[VertexEnvError, int]:
+    """What to say of an exception that is not one of ours, and the status."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        # Click writes help and version by itself; everything else goes through _print.
+        _abandon_stdout()
+        full = UnavailableError("cannot write to stdout: no space left", "free space, or redirect stdout elsewhere")
+        return full, full.exit_code
+    return _bug(error), BUG
 
 
 def _bug(error: Exception) -> VertexEnvError:
@@ -558,8 +573,9 @@ def _say(text: str) -> None:
 
 def tell_error(error: VertexEnvError) -> None:
     """Say what failed and what cures it."""
-    _tell(f"error: {error.message}")
-    _tell(f"hint: {error.hint}")
+    for kind, text in (("error", error.message), ("hint", error.hint)):
+        # A path may have a line break in it, or what a terminal takes for a command.
+        _tell(f"{kind}: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in text))
 
 
 def _sentence(text: str) -> str:

@@ -84,7 +84,7 @@ OPTIONS: tuple[Option, ...] = (
     Option("scope", "SCOPE", "OAuth scope. [default: cloud-platform]", many=True),
     Option("quota-project", "ID", "Project billed for quota.", google=("GOOGLE_CLOUD_QUOTA_PROJECT",)),
     Option("store", "file|keyring|none", "Where tokens are kept between calls. [default: file]"),
-    Option("min-ttl", "DURATION", "Least time a token must have left. [default: 5m, or half its life]"),
+    Option("min-ttl", "DURATION", "Least time a token must have left; half its life at most. [default: 5m]"),
     Option("client", "NAME", f"Also set the names that a tool reads: {', '.join(CLIENTS)}.", many=True),
     Option("set", "NAME=TEMPLATE", "Also set NAME; {token}, {base_url}, {host}, {path}, … are filled in.", many=True),
     Option(
