@@ -64,6 +64,8 @@ class Settings:
         for name, value in asdict(self).items():
             if isinstance(value, list):
                 object.__setattr__(self, name, tuple(value))
+            elif isinstance(value, dict):
+                object.__setattr__(self, name, tuple(f"{key}={item}" for key, item in value.items()))
             elif isinstance(value, os.PathLike):
                 object.__setattr__(self, name, os.fspath(value))
 
