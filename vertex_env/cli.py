@@ -86,6 +86,19 @@ def settings_options(function: F) -> F:
     return function
 
 
+def table_or_json(variable: str) -> Callable[[F], F]:
+    """The `--format` of a command that lists something; *variable* is the one that stands for it."""
+    return click.option(
+        "--format",
+        "format_name",
+        type=click.Choice(["table", "json"]),
+        envvar=variable,
+        default="table",
+        show_default=True,
+        show_envvar=True,
+    )
+
+
 @click.group(
     context_settings={
         "help_option_names": ["-h", "--help"],
@@ -230,15 +243,7 @@ def _run(policy: "run.Policy", grace_s: float, command: Sequence[str], options: 
 
 @app.command(cls=Command)
 @click.option("--all-locations", is_flag=True, show_envvar=True, help="Look in every region.")
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["table", "json"]),
-    envvar="VERTEX_ENV_ENDPOINTS_FORMAT",
-    default="table",
-    show_default=True,
-    show_envvar=True,
-)
+@table_or_json("VERTEX_ENV_ENDPOINTS_FORMAT")
 @settings_options
 def endpoints(all_locations: bool, format_name: str, **options: Any) -> None:  # noqa: FBT001
     """List self-deployed endpoints: ID, name, location, models and dedicated host."""
@@ -296,15 +301,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 @app.command(cls=Command)
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["table", "json"]),
-    envvar="VERTEX_ENV_STATUS_FORMAT",
-    default="table",
-    show_default=True,
-    show_envvar=True,
-)
+@table_or_json("VERTEX_ENV_STATUS_FORMAT")
 @settings_options
 def status(format_name: str, **options: Any) -> None:
     """Show every setting and where it comes from, the identity, the stored token's expiry, and the store."""
