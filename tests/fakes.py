@@ -98,6 +98,10 @@ class MemoryStore:
         error, at = self.failures.get(key, (None, since))
         return error if since <= at <= until else None
 
+    def keeper(self, key: str) -> AbstractContextManager[bool]:  # noqa: ARG002 -- Store's signature
+        """No other process can reach this store."""
+        return nullcontext(enter_result=True)
+
     def lock(self, key: str) -> AbstractContextManager[None]:  # noqa: ARG002 -- Store's signature
         """No other process can reach this store."""
         return nullcontext()

@@ -17,9 +17,10 @@ import click
 
 from vertex_env import warm
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
-from vertex_env.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format
+from vertex_env.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format, watch
 from vertex_env.session import Session, Watched, open_session
 from vertex_env.settings import OPTIONS, as_environ, options_layer, parse_duration
+from vertex_env.shellfiles import COMPLETIONS, HOOKS, read_shell_file
 from vertex_env.tokens import Token
 from vertex_env.variables import Environment
 from vertex_env.version import __version__
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from vertex_env import run
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_HOOKS_CALL = ["export", "--format", "lines"]
+"""How a shell's hook asks: it hears of an error, but not, at each prompt of a train ride, that there is no network."""
 
 USAGE = 2
 BUG = 70
@@ -133,15 +137,39 @@ def app() -> None:
 def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print statements that set (and unset) the variables."""
     question = warm.ask(sys.argv[1:], os.environ)
-    session = _session(options, refreshes=True)
+    if format_name == "direnv":
+        looked_at: dict[Path, str] = {}
+        stamps: list[Path] = []
+        try:
+            session = _session(options, refreshes=True, looked_at=looked_at)
+            stamps += [session.stamp] if session.stamp else []
+            environment = session.environment(refresh=refresh)
+        except VertexEnvError as e:
+            # direnv does not try again by itself: have it do so when one of the files that matter changes.
+            tell_error(e)
+            _print(watch(map(str, [*looked_at, *stamps])) + "false\n")
+            sys.exit(e.exit_code)
+    else:
+        session = _session(options, refreshes=True)
+        environment = session.environment(refresh=refresh)
     name = format_name or guess_format(_shells(session.environ))
-    environment = session.environment(refresh=refresh)
-    _print(RENDERERS[name](environment))
+
+    def render(environment: Environment) -> str:
+        if name in ("lines", "direnv"):
+            environment = {**environment, "VERTEX_ENV_STAMP": str(session.stamp) if session.stamp else None}
+        if name != "direnv":
+            return RENDERERS[name](environment)
+        settings = as_environ(options_layer(options))
+        files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
+        return RENDERERS[name]({**environment, **settings, "VERTEX_ENV_VIA": "direnv"}) + watch(map(str, files))
+
+    _print(render(environment))
     if name in HOW_TO_USE and sys.stdout.isatty():
         _tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
-    if not refresh and question == warm.ask(sys.argv[1:], os.environ):
+    settled = session.snapshot() if sys.argv[1:] == _HOOKS_CALL else True
+    if settled and not refresh and question == warm.ask(sys.argv[1:], os.environ):
         target = session.target()
-        session.remember(question, lambda token: RENDERERS[name](session.environment_for(token, target)), _now())
+        session.remember(question, lambda token: render(session.environment_for(token, target)), _now())
 
 
 @app.command(cls=Command)
@@ -344,6 +372,33 @@ def _lasts(stored: Mapping[str, Any]) -> str:
     return f"lasts {timedelta(seconds=seconds)}" + ("" if stored["fresh"] else ", to be renewed at the next use")
 
 
+@app.command()
+@click.argument("shell", type=click.Choice(list(HOOKS)))
+def hook(shell: str) -> None:
+    """Print the shell integration for SHELL: fresh variables at its start, at each prompt and on `use PROFILE`.
+
+    \b
+      bash, zsh   eval "$(vertex-env hook bash)"
+      fish        vertex-env hook fish | source
+      direnv      vertex-env hook direnv >~/.config/direnv/lib/vertex-env.sh
+    """  # noqa: D301 -- Click wants the control character itself
+    _print(read_shell_file(HOOKS[shell]))
+
+
+@app.command()
+@click.argument("shell", type=click.Choice(list(COMPLETIONS)))
+def completion(shell: str) -> None:
+    """Print the completions for SHELL."""
+    _print(read_shell_file(COMPLETIONS[shell]))
+
+
+@app.command(hidden=True)
+@settings_options
+def keep_fresh(**options: Any) -> None:
+    """Wait until the stored token is due, have it renewed, and end: what `use vertex --keep-fresh` starts."""
+    _session(options).keep_fresh()
+
+
 @app.command(cls=Command)
 @click.option(
     "--all", "everything", is_flag=True, envvar="VERTEX_ENV_LOGOUT_ALL", show_envvar=True, help="Of every identity."
@@ -461,7 +516,7 @@ def execute(args: list[str]) -> int:
 
 
 def _fail(args: list[str], error: VertexEnvError | None, status: int) -> int:
-    if error is not None:
+    if error is not None and not (args == _HOOKS_CALL and isinstance(error, UnavailableError)):
         tell_error(error)
     if _is_evaluated(args, os.environ):
         with suppress(VertexEnvError, BrokenPipeError):
@@ -510,13 +565,16 @@ def _bug(error: Exception) -> VertexEnvError:
     )
 
 
-def _session(options: Mapping[str, Any], *, refreshes: bool = False) -> Session:
+def _session(
+    options: Mapping[str, Any], *, refreshes: bool = False, looked_at: dict[Path, str] | None = None
+) -> Session:
     return open_session(
         options,
         Watched(os.environ),
         _now,
-        warn=lambda line: _tell(f"warning: {line}"),
+        warn=lambda line: None if sys.argv[1:] == _HOOKS_CALL else _tell(f"warning: {line}"),
         behind=(lambda: warm.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
+        looked_at=looked_at,
     )
 
 

@@ -18,6 +18,8 @@ def main() -> "NoReturn":
     args = sys.argv[1:]
     if args and args[0] == "run" and os.name == "posix" and "--" in args:
         _start(args)
+    if len(args) == 2 and args[0] == "hook":  # noqa: PLR2004 -- which shells start with
+        _print_hook(args[1])
     if args and args[0] in ("export", "token"):
         # What these import lives as long as the process does, which is not long: there is nothing to collect.
         gc.disable()
@@ -68,6 +70,14 @@ def _replay(args: "Sequence[str]") -> None:
         if late:
             warm.refresh_behind(args, os.environ)
         # Nothing is open, nothing is registered: what the interpreter would do now is of no use.
+        os._exit(0)
+
+
+def _print_hook(shell: str) -> None:
+    """Print the shell's integration and end; return if there is none for it."""
+    from vertex_env.shellfiles import HOOKS, read_shell_file
+
+    if shell in HOOKS and _write(read_shell_file(HOOKS[shell]).encode()):
         os._exit(0)
 
 

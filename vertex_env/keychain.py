@@ -73,6 +73,7 @@ class KeyringStore(FileStore):
         for i, part in enumerate(parts):
             _ask(backend, backend.set_password, SERVICE, f"{key}-{i}", part)
         _remove(backend, key, len(parts))
+        self._stamp(key, token)
         self._prune()
 
     def delete(self, key: str) -> None:

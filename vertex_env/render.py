@@ -14,7 +14,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~:/@%+=,-]+", re.ASCII)
 
 def sh(env: Environment) -> str:
     r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`."""
-    return _lines(env, "export {}={};", "unset {};", lambda v: "'" + v.replace("'", "'\\''") + "'")
+    return _lines(env, "export {}={};", "unset {};", _quote_sh)
+
+
+def _quote_sh(value: str) -> str:
+    return "'" + value.replace("'", "'\\''") + "'"
 
 
 def fish(env: Environment) -> str:
@@ -81,6 +85,14 @@ def tcsh(env: Environment) -> str:
     return _lines(env, "setenv {} {};", "unsetenv {};", lambda v: f"'{v}'")
 
 
+def watch(files: Iterable[str]) -> str:
+    """A call of direnv's `watch_file`, which reloads the environment when one of *files* changes, appears or goes.
+
+    https://direnv.net/man/direnv-stdlib.1.html (2026-11-22).
+    """
+    return "watch_file" + "".join(" " + _quote_sh(file) for file in files) + ";\n"
+
+
 def as_json(env: Environment) -> str:
     """One flat object, null for a variable to unset."""
     return json.dumps(dict(env), indent=2) + "\n"
@@ -108,6 +120,11 @@ def dotenv(env: Environment) -> str:
     return "".join(lines)
 
 
+def lines(env: Environment) -> str:
+    """`set NAME=value` and `unset NAME`, one a line, for the shells' hooks: they read it and evaluate nothing."""
+    return _lines(env, "set {}={}", "unset {}", str)
+
+
 RENDERERS: Mapping[str, Renderer] = {
     "sh": sh,
     "fish": fish,
@@ -118,9 +135,11 @@ RENDERERS: Mapping[str, Renderer] = {
     "tcsh": tcsh,
     "json": as_json,
     "dotenv": dotenv,
+    "lines": lines,
+    "direnv": sh,
 }
 
-DATA_FORMATS = ("json", "dotenv")
+DATA_FORMATS = ("json", "dotenv", "lines")
 """Formats that no shell evaluates: on failure they print nothing, where the others print `false`."""
 
 _SHELLS = {

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vertex_env import warm
+from vertex_env import freshness, warm
 from vertex_env.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.broker import Broker
 from vertex_env.config import config_path, gcloud_dir, gcloud_files, home, read_config, read_gcloud
 from vertex_env.diagnosis import LOGIN
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
-from vertex_env.freshness import EARLY
 from vertex_env.settings import (
     DEFAULTS,
     OPTIONS,
@@ -36,6 +35,7 @@ from vertex_env.settings import (
     options_layer,
     resolve,
 )
+from vertex_env.snapshot import write_snapshot
 from vertex_env.store import FileStore, Notes, NullStore, Store, write_private
 from vertex_env.target import MULTI_REGIONS, Target, api_host, check_url, matches
 from vertex_env.tokens import Identity, Now, Token
@@ -48,6 +48,9 @@ _REMEMBER_ENDPOINT = timedelta(days=1)
 _REMEMBER_METADATA = timedelta(minutes=5)
 """How long it is taken for granted that a machine's account is the same: a pod's can be bound anew."""
 _REMEMBER_NO_METADATA = timedelta(minutes=10)
+_NAP_S = 20.0
+_SHELLS_MIN_TTL = timedelta(minutes=5)
+"""Shells load a token until it is due; who wants more of it has Python look."""
 
 
 class Watched(Mapping[str, str]):
@@ -74,6 +77,7 @@ def open_session(
     now: Now,
     warn: Callable[[str], None],
     behind: Callable[[], None] | None = None,
+    looked_at: dict[Path, str] | None = None,
 ) -> "Session":
     """Resolve the settings and find the credentials.
 
@@ -83,6 +87,7 @@ def open_session(
         now: The clock.
         warn: See `Broker`.
         behind: Starts a refresh in a process of its own; not called more than once a minute.
+        looked_at: Gets the files that were looked at, also when that fails; see `Session`.
 
     Raises:
         SettingsError: A setting or a file with settings is wrong.
@@ -91,15 +96,16 @@ def open_session(
     started = time.time()
     environ = environ if isinstance(environ, Watched) else Watched(environ)
     layers = [options_layer(options), environ_layer(environ)]
+    looked_at = {} if looked_at is None else looked_at
+    for path in (config_path(environ), *gcloud_files(environ)[1], _well_known(environ)):
+        looked_at[path] = warm.look(str(path))
     config = read_config(config_path(environ))
     layers += [config.layer(first(layers, "profile")), google_layer(environ)]
     configuration, properties = read_gcloud(environ)
     layers.append(gcloud_layer(properties, configuration))
     resolve(layers)  # a wrong setting is told before anything is looked for
     folder = Path(warm.cache_dir(environ))
-    paths = [config.path, *gcloud_files(environ)[1], _well_known(environ)]
-    looked_at = {path: warm.look(str(path)) for path in paths}
-    adc = _find_adc(layers, config.path, environ, Notes(folder))
+    adc = _find_adc(layers, config.path, environ, Notes(folder), looked_at)
     looked_at |= {path: warm.look(str(path)) for path in adc.files}
     layers.append(_adc_layer(adc))
     session = Session(resolve(layers), adc, environ, folder, now, warn, behind, started, looked_at)
@@ -108,11 +114,15 @@ def open_session(
     return session
 
 
-def _find_adc(layers: Sequence[Layer], config: Path, environ: Mapping[str, str], notes: Notes) -> Adc:
+def _find_adc(
+    layers: Sequence[Layer], config: Path, environ: Mapping[str, str], notes: Notes, looked_at: dict[Path, str]
+) -> Adc:
     """The named file, else gcloud's well-known one, else the metadata server's account."""
     named = first(layers, "credentials")
     if named is not None:
-        return read_adc(_expand(named, config, environ), named.source, environ)
+        path = _expand(named, config, environ)
+        looked_at[path] = warm.look(str(path))
+        return read_adc(path, named.source, environ)
     known = _well_known(environ)
     if os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
         return read_adc(known, "gcloud's well-known place", environ)
@@ -395,10 +405,9 @@ class Session:
             return  # it depends on the folder that we are in
         if any(_changed_since(p, self.started) or warm.look(str(p)) != look for p, look in self.looked_at.items()):
             return  # perhaps after we had read it
-        # A token of random letters, that ends at a random instant in nearly 8,000 years: these occur nowhere else.
-        expiry = 250_000_000_000 + int.from_bytes(os.urandom(4), "big") // 2
-        due = expiry - int(EARLY)
-        stand_in = Token(os.urandom(16).hex(), _instant(expiry), _instant(expiry - 3600))
+        stand_in = self._stand_in()
+        expiry = int(stand_in.expiry.timestamp())
+        due = expiry - int(freshness.EARLY)
         answer = warm.Answer(
             key=self.identity.key,
             min_ttl=self.broker.min_left.total_seconds(),
@@ -412,6 +421,52 @@ class Session:
         data = warm.format_answer(answer, self.environ)
         if data is not None and len(data) <= warm.MAX_BYTES:
             write_private(Path(warm.answer_path(str(self.folder), question)), data)
+
+    @property
+    def stamp(self) -> Path | None:
+        """The file that is replaced whenever the stored token changes; None where none is stored."""
+        if self.settings.store.value == "none":
+            return None
+        return Path(warm.stamp_path(str(self.folder), self.identity.key))
+
+    def keep_fresh(self) -> None:
+        """Wait until the stored token is due and mint the next; at once where somebody waits already, or none is."""
+        with self.store.keeper(self.identity.key) as alone:
+            stored = self.store.load(self.identity.key)
+            if not alone or stored is None:
+                return
+            # In short naps: the time that a laptop sleeps does not count for timers.
+            while (left := freshness.due(*stored.seconds) - self.now().timestamp()) > 0:
+                time.sleep(min(left, _NAP_S))
+            self.token()
+
+    def snapshot(self) -> bool:
+        """Keep what shells load at their start; see `write_snapshot`. False if it is worth trying again soon."""
+        stand_in = self._stand_in()
+        if (
+            self.settings.store.value != "file"
+            or self.adc.kind == METADATA  # the account is another on another machine with the same home folder
+            or self.settings.min_ttl.value > _SHELLS_MIN_TTL
+            or not all(path.is_absolute() for path in (*self.looked_at, self.folder))
+        ):
+            return True
+        return write_snapshot(
+            self.folder,
+            self.environ.get("VERTEX_ENV_PROFILE", ""),
+            key=self.identity.key,
+            names=self.environ.names,
+            files=self.looked_at,
+            environ=self.environ,
+            until=self.facts_until,
+            env=self.environment_for(stand_in, self.target()),
+            stand_in=stand_in.value,
+        )
+
+    @staticmethod
+    def _stand_in() -> Token:
+        """One of random letters, that ends at a random instant in nearly 8,000 years: these occur nowhere else."""
+        expiry = 250_000_000_000 + int.from_bytes(os.urandom(4), "big") // 2
+        return Token(os.urandom(16).hex(), _instant(expiry), _instant(expiry - 3600))
 
     def get(self) -> "Get":
         """How to ask the Vertex AI API."""

@@ -25,11 +25,11 @@ if sys.platform != "win32":
 _LOCK_WAIT_S = 30.0
 
 
-_PERISHABLE = (".token", ".note", ".answer", ".behind", ".failure", ".tmp")
+_PERISHABLE = (".token", ".note", ".answer", ".behind", ".failure", ".stamp", ".snapshot", ".keeper", ".tmp")
 
 _OURS = re.compile(
-    r"(lock-[0-9a-f]{2}|[0-9a-f]{32,64}\.(token|answer|behind|failure|keychain)|keychain\.pin"
-    r"|(endpoint-[0-9a-f]{64}|no-metadata)\.note|probe-\d+)(\.tmp|(\.\d+){2}\.tmp)?",
+    r"(lock-[0-9a-f]{2}|[0-9a-f]{32,64}\.(token|answer|behind|failure|stamp|keeper|mark|keychain)|keychain\.pin"
+    r"|(endpoint-[0-9a-f]{64}|no-metadata)\.note|shell(-[A-Za-z0-9._-]+)?\.snapshot|probe-\d+)(\.tmp|(\.\d+){2}\.tmp)?",
     re.ASCII,
 )
 """Names of our files: whoever points the folder at one with others in it must not lose those."""
@@ -53,6 +53,10 @@ class Store(Protocol):
 
     def lock(self, key: str) -> AbstractContextManager[None]:
         """Held by one process at a time; freed at once when that dies."""
+        ...
+
+    def keeper(self, key: str) -> AbstractContextManager[bool]:
+        """Whether nobody else keeps *key* fresh while this is held."""
         ...
 
     def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:
@@ -88,6 +92,9 @@ class NullStore:
     def lock(self, key: str) -> AbstractContextManager[None]:  # noqa: ARG002, D102
         return nullcontext()
 
+    def keeper(self, key: str) -> AbstractContextManager[bool]:  # noqa: ARG002, D102
+        return nullcontext(enter_result=False)
+
     def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:  # noqa: D102
         pass
 
@@ -112,7 +119,26 @@ class FileStore:
     def save(self, key: str, token: Token) -> None:
         """Keep *token* under *key*, if the place can be written."""
         if write_private(self._path(key), self._format(key, token)):
+            self._stamp(key, token)
             self._prune()
+
+    def _stamp(self, key: str, token: Token) -> None:
+        """Say that the token under *key* has changed, if it has, for shells and direnv to see.
+
+        direnv compares whole seconds, so that two changes must not share one; mise takes a time stamp in the future for
+        a change at each prompt (direnv b00e451 `internal/cmd/file_times.go`, mise 70e94a1 `src/hook_env.rs`,
+        2026-11-22).
+        """
+        path = Path(warm.stamp_path(str(self.folder), key))
+        instants = [str(int(freshness.due(*token.seconds))), str(int(token.expiry.timestamp()))]
+        generation, changed = 0, 0.0
+        with suppress(OSError, ValueError):
+            *before, count = (warm.read_private(str(path)) or b"").decode("ascii").split()
+            if before == instants:
+                return
+            generation, changed = int(count) + 1, path.stat().st_mtime
+        data = " ".join((*instants, str(generation))).encode() + b"\n"
+        write_private(path, data, at=max(int(time.time()), int(changed) + 1))
 
     def delete(self, key: str) -> None:
         """Forget the token under *key*."""
@@ -179,6 +205,16 @@ class FileStore:
                 _unlock(fd)
                 os.close(fd)
 
+    @contextmanager
+    def keeper(self, key: str) -> Iterator[bool]:
+        """See `Store`."""
+        fd = _open_lock(self.folder / f"{key}.keeper", wait_s=0.0) if make_private(self.folder) else None
+        try:
+            yield fd is not None
+        finally:
+            if fd is not None:
+                os.close(fd)
+
     def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:
         """Note *error* for those who wait; see `Store`."""
         met = {"at": at.timestamp(), "kind": type(error).__name__, "message": error.message, "hint": error.hint}
@@ -238,14 +274,20 @@ class Notes:
 
 
 def _concerns(path: Path, key: str) -> bool:
-    """Whether the file at *path* came of the identity *key*: it has the name, or is an answer for it."""
+    """Whether the file at *path* came of the identity *key*: it has the name, or is an answer or snapshot for it."""
     if path.name.startswith(key):
         return True
-    return path.suffix == ".answer" and key.encode() in (warm.read_private(str(path)) or b"")
+    return path.suffix in (".answer", ".snapshot") and key.encode() in (warm.read_private(str(path)) or b"")
 
 
-def write_private(path: Path, data: bytes) -> bool:
-    """Replace *path* by a 0600 file with *data*, at once and as a whole; False if that cannot be done."""
+def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
+    """Replace *path* by a 0600 file with *data*, at once and as a whole; False if that cannot be done.
+
+    Args:
+        path: Where.
+        data: What.
+        at: Its time stamp, in epoch seconds; now by default.
+    """
     if not make_private(path.parent):
         return False
     temporary = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
@@ -254,6 +296,8 @@ def write_private(path: Path, data: bytes) -> bool:
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
+            if at is not None:
+                os.utime(temporary, (at, at))
             os.replace(temporary, path)  # noqa: PTH105 -- the plain call that is meant
         except BaseException:
             with suppress(OSError):
@@ -300,7 +344,7 @@ def _belongs_to_another(folder: Path) -> bool:
     return not _owned(existing.stat())
 
 
-def _open_lock(path: Path) -> int | None:
+def _open_lock(path: Path, wait_s: float = _LOCK_WAIT_S) -> int | None:
     """A descriptor that holds the lock at *path* until it is closed, or None where there can be none."""
     if sys.platform == "win32":
         return None
@@ -309,11 +353,13 @@ def _open_lock(path: Path) -> int | None:
         fd = os.open(path, flags, 0o600)
     except OSError:
         return None
-    deadline, pause = time.monotonic() + _LOCK_WAIT_S, 0.01
-    while time.monotonic() < deadline:
+    deadline, pause = time.monotonic() + wait_s, 0.01
+    while True:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if time.monotonic() >= deadline:
+                break
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
         except OSError:

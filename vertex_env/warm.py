@@ -118,6 +118,11 @@ def token_path(folder: str, key: str) -> str:
     return os.path.join(folder, f"{key}.token")
 
 
+def stamp_path(folder: str, key: str) -> str:
+    """Where `REFRESH_AT EXPIRES_AT GENERATION` of that token are: no secret, for others to see that it has changed."""
+    return os.path.join(folder, f"{key}.stamp")
+
+
 def is_token(value: str) -> bool:
     """Whether *value* can be an access token at all."""
     return bool(value) and _TOKEN_CHARACTERS.issuperset(value)

@@ -1,0 +1,284 @@
+# vertex-env for bash 3.2 and newer, in ~/.bashrc:  eval "$(vertex-env hook bash)"
+#
+# Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
+# is due costs one comparison of texts: no process, no file. Nothing that is read is ever evaluated.
+#
+# SC2071: epochs are compared as texts, on purpose. SC2119, SC2120: further arguments are optional. SC2128, SC2178:
+# PROMPT_COMMAND is a text in old versions and an array in new ones.
+# shellcheck shell=bash disable=SC2071,SC2119,SC2120,SC2128,SC2178
+
+# --- what time it is, without a process ---
+
+if [[ ${BASH_VERSINFO[0]} -ge 5 ]]; then
+  __vertex_env_clock() { __vertex_env_now=$EPOCHSECONDS; }
+elif [[ ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[1]} -ge 2 ]]; then
+  __vertex_env_clock() { builtin printf -v __vertex_env_now '%(%s)T' -1; }
+else
+  # In these SECONDS follows the clock on the wall.
+  __vertex_env_epoch=$(($(command date +%s) - SECONDS))
+  __vertex_env_clock() { __vertex_env_now=$((__vertex_env_epoch + SECONDS)); }
+fi
+
+# --- at each prompt ---
+
+__vertex_env_hook() {
+  local __vertex_env_status=$?
+  __vertex_env_clock
+  # Seconds since 1970 have ten digits until 2286. As texts, because arithmetic would run what an inherited value says.
+  [[ $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-9999999999} ]] || __vertex_env_renew
+  return "$__vertex_env_status"
+}
+
+# The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that can be.
+__vertex_env_renew() {
+  local at='' wait=''
+  if [[ ${VERTEX_ENV_VIA-} != direnv ]]; then
+    if [[ -O ${VERTEX_ENV_STAMP-} && -f $VERTEX_ENV_STAMP ]]; then
+      IFS=' ' read -r at _ <"$VERTEX_ENV_STAMP" 2>/dev/null || at=''
+      if [[ $at != "$VERTEX_ENV_REFRESH_AT" && $__vertex_env_now < $at ]]; then
+        __vertex_env_untraced __vertex_env_load && return 0
+        wait=1
+      fi
+    elif [[ -n $__vertex_env_failed ]]; then
+      __vertex_env_untraced __vertex_env_load && return 0
+    fi
+  fi
+  [[ $__vertex_env_now < $__vertex_env_retry ]] && return 0
+  __vertex_env_retry=$((__vertex_env_now + 30))
+  # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
+  __vertex_env_is_soon "${VERTEX_ENV_EXPIRES_AT-0}" && wait=1
+  [[ -n ${VERTEX_ENV_STAMP-} ]] || wait=1
+  # Who is offline shall not wait at each prompt.
+  if [[ -n $wait && ! $__vertex_env_now < ${__vertex_env_failed:-0} ]]; then
+    __vertex_env_untraced __vertex_env_ask && __vertex_env_retry=0
+  elif [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
+    (command vertex-env token </dev/null >/dev/null 2>&1 &)
+  else
+    (command vertex-env export --format lines </dev/null >/dev/null 2>&1 &)
+  fi
+  return 0
+}
+
+# Whether the instant $1 is less than a minute away, or is no instant.
+__vertex_env_is_soon() {
+  case $1 in '' | *[!0-9]*) return 0 ;; esac
+  [[ ! $((__vertex_env_now + 60)) < $1 ]]
+}
+
+# Tokens do not belong into the trace of set -x.
+__vertex_env_untraced() {
+  local status=0
+  case $- in
+  *x*)
+    set +x
+    "$@" || status=$?
+    set -x
+    return "$status"
+    ;;
+  esac
+  "$@"
+}
+
+# Have vertex-env say what the variables are, and wait for that.
+__vertex_env_ask() {
+  local lines
+  __vertex_env_failed=$((__vertex_env_now + 300))
+  if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
+    # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
+    command vertex-env token "$@" </dev/null >/dev/null || return
+    __vertex_env_failed=''
+    if declare -F _direnv_hook >/dev/null; then _direnv_hook || :; fi
+    return 0
+  fi
+  lines=$(command vertex-env export --format lines "$@" </dev/null) || {
+    local status=$?
+    # Nothing to begin with: it is due until there is something.
+    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set "set VERTEX_ENV_REFRESH_AT=0"
+    return "$status"
+  }
+  __vertex_env_failed=''
+  while [[ -n $lines ]]; do
+    __vertex_env_set "${lines%%$'\n'*}" || :
+    [[ $lines == *$'\n'* ]] || break
+    lines=${lines#*$'\n'}
+  done
+  return 0
+}
+
+# --- setting variables, and setting them back ---
+
+# Do what a line says, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
+__vertex_env_set() {
+  local name=${1#* }
+  name=${name%%=*}
+  case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
+  case " $__vertex_env_names " in
+  *" $name "*) ;;
+  *)
+    __vertex_env_names="$__vertex_env_names $name"
+    # What another shell of ours has left in the environment is nothing to set back to.
+    if [[ -z $__vertex_env_inherited && -n ${!name+set} ]]; then
+      __vertex_env_before[${#__vertex_env_before[@]}]="$name=${!name}"
+    fi
+    ;;
+  esac
+  case $1 in
+  'set '*) export "$name=${1#*=}" ;;
+  *) unset -v "$name" ;;
+  esac
+}
+
+__vertex_env_off() {
+  local name entry IFS=' '
+  for name in $__vertex_env_names; do unset -v "$name"; done
+  for entry in ${__vertex_env_before[@]+"${__vertex_env_before[@]}"}; do
+    export "${entry%%=*}=${entry#*=}"
+  done
+  __vertex_env_names='' __vertex_env_before=() __vertex_env_inherited='' __vertex_env_failed='' __vertex_env_retry=0
+}
+
+# --- the stored answer ---
+
+# Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not.
+__vertex_env_load() {
+  local folder file line name rest issued ends='' token='' at='' expires='' mark=$'\037'
+  case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
+  if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
+    folder=$VERTEX_ENV_CACHE_DIR
+  elif [[ ${XDG_CACHE_HOME-} == /* ]]; then
+    folder=$XDG_CACHE_HOME/vertex-env
+  elif [[ $OSTYPE == darwin* ]]; then
+    folder=${HOME-}/Library/Caches/vertex-env
+  else
+    folder=${HOME-}/.cache/vertex-env
+  fi
+  file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
+  [[ -O $folder && -O $file && -f $file && ! -L $file ]] || return 1
+  while IFS= read -r line; do
+    rest=${line#* }
+    case $line in
+    'set '* | 'unset '*)
+      [[ -n $token && -n $at ]] || return 1
+      __vertex_env_set "${line//$mark/$token}" || return 1
+      ;;
+    'same '* | 'gone '*)
+      name=${rest%%=*}
+      case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
+      case $line in
+      gone*) [[ -z ${!name+set} ]] || return 1 ;;
+      *) [[ -n ${!name+set} && ${!name} == "${rest#*=}" ]] || return 1 ;;
+      esac
+      ;;
+    'file '*)
+      rest=${rest#* }
+      name=$folder/${rest%% *} rest=${rest#* }
+      [[ -e $rest && -e $name && ! $rest -nt $name && ! $rest -ot $name ]] || return 1
+      ;;
+    'none '*) [[ ! -e $rest ]] || return 1 ;;
+    'until '*) [[ $__vertex_env_now < $rest ]] || return 1 ;;
+    'token '*)
+      [[ -O $rest && -f $rest && ! -L $rest ]] || return 1
+      {
+        IFS= read -r line && IFS= read -r name && IFS= read -r issued &&
+          IFS=' ' read -r _ ends && IFS=' ' read -r _ token
+      } <"$rest" 2>/dev/null || return 1
+      [[ $line == 'vertex-env-token 1' && $issued == issued* ]] || return 1
+      case $token in '' | *[!A-Za-z0-9._~+/=-]*) return 1 ;; esac
+      ;;
+    'stamp '*)
+      [[ -O $rest && -f $rest && ! -L $rest ]] || return 1
+      IFS=' ' read -r at expires _ <"$rest" 2>/dev/null || return 1
+      case $at in '' | *[!0-9]*) return 1 ;; esac
+      # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
+      [[ ${ends%%.*} == "$expires" ]] || return 1
+      ! __vertex_env_is_soon "$expires" || return 1
+      __vertex_env_set "set VERTEX_ENV_STAMP=$rest"
+      __vertex_env_set "set VERTEX_ENV_EXPIRES_AT=$expires"
+      __vertex_env_set "set VERTEX_ENV_REFRESH_AT=$at"
+      ;;
+    'vertex-env-snapshot 1') ;;
+    end)
+      __vertex_env_failed='' __vertex_env_retry=0
+      return 0
+      ;;
+    *) return 1 ;;
+    esac
+  done <"$file"
+  return 1
+}
+
+# --- commands that act on this shell ---
+
+__vertex_env_main() {
+  case ${1-} in
+  use | refresh | off) ;;
+  *)
+    command vertex-env "$@"
+    return
+    ;;
+  esac
+  if [[ ${VERTEX_ENV_VIA-} == direnv && $1 != refresh ]]; then
+    printf '%s\n' 'vertex-env: error: in this folder direnv sets the variables' \
+      'vertex-env: hint: say it in .envrc: use vertex --profile NAME' >&2
+    return 1
+  fi
+  __vertex_env_clock
+  case $1,$# in
+  use,2) __vertex_env_untraced __vertex_env_use "$2" ;;
+  refresh,1) __vertex_env_untraced __vertex_env_ask --refresh ;;
+  off,1) __vertex_env_untraced __vertex_env_off ;;
+  *)
+    printf '%s\n' "vertex-env: error: wrong number of arguments for $1" \
+      'vertex-env: hint: vertex-env use PROFILE, vertex-env refresh, vertex-env off' >&2
+    return 2
+    ;;
+  esac
+}
+
+# Take another profile, if that works.
+__vertex_env_use() {
+  VERTEX_ENV_PROFILE=$1 command vertex-env export --format lines </dev/null >/dev/null || return
+  __vertex_env_off
+  __vertex_env_set "set VERTEX_ENV_PROFILE=$1"
+  __vertex_env_load || __vertex_env_ask
+}
+
+# In POSIX mode a function cannot have this name.
+if [[ :${SHELLOPTS-}: != *:posix:* ]]; then
+  vertex-env() { __vertex_env_main "$@"; }
+fi
+
+# --- now ---
+
+if [[ -z ${__vertex_env_names+set} ]]; then
+  __vertex_env_names='' __vertex_env_before=() __vertex_env_failed='' __vertex_env_retry=0
+  __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
+fi
+
+# After the others: who is behind a hook that was put in front finds PIPESTATUS changed.
+case ";${PROMPT_COMMAND[*]-};" in
+*__vertex_env_hook*) ;;
+*)
+  if [[ ${BASH_VERSINFO[0]}${BASH_VERSINFO[1]} -ge 51 && "$(declare -p PROMPT_COMMAND 2>/dev/null)" == 'declare -a'* ]]; then
+    PROMPT_COMMAND+=(__vertex_env_hook)
+  else
+    while [[ ${PROMPT_COMMAND-} == *[[:space:]\;] ]]; do PROMPT_COMMAND=${PROMPT_COMMAND%?}; done
+    PROMPT_COMMAND="${PROMPT_COMMAND:+$PROMPT_COMMAND;}__vertex_env_hook"
+  fi
+  ;;
+esac
+
+# Before each command as well where somebody calls us then: after a night at the prompt, the first one has a fresh token.
+if [[ -n ${BLE_VERSION-} ]]; then
+  blehook PREEXEC!=__vertex_env_hook
+elif [[ -n ${bash_preexec_imported-}${__bp_imported-} ]]; then
+  case " ${preexec_functions[*]-} " in
+  *' __vertex_env_hook '*) ;;
+  *) preexec_functions+=(__vertex_env_hook) ;;
+  esac
+fi
+
+__vertex_env_clock
+if [[ ${VERTEX_ENV_VIA-} != direnv && ! ($__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} && -n ${OPENAI_API_KEY-}) ]]; then
+  __vertex_env_untraced __vertex_env_load || __vertex_env_untraced __vertex_env_ask || :
+fi
