@@ -118,26 +118,26 @@ class FileStore:
 
     def save(self, key: str, token: Token) -> None:
         """Keep *token* under *key*, if the place can be written."""
+        before = self.load(key)
         if write_private(self._path(key), self._format(key, token)):
-            self._stamp(key, token)
+            if before is None or before.value != token.value:
+                self._stamp(key, token)
             self._prune()
 
     def _stamp(self, key: str, token: Token) -> None:
-        """Say that the token under *key* has changed, if it has, for shells and direnv to see.
+        """Say that the token under *key* has changed, for shells and direnv to see.
 
         direnv compares whole seconds, so that two changes must not share one; mise takes a time stamp in the future for
         a change at each prompt (direnv b00e451 `internal/cmd/file_times.go`, mise 70e94a1 `src/hook_env.rs`,
         2026-11-22).
         """
         path = Path(warm.stamp_path(str(self.folder), key))
-        instants = [str(int(freshness.due(*token.seconds))), str(int(token.expiry.timestamp()))]
         generation, changed = 0, 0.0
         with suppress(OSError, ValueError):
-            *before, count = (warm.read_private(str(path)) or b"").decode("ascii").split()
-            if before == instants:
-                return
+            _, _, count = (warm.read_private(str(path)) or b"").decode("ascii").split()
             generation, changed = int(count) + 1, path.stat().st_mtime
-        data = " ".join((*instants, str(generation))).encode() + b"\n"
+        due = int(freshness.due(*token.seconds))
+        data = f"{due} {int(token.expiry.timestamp())} {generation}\n".encode()
         write_private(path, data, at=max(int(time.time()), int(changed) + 1))
 
     def delete(self, key: str) -> None:
