@@ -31,7 +31,10 @@ def test_checks_pass(name: str) -> None:
     assert run(str(Path(sys.executable).with_name(program)), *arguments) == ""
 
 
-SHELL_FILES = [*sorted((ROOT / "shell").glob("*.*sh")), ROOT / ".ci" / "run"]
+SHELL = ROOT / "shell"
+SHELL_FILES = [*sorted(SHELL.rglob("*.bash")), *sorted(SHELL.rglob("*.sh")), ROOT / ".ci" / "run"]
+ZSH_FILES = [*sorted(SHELL.rglob("*.zsh")), SHELL / "completions" / "_vertex-env"]
+FISH_FILES = sorted(SHELL.rglob("*.fish"))
 
 
 @pytest.mark.parametrize("path", SHELL_FILES, ids=lambda path: path.name)
@@ -39,6 +42,19 @@ def test_shell_files_are_clean(path: Path) -> None:
     """shellcheck and shfmt have nothing to complain about."""
     assert run(need("shellcheck"), str(path)) == ""
     assert run(need("shfmt"), "-i", "2", "-d", str(path)) == ""
+
+
+@pytest.mark.parametrize("path", ZSH_FILES, ids=lambda path: path.name)
+def test_zsh_files_are_read(path: Path) -> None:
+    """There is no linter for zsh; it can read them."""
+    assert run(need("zsh"), "-f", "-n", str(path)) == ""
+
+
+@pytest.mark.parametrize("path", FISH_FILES, ids=lambda path: path.name)
+def test_fish_files_are_clean(path: Path) -> None:
+    """fish can read them and would not write them otherwise."""
+    assert run(need("fish"), "--no-execute", str(path)) == ""
+    assert run(need("fish_indent"), "--check", str(path)) == ""
 
 
 def code_lines(path: Path) -> int:

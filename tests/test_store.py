@@ -46,6 +46,7 @@ def test_files_are_private(folder: Path) -> None:
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert {p.name: stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()} == {
         f"{KEY}.token": 0o600,
+        f"{KEY}.stamp": 0o600,
         f"lock-{KEY[:2]}": 0o600,
     }
 
@@ -159,7 +160,7 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     os.chown(tmp_path / "cache", 12345, 12345)
     assert store.load(KEY) is None
     store.save("1" * 64, TOKEN)
-    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [f"{KEY}.token"]
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [f"{KEY}.stamp", f"{KEY}.token"]
 
 
 def test_a_folder_left_open_is_closed(folder: Path) -> None:
@@ -180,7 +181,7 @@ def test_old_files_are_removed(folder: Path) -> None:
     for path in folder.iterdir():
         os.utime(path, (long_ago, long_ago))
     store.save(KEY, TOKEN)
-    assert sorted(p.name for p in folder.iterdir()) == sorted([f"{KEY}.token", f"lock-{KEY[:2]}"])
+    assert sorted(p.name for p in folder.iterdir()) == sorted([f"{KEY}.token", f"{KEY}.stamp", f"lock-{KEY[:2]}"])
 
 
 def _hold(folder: str, ready: str) -> None:

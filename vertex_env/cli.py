@@ -100,6 +100,7 @@ def table_or_json(variable: str) -> Callable[[F], F]:
         default="table",
         show_default=True,
         show_envvar=True,
+        help="For reading, or for programs.",
     )
 
 
@@ -502,7 +503,12 @@ def execute(args: list[str]) -> int:
         return USAGE
     except click.UsageError as e:
         command = e.ctx.command_path if e.ctx else "vertex-env"
-        return _fail(args, VertexEnvError(_sentence(e.format_message()), f"see {command} --help"), USAGE)
+        hint = f"see {command} --help"
+        if args and args[0] in ("use", "refresh", "off"):
+            hint = (
+                'this one acts on a shell that has the hook: eval "$(vertex-env hook bash)", see vertex-env hook --help'
+            )
+        return _fail(args, VertexEnvError(_sentence(e.format_message()), hint), USAGE)
     except VertexEnvError as e:
         return _fail(args, e, e.exit_code)
     except (click.Abort, KeyboardInterrupt):

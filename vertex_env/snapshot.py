@@ -77,7 +77,7 @@ def write_snapshot(  # noqa: PLR0913
             if mark is None or warm.look(str(path)) != look:
                 return True
             head.append(f"file {int(status.st_mtime)} {mark} {path}")
-    # Set or not, they are unset: and then to the next snapshot, which one of these shells has written, they were not set.
+    # Unset in any case: a shell that has had them unset writes the next snapshot, for one in which they are still set.
     env = {**dict.fromkeys(CONFLICTS), **env}
     checked = [name for name in names if env.get(name, "") is not None]
     head += [f"same {name}={environ[name]}" if name in environ else f"gone {name}" for name in checked]
