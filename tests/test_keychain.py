@@ -173,7 +173,7 @@ def test_the_token_is_in_the_keychain_and_in_no_file(google: Sandbox, desktop: D
     assert run_cli("status", env=env).status == 0
     assert google.counts["token"] == 1
     assert files_with(value, tmp_path) == []
-    assert {Path(name).suffix for name in names(tmp_path)} == {".keychain", ".pin"}
+    assert {Path(name).suffix for name in names(tmp_path)} == {".keychain", ".pin", ".stamp"}
     modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "cache").iterdir()}
     assert modes == {0o600}
 
@@ -219,7 +219,7 @@ def test_logout_leaves_nothing_of_ours(google: Sandbox, desktop: Desktop, tmp_pa
     minted("--store", "file", env=env)
     minted("--store", "file", env=with_scope)
     assert len(desktop.items()) == 2
-    assert len(names(tmp_path)) == 2 + 1 + 2 + 2
+    assert len(names(tmp_path)) == 2 + 1 + 2 + 2 + 2
     done = run_cli("logout", *(["--all"] if everything else []), env=env)
     assert (done.status, done.stdout, done.stderr) == (0, "", "")
     count = google.counts["token"]

@@ -235,7 +235,7 @@ def sign_in_everywhere(env: Mapping[str, str]) -> dict[str, str]:
     for each in (env, other):
         run("token", env=each)
         run("export", "--format", "sh", env=each)
-    assert sorted(Path(name).suffix for name in cache(env)) == [".answer"] * 4 + [".token"] * 2
+    assert sorted(Path(name).suffix for name in cache(env)) == [".answer"] * 4 + [".stamp"] * 2 + [".token"] * 2
     return other
 
 
@@ -246,7 +246,7 @@ def test_logout_forgets_this_identity_alone(google: Sandbox, env: Mapping[str, s
     ours = run("token", env=env).stdout
     assert run("logout", env=env).stdout == ""
     left = cache(env)
-    assert sorted(Path(name).suffix for name in left) == [".answer"] * 2 + [".token"]
+    assert sorted(Path(name).suffix for name in left) == [".answer"] * 2 + [".stamp", ".token"]
     assert not any(ours.strip().encode() in content for content in left.values())
     count = google.counts["token"]
     assert run("token", env=other).stdout == theirs
