@@ -1,5 +1,5 @@
 """`python -m vertex_env`."""
 
-from vertex_env.cli import main
+from vertex_env.entry import main
 
 main()
