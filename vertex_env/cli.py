@@ -1,7 +1,8 @@
 """The command line: the only module that prints or exits.
 
 stdout gets what was asked for, at once and only when all of it is there; on failure it stays empty, but for the line
-`false` that makes `eval "$(vertex-env export)"` fail. stderr gets what is said to a person, and nothing when it worked.
+`false` that makes `eval "$(vertex-env export)"` fail. stderr gets what is said to a person, and nothing when it worked;
+but `ci` says how long the token lasts.
 """
 
 import errno
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from vertex_env import warm
+from vertex_env import ci, warm
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
 from vertex_env.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format, watch
 from vertex_env.session import Session, Watched, open_session
-from vertex_env.settings import OPTIONS, as_environ, options_layer, parse_duration
+from vertex_env.settings import OPTIONS, as_environ, environ_layer, options_layer, parse_duration
 from vertex_env.shellfiles import COMPLETIONS, HOOKS, read_shell_file
 from vertex_env.tokens import Token
 from vertex_env.variables import Environment
@@ -120,6 +121,7 @@ def app() -> None:
       eval "$(vertex-env export)"          variables for this shell
       vertex-env run -- python app.py      a child that never sees an expired token
       vertex-env token                     for tools that take a "key command"
+      vertex-env ci                        variables for the later steps of a CI job
       vertex-env demo                      see it all on a sandbox, without an account
     """  # noqa: D301 -- Click wants the control character itself
 
@@ -128,10 +130,10 @@ def app() -> None:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(list(RENDERERS)),
+    type=click.Choice([*RENDERERS, *ci.SYSTEMS]),
     envvar="VERTEX_ENV_EXPORT_FORMAT",
     show_envvar=True,
-    help="Shell or data format; without it the calling shell's.",
+    help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
 )
 @click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
 @settings_options
@@ -154,6 +156,9 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
         session = _session(options, refreshes=True)
         environment = session.environment(refresh=refresh)
     name = format_name or guess_format(_shells(session.environ))
+    if name in ci.SYSTEMS:
+        _hand_over(name, environment, session.token(), options)
+        return  # what has effects besides its output cannot be replayed
 
     def render(environment: Environment) -> str:
         if name in ("lines", "direnv"):
@@ -268,6 +273,75 @@ def _run(policy: "run.Policy", grace_s: float, command: Sequence[str], options: 
         # google-auth would stay in the supervisor's memory.
         environment = run.ask_helper(run.helper_argv(), {**os.environ, **overlay})
     run.start(command, environment, overlay, policy=policy, grace_s=grace_s, say=_tell)
+
+
+@app.command(cls=Command, name="ci")
+@click.option(
+    "--job-timeout",
+    type=Duration(),
+    show_envvar=True,
+    metavar="DURATION",
+    help="Fail now if a new token would not last as long.",
+)
+@settings_options
+def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
+    """Set the variables for a CI job's later steps, masked in its log; say how long the token lasts.
+
+    \b
+    GitHub Actions, Azure Pipelines, Buildkite, TeamCity:  vertex-env ci
+    CircleCI, with a fresh token for each step:            vertex-env ci
+    GitLab, Jenkins, for the rest of the script:           eval "$(vertex-env ci)"
+    """  # noqa: D301 -- Click wants the control character itself
+    system = ci.recognise(os.environ)
+    session = _session(options)
+    environment = session.environment()
+    if job_timeout is not None and session.token().remaining(_now()) < job_timeout:
+        environment = session.environment(refresh=True)
+        ci.check_lasts(session.token(), job_timeout, _now())
+    _hand_over(system, environment, session.token(), options)
+    _tell(ci.lasts(session.token(), _now()))
+
+
+def _hand_over(system: str, environment: Environment, token: Token, options: Mapping[str, Any]) -> None:
+    """Do what *system* needs to have the variables in later steps."""
+    import shutil
+
+    job = ci.Job(
+        env=environment,
+        token=token,
+        environ=os.environ,
+        again=(sys.executable, "-P", "-m", "vertex_env", "export", "--format", "sh"),
+        settings=as_environ({**environ_layer(os.environ), **options_layer(options)}),
+        delimiter=f"ghadelimiter_{os.urandom(16).hex()}",
+        agent=shutil.which("buildkite-agent") is not None,
+    )
+    plan = ci.plan(system, job)
+    for call in plan.calls:
+        _call(call)
+    try:
+        # Opened before anything is printed, so that a failure leaves stdout empty; written to when all is masked.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        with os.fdopen(os.open(plan.file or os.devnull, flags, 0o600), "wb") as file:
+            _print(plan.stdout)
+            file.write(plan.text.encode("utf-8", "surrogateescape"))
+    except OSError as e:
+        if isinstance(e, BrokenPipeError):
+            raise
+        raise SettingsError(f"cannot write to {plan.file}: {e.strerror}", "check that the job may write there") from e
+
+
+def _call(call: ci.Call) -> None:
+    """Run a program that is told secrets. What it says is not repeated, for it might repeat them."""
+    import subprocess
+
+    name = " ".join(call.argv[:3])
+    try:
+        subprocess.run(call.argv, input=call.stdin.encode(), capture_output=True, check=True, timeout=60)  # noqa: S603
+    except (OSError, subprocess.SubprocessError) as e:
+        reason = f"status {e.returncode}" if isinstance(e, subprocess.CalledProcessError) else type(e).__name__
+        raise UnavailableError(
+            f"{name} failed: {reason}", 'update the agent, or in a pre-command hook: eval "$(vertex-env export)"'
+        ) from None
 
 
 @app.command(cls=Command)
@@ -533,7 +607,9 @@ def _fail(args: list[str], error: VertexEnvError | None, status: int) -> int:
 def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
     """Whether a shell evaluates what *args* print, so that printing nothing would pass for success."""
     words = [word for word in args if not word.startswith("-")]
-    if not words or words[0] != "export":
+    if words[:1] == ["ci"]:
+        return ci.detect(environ) in ci.EVALUATED
+    if words[:1] != ["export"]:
         return False
     name = environ.get("VERTEX_ENV_EXPORT_FORMAT", "")
     rest = iter(args)
@@ -544,7 +620,7 @@ def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
             name = word.removeprefix("--format=")
         elif word.startswith("--") and "=" not in word and word not in ("--refresh", "--help"):
             next(rest, "")  # its value, which may look like anything
-    return name not in DATA_FORMATS
+    return name not in DATA_FORMATS and (name not in ci.SYSTEMS or name in ci.EVALUATED)
 
 
 def _unexpected(error: Exception) -> tuple[VertexEnvError, int]:
