@@ -231,7 +231,8 @@ def _teamcity(job: Job) -> Plan:
 
 
 def _circleci(job: Job) -> Plan:
-    return Plan(file=_file(job, "BASH_ENV"), text="\n" + _statement(job))
+    # bash takes no notice of -e in this file. A step that has no token must not go on with a key for somebody else.
+    return Plan(file=_file(job, "BASH_ENV"), text="\n" + _statement(job, " || exit"))
 
 
 def _eval(job: Job) -> Plan:
@@ -261,7 +262,7 @@ def _file(job: Job, variable: str) -> str:
     return path
 
 
-def _statement(job: Job) -> str:
+def _statement(job: Job, otherwise: str = "") -> str:
     """What a shell evaluates to have the variables, without the token in it.
 
     Tracing stays off: it would show the variables now, and the token in each later command that has it as an argument.
@@ -273,4 +274,4 @@ def _statement(job: Job) -> str:
         return "'" + word.replace("'", "'\\''") + "'"
 
     settings = [f"{name}={quote(value)}" for name, value in job.settings.items()]
-    return f'set +x; eval "$({" ".join(["BASH_ENV=", *settings, *map(quote, job.again)])})";\n'
+    return f'set +x; eval "$({" ".join(["BASH_ENV=", *settings, *map(quote, job.again)])})"{otherwise};\n'
