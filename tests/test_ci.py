@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.google import external_account_url, run_cli, write_adc
+from tests.google import external_account_executable, external_account_url, run_cli, write_adc
 from tests.processes import sandboxed, warmed
 from tests.runners import RUNNERS, Azure, Buildkite, CircleCi, Github, Gitlab, Jenkins, Runner, TeamCity, pairs, program
 from tests.tools import need
@@ -26,6 +27,7 @@ TOLD = (
     r"vertex-env: the token lasts 0:\d\d:\d\d, until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ; in a step that takes longer: .+"
 )
 FAILED = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
+JWT = "urn:ietf:params:oauth:token-type:jwt"
 FILES = shell_dir() / "ci"
 
 
@@ -128,6 +130,20 @@ def test_a_step_fails_where_there_is_no_token(hour: dict[str, str], tmp_path: Pa
         job = kind(tmp_path / kind.__name__, {**hour, "VERTEX_ENV_LOCATION": "$(id)"})
         assert "\nreached" not in job.step(f"{job.prepare}\necho reached")
         assert job.status != 0
+
+
+def test_what_bash_starts_with_does_not_start_itself(tmp_path: Path) -> None:
+    """The program of executable-sourced credentials is often a script, for which bash reads the same file."""
+    answer = {"version": 1, "success": True, "token_type": JWT, "id_token": "a.b.c", "expiration_time": 9_999_999_999}
+    program(tmp_path, "subject", f"#!/usr/bin/env bash\necho {shlex.quote(json.dumps(answer))}\n")
+    with sandboxed(tmp_path) as (google, env):
+        info = external_account_executable(str(tmp_path / "subject"), google.url)
+        job = CircleCi(tmp_path, {**env, "VERTEX_ENV_STORE": "none", "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"})
+        job.env["GOOGLE_APPLICATION_CREDENTIALS"] = str(write_adc(tmp_path / "adc.json", info))
+        job.step("vertex-env ci")
+        before = google.counts["token"]
+        assert job.later()["OPENAI_API_KEY"].startswith("ya29.")
+        assert google.counts["token"] == before + 1
 
 
 @pytest.mark.parametrize("kind", [Gitlab, Jenkins])

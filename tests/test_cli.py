@@ -16,7 +16,7 @@ from tests.processes import PROGRAM, Log, Process, Terminal, children, is_runnin
 from vertex_env.render import RENDERERS
 from vertex_env.sandbox import Fault
 
-COMMANDS = ("export", "token", "run", "endpoints", "sandbox", "demo")
+COMMANDS = ("export", "ci", "token", "run", "endpoints", "sandbox", "demo")
 DATA = ("json", "dotenv")
 TWO_LINES = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
 
