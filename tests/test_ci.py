@@ -49,13 +49,13 @@ def test_later_steps_have_the_variables(hour: dict[str, str], tmp_path: Path, na
     """All of them, those for one tool, and nothing that would contradict them; the token is in no log."""
     more = {"VERTEX_ENV_CLIENT": "aider", "OPENAI_ORG_ID": "mine"}
     job = RUNNERS[name](tmp_path, {**hour, **more})
-    option = "--set 'AUTH=Bearer {token} 100% |[é💡]|;'"
+    option = "--set 'AUTH=Bearer {token} 100%25%AZP25 |[é💡]|;'"
     said = job.step(job.prepare.replace("vertex-env ci", f"vertex-env ci {option}"))
     assert job.status == 0, said
     assert re.search(TOLD, said)
     env, expected = job.later(SHOW), token(hour)
     assert env["OPENAI_API_KEY"] == env["AIDER_OPENAI_API_KEY"] == expected
-    assert env["AUTH"] == f"Bearer {expected} 100% |[é💡]|;"
+    assert env["AUTH"] == f"Bearer {expected} 100%25%AZP25 |[é💡]|;"
     assert env["OPENAI_BASE_URL"] == env["OPENAI_API_BASE"] == env["AIDER_OPENAI_API_BASE"]
     assert env["OPENAI_BASE_URL"].endswith("/endpoints/openapi")
     assert int(env["VERTEX_ENV_EXPIRES_AT"]) > time.time()
@@ -108,7 +108,7 @@ def test_each_step_has_a_fresh_token_on_circleci(tmp_path: Path) -> None:
     """No token is in the file, only how to get one; the settings that the step had hold for the later ones."""
     with sandboxed(tmp_path) as (google, env):
         job = CircleCi(tmp_path, env)
-        job.step("vertex-env ci --model google/it's --location europe-west4".replace("it's", "gemini"))
+        job.step("vertex-env ci --model google/gemini", {"VERTEX_ENV_LOCATION": "europe-west4"})
         first = token(env)
         assert "ya29." not in (job.folder / "bash_env").read_text()
         assert (job.folder / "bash_env").stat().st_mode & 0o777 == 0o600
