@@ -42,6 +42,8 @@ class Runner:
     sign: ClassVar[Mapping[str, str]]
     """How the system is recognised."""
     shell: ClassVar[tuple[str, ...]] = ("bash", "-e")
+    tracer: tuple[str, ...] = ()
+    """What the shell is started by."""
     prepare = "vertex-env ci"
     """The step that the system's users write."""
 
@@ -66,7 +68,7 @@ class Runner:
         file.write_text(script)
         environ = {**self.env, **self.variables, **self.before(), **(env or {})}
         done = subprocess.run(
-            [*self.shell, str(file)], env=environ, cwd=self.workspace, stdin=subprocess.DEVNULL,
+            [*self.tracer, *self.shell, str(file)], env=environ, cwd=self.workspace, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=60,
         )  # fmt: skip
         start = len(self.log)

@@ -69,6 +69,20 @@ def test_later_steps_have_the_variables(hour: dict[str, str], tmp_path: Path, na
 
 
 @pytest.mark.parametrize("name", RUNNERS)
+def test_no_argument_is_a_token(hour: dict[str, str], tmp_path: Path, name: str) -> None:
+    """Of no process, as everybody on the machine can read them."""
+    job = RUNNERS[name](tmp_path, hour)
+    trace = tmp_path / "trace"
+    job.tracer = (need("strace"), "-f", "-A", "-s", "10000", "-e", "trace=execve", "-o", str(trace))
+    job.step(job.prepare)
+    job.later()
+    seen = trace.read_text()
+    assert job.status == 0
+    assert seen.count("vertex_env") >= (2 if name in ("gitlab", "circleci", "jenkins") else 1)
+    assert "ya29." not in seen
+
+
+@pytest.mark.parametrize("name", RUNNERS)
 def test_export_by_name(hour: dict[str, str], tmp_path: Path, name: str) -> None:
     """The same without a word, and anew each time: nothing of it is replayed by the warm path."""
     job = RUNNERS[name](tmp_path, hour)

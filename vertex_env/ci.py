@@ -95,7 +95,7 @@ class Job:
 
     env: Environment = field(repr=False)
     token: Token
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     again: Sequence[str]
     settings: Mapping[str, str]
     delimiter: str
@@ -130,7 +130,8 @@ def recognise(environ: Mapping[str, str]) -> str:
     if found is None:
         raise SettingsError(
             f"no CI system is recognised: none of {', '.join(SYSTEMS.values())} is set",
-            "name one: vertex-env export --format " + "|".join(SYSTEMS),
+            'in the step\'s own script: eval "$(vertex-env export)"; or name one: vertex-env export --format '
+            + "|".join(SYSTEMS),
         )
     return found
 
