@@ -38,11 +38,14 @@ _vertex_env() {
     return
     ;;
   use:use | *:--profile) words=$(__vertex_env_profiles) ;;
+  ci:--api) words='chat responses' ;;
+  ci:--store) words='file keyring none' ;;
+  ci:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
   endpoints:--format) words='table json' ;;
   endpoints:--api) words='chat responses' ;;
   endpoints:--store) words='file keyring none' ;;
   endpoints:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
-  export:--format) words='sh fish nu pwsh xonsh elvish tcsh json dotenv lines direnv' ;;
+  export:--format) words='sh fish nu pwsh xonsh elvish tcsh json dotenv lines direnv github gitlab azure circleci buildkite teamcity jenkins' ;;
   export:--api) words='chat responses' ;;
   export:--store) words='file keyring none' ;;
   export:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
@@ -64,10 +67,11 @@ _vertex_env() {
   esac
   if [[ -z $words ]]; then
     case $previous in
-    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --lifetime | --location | --min-ttl | --model | --on-expiry | --project | --quota-project | --scope | --set | --store) return ;;
+    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --project | --quota-project | --scope | --set | --store) return ;;
     esac
     case $command in
-    '') words='completion demo endpoints export hook logout run sandbox status token use refresh off --help --version' ;;
+    '') words='ci completion demo endpoints export hook logout run sandbox status token use refresh off --help --version' ;;
+    ci) words='--job-timeout --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     completion) words='--help bash zsh fish' ;;
     demo) words='--help' ;;
     endpoints) words='--all-locations --format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
