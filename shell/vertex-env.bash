@@ -21,17 +21,26 @@ fi
 
 # --- at each prompt ---
 
-__vertex_env_hook() {
-  local __vertex_env_status=$?
-  __vertex_env_clock
-  # Seconds since 1970 have ten digits until 2286. As texts, because arithmetic would run what an inherited value says.
-  [[ $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-9999999999} ]] || __vertex_env_renew
-  return "$__vertex_env_status"
-}
+# Seconds since 1970 have ten digits until 2286. As texts, because arithmetic would run what an inherited value says.
+if [[ ${BASH_VERSINFO[0]} -ge 5 ]]; then
+  __vertex_env_hook() {
+    local __vertex_env_status=$?
+    [[ $EPOCHSECONDS < ${VERTEX_ENV_REFRESH_AT-9999999999} ]] || __vertex_env_renew
+    return "$__vertex_env_status"
+  }
+else
+  __vertex_env_hook() {
+    local __vertex_env_status=$?
+    __vertex_env_clock
+    [[ $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-9999999999} ]] || __vertex_env_renew
+    return "$__vertex_env_status"
+  }
+fi
 
 # The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that can be.
 __vertex_env_renew() {
   local at='' wait=''
+  __vertex_env_clock
   if [[ ${VERTEX_ENV_VIA-} != direnv ]]; then
     if [[ -O ${VERTEX_ENV_STAMP-} && -f $VERTEX_ENV_STAMP ]]; then
       IFS=' ' read -r at _ <"$VERTEX_ENV_STAMP" 2>/dev/null || at=''
@@ -259,7 +268,7 @@ fi
 case ";${PROMPT_COMMAND[*]-};" in
 *__vertex_env_hook*) ;;
 *)
-  if [[ ${BASH_VERSINFO[0]}${BASH_VERSINFO[1]} -ge 51 && "$(declare -p PROMPT_COMMAND 2>/dev/null)" == 'declare -a'* ]]; then
+  if [[ ${BASH_VERSINFO[0]}${BASH_VERSINFO[1]} -ge 51 && -n ${PROMPT_COMMAND[*]+set} && ${PROMPT_COMMAND@a} == *a* ]]; then
     PROMPT_COMMAND+=(__vertex_env_hook)
   else
     while [[ ${PROMPT_COMMAND-} == *[[:space:]\;] ]]; do PROMPT_COMMAND=${PROMPT_COMMAND%?}; done

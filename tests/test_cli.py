@@ -283,7 +283,8 @@ vertex_env.session.open_session = broken
 def test_a_bug_of_ours(hour: dict[str, str], tmp_path: Path, command: tuple[str, ...]) -> None:
     """Status 70 and where to look; the exception's text, which may hold a token, is not shown."""
     (tmp_path / "sitecustomize.py").write_text(BREAK)
-    done = run_cli(*command, env={**hour, "PYTHONPATH": f"{tmp_path}:{hour.get('PYTHONPATH', '')}"})
+    broken = {"PYTHONPATH": f"{tmp_path}:{hour.get('PYTHONPATH', '')}", "VERTEX_ENV_CACHE_DIR": str(tmp_path / "empty")}
+    done = run_cli(*command, env={**hour, **broken})
     assert (done.status, done.stdout) == (70, "false\n" if command == ("export",) else "")
     assert re.fullmatch(TWO_LINES, done.stderr)
     assert re.match("vertex-env: error: this is a bug: RuntimeError at ", done.stderr)

