@@ -1,0 +1,125 @@
+"""What the README says of shells works when it is pasted: into the real shells, with an empty home folder."""
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests import google
+from tests.tools import need
+from vertex_env.sandbox import Sandbox
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.split("### Shells")[1].split("### CI")[0], re.DOTALL)
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Iterator[dict[str, str]]:
+    """A home folder with nothing in it, and the program on PATH."""
+    with Sandbox(lifetime=timedelta(hours=1)) as sandbox:
+        base = google.clean_environ(tmp_path)
+        env = sandbox.environ(str(tmp_path / "google"), base)
+        programs = tmp_path / "bin"
+        programs.mkdir()
+        program = programs / "vertex-env"
+        root = shlex.quote(base["PYTHONPATH"]) if "PYTHONPATH" in base else ""
+        program.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {shlex.quote(sys.executable)} -P -m vertex_env "$@"\n')
+        program.chmod(0o755)
+        config = tmp_path / ".config" / "vertex-env" / "config.toml"
+        config.parent.mkdir(parents=True)
+        config.write_text('[profile.work]\nmodel = "google/gemini-2.5-flash"\nallow-host = ["127.0.0.1"]\n')
+        yield {**env, "PATH": f"{programs}:{env['PATH']}", "VERTEX_ENV_CONFIG": str(config)}
+
+
+def block(language: str, containing: str) -> str:
+    """The README's block in *language* that has this in it."""
+    (text,) = (text for name, text in BLOCKS if name == language and containing in text)
+    return str(text)
+
+
+def run(argv: list[str], env: dict[str, str], folder: Path) -> str:
+    """What the program prints; it has no terminal, so shells complain about that."""
+    done = subprocess.run(
+        argv, env=env, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_bash_and_zsh(env: dict[str, str], tmp_path: Path, shell: str) -> None:
+    """A new shell has the variables, and the completions."""
+    text = block("sh", "hook $shell").replace("shell=bash ", f"shell={shell} ")
+    run([need(shell), "-c", text], env, tmp_path)
+    script = 'echo "${#OPENAI_API_KEY} $(type vertex-env)"'
+    assert run([need(shell), "-i", "-c", script], env, tmp_path).startswith("189 vertex-env is a ")
+    if shell == "bash":
+        assert "vertex_env" in run(["bash", "-i", "-c", "complete -p vertex-env"], env, tmp_path)
+
+
+def test_fish(env: dict[str, str], tmp_path: Path) -> None:
+    """The same."""
+    fish = need("fish")
+    run([fish, "-c", block("fish", "hook fish")], env, tmp_path)
+    script = "string length $OPENAI_API_KEY; type -t vertex-env"
+    assert run([fish, "-i", "-c", script], env, tmp_path) == "189\nfunction"
+    assert "restart" in run([fish, "-c", 'complete -C "vertex-env run --on-expiry "'], env, tmp_path)
+
+
+def test_nu(env: dict[str, str], tmp_path: Path) -> None:
+    """The same."""
+    nu = need("nu")
+    run([nu, "--login", "-c", block("nu", "hook nu")], env, tmp_path)
+    assert run([nu, "--login", "-c", "$env.OPENAI_API_KEY | str length"], env, tmp_path) == "189"
+
+
+def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
+    """The same."""
+    line = re.search(r"xonsh: `(.*?)`\.", README)
+    assert line is not None
+    xonsh = need("xonsh")
+    env = {**env, "XONSH_HISTORY_BACKEND": "dummy"}
+    run(["sh", "-c", line[1]], env, tmp_path)
+    script = "print(len(${...}.get('OPENAI_API_KEY', '')))"
+    assert run([xonsh, "--interactive", "--shell-type", "dumb", "-c", script], env, tmp_path).endswith("189")
+
+
+def test_direnv(env: dict[str, str], tmp_path: Path) -> None:
+    """The folder has the profile's variables."""
+    direnv = need("direnv")
+    project = tmp_path / "project"
+    project.mkdir()
+    run(["sh", "-c", block("sh", "hook direnv")], env, project)
+    script = 'echo "${#OPENAI_API_KEY} $OPENAI_MODEL"'
+    assert run([direnv, "exec", ".", "sh", "-c", script], env, project) == "189 google/gemini-2.5-flash"
+
+
+def test_mise(env: dict[str, str], tmp_path: Path) -> None:
+    """Set on entering a folder, kept fresh there by the hook, and gone on leaving."""
+    mise = need("mise")
+    recipe = r"`(VERTEX_ENV_PROFILE = .*?)` and\s+`(_.source = .*?)`; in `(.*?)`, `(.*?)`\."
+    words = re.search(recipe, README, re.DOTALL)
+    assert words is not None
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "mise.toml").write_text(f"[env]\n{words[1]}\n{words[2]}\n")
+    (project / words[3]).write_text(words[4] + "\n")
+    env |= {"PATH": f"{Path(mise).parent}:{env['PATH']}", "MISE_TRUSTED_CONFIG_PATHS": str(tmp_path)}
+    script = """
+        eval "$(vertex-env hook bash)"
+        eval "$(mise activate bash)"
+        cd project && _mise_hook
+        echo "${#OPENAI_API_KEY} $OPENAI_MODEL"
+        VERTEX_ENV_REFRESH_AT=0 VERTEX_ENV_EXPIRES_AT=0
+        __vertex_env_hook
+        echo "$((VERTEX_ENV_REFRESH_AT > 0)) $OPENAI_MODEL"
+        cd .. && _mise_hook
+        echo "$OPENAI_MODEL"
+    """
+    printed = run([need("bash"), "--norc", "-c", script], env, tmp_path)
+    assert printed == "189 google/gemini-2.5-flash\n1 google/gemini-2.5-flash"
