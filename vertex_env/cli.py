@@ -27,7 +27,7 @@ from vertex_env.variables import Environment
 from vertex_env.version import __version__
 
 if TYPE_CHECKING:
-    from vertex_env import run
+    from vertex_env.supervisor import Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -237,24 +237,27 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
 )
 @settings_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(on_expiry: "run.Policy", grace: timedelta, command: tuple[str, ...], **options: Any) -> None:
+def run_command(on_expiry: "Policy", grace: timedelta, command: tuple[str, ...], **options: Any) -> None:
     """Run COMMAND with the variables, and start it anew before its token expires."""
     from vertex_env import run
+    from vertex_env.child import OWN_FAILURE
+    from vertex_env.helper import HelperError
 
     try:
         run.check_command(command)
         _run(on_expiry, grace.total_seconds(), command, options)
-    except run.HelperError as e:
+    except HelperError as e:
         # Our own process has said it already, in the form that everything is said in.
         _say(str(e))
-        sys.exit(run.OWN_FAILURE)
+        sys.exit(OWN_FAILURE)
     except VertexEnvError as e:
         tell_error(e)
         sys.exit(run.failure(e))
 
 
-def _run(policy: "run.Policy", grace_s: float, command: Sequence[str], options: Mapping[str, Any]) -> NoReturn:
+def _run(policy: "Policy", grace_s: float, command: Sequence[str], options: Mapping[str, Any]) -> NoReturn:
     from vertex_env import run
+    from vertex_env.helper import ask_helper, helper_argv
 
     overlay = as_environ(options_layer(options))
     own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
@@ -271,7 +274,7 @@ def _run(policy: "run.Policy", grace_s: float, command: Sequence[str], options: 
             session.remember(question, render, _now(), refreshes=False)
     else:
         # google-auth would stay in the supervisor's memory.
-        environment = run.ask_helper(run.helper_argv(), {**os.environ, **overlay})
+        environment = ask_helper(helper_argv(), {**os.environ, **overlay})
     run.start(command, environment, overlay, policy=policy, grace_s=grace_s, say=_tell)
 
 
@@ -524,6 +527,7 @@ def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, comman
     import tempfile
 
     from vertex_env import run
+    from vertex_env.child import die_like
     from vertex_env.sandbox import Fault, Sandbox
 
     run.check_command(command)
@@ -538,7 +542,7 @@ def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, comman
         Sandbox(lifetime=lifetime, faults=faults, delay=delay) as google,
     ):
         status = _run_child(command, google.environ(folder, os.environ))
-    run.die_like(status)
+    die_like(status)
 
 
 def _run_child(command: Sequence[str], environ: Mapping[str, str]) -> int:

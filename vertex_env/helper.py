@@ -1,0 +1,126 @@
+"""The process that mints: `vertex-env export --format json`, so that google-auth never enters the supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+
+if sys.platform != "win32":
+    import fcntl
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from vertex_env.variables import Environment
+
+HELPER_TIMEOUT_S = 150.0
+"""More than the longest wait within: 120 s for a program that yields a subject token."""
+
+
+def helper_argv() -> list[str]:
+    """What prints the variables as JSON; its settings are in its environment."""
+    return [sys.executable, "-P", "-m", "vertex_env", "export", "--format", "json"]
+
+
+class HelperError(Exception):
+    """The helper process failed; its argument is what that said: an error and a hint, ready to print."""
+
+
+class Helper:
+    """A short-lived process of ours that prints new variables as JSON.
+
+    Args:
+        argv: What to run.
+        environ: Its environment.
+        group: The process group that it joins; 0 for one of its own, where no Ctrl-C for the child reaches it.
+        mask: Its signal mask.
+
+    Raises:
+        HelperError: It could not be started.
+    """
+
+    def __init__(
+        self, argv: Sequence[str], environ: Mapping[str, str], group: int = 0, mask: Iterable[int] = ()
+    ) -> None:
+        self._send = os.kill if group else os.killpg
+        self.deadline = time.monotonic() + HELPER_TIMEOUT_S
+        # Were it ignored, nobody would learn how a child ended (wait(2)).
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # Not pipes: nobody reads while it runs, and it must not have to wait for that.
+        self._out, self._err = _memory(), _memory()
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, self._out, 1),
+            (os.POSIX_SPAWN_DUP2, self._err, 2),
+        ]
+        try:
+            self.pid = os.posix_spawn(
+                argv[0], list(argv), dict(environ), file_actions=actions, setpgroup=group, setsigmask=mask
+            )
+        except OSError as e:
+            os.close(self._out)
+            os.close(self._err)
+            raise HelperError(_said(f"cannot run {argv[0]}: {e.strerror}")) from e
+
+    def result(self, status: int) -> Environment:
+        """The variables. To be asked once, after it has ended.
+
+        Raises:
+            HelperError: It gave none.
+        """
+        out, said = _read_all(self._out), _read_all(self._err)
+        code = os.waitstatus_to_exitcode(status)
+        import json
+
+        with suppress(ValueError, TypeError):
+            if code == 0:
+                return dict(json.loads(out))
+        raise HelperError(said or _said(f"the process that mints tokens ended with status {code} and without a word"))
+
+    def kill(self) -> None:
+        """End it; its wait status is still to be collected."""
+        with suppress(ProcessLookupError):
+            self._send(self.pid, signal.SIGKILL)
+
+
+def _said(error: str) -> str:
+    """What the helper would have said of *error*."""
+    return f"vertex-env: error: {error}\nvertex-env: hint: see whether vertex-env token works here\n"
+
+
+def _memory() -> int:
+    """A descriptor of a file without a name, in memory where the system can; none of 0 to 2, should these be closed."""
+    if sys.platform == "linux":
+        fd = os.memfd_create("vertex-env")
+    else:
+        import tempfile
+
+        fd, path = tempfile.mkstemp()
+        os.unlink(path)
+    with os.fdopen(fd):
+        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _read_all(fd: int) -> str:
+    with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
+        file.seek(0)
+        return file.read()
+
+
+def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
+    """The variables from a helper process, waiting for it; a Ctrl-C ends it as well.
+
+    Raises:
+        HelperError: It failed.
+    """
+    helper = Helper(argv, environ, os.getpgrp())
+    try:
+        _, status = os.waitpid(helper.pid, 0)
+    except BaseException:
+        helper.kill()
+        raise
+    return helper.result(status)

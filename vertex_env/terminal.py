@@ -1,0 +1,62 @@
+"""The controlling terminal: who has it, and in which modes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+
+if sys.platform != "win32":
+    import termios
+
+
+class Terminal:
+    """The controlling terminal, if there is one, and who has it."""
+
+    def __init__(self) -> None:
+        try:
+            self.fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+        except OSError:
+            self.fd = -1
+        # We may hand it on only if the whole job is ours: not within a pipeline, not within a script.
+        self.is_ours = self.fd >= 0 and os.getpid() == os.getpgrp() and os.isatty(0) and os.isatty(1)
+        self._saved = self.modes() if self.has(os.getpgrp()) else None
+
+    def owner(self) -> int:
+        """The process group in the foreground; -1 if there is none, or no terminal any more."""
+        try:
+            return os.tcgetpgrp(self.fd)
+        except OSError:
+            return -1
+
+    def has(self, group: int) -> bool:
+        """Whether *group* is in the foreground."""
+        return self.owner() == group
+
+    def is_gone(self) -> bool:
+        """Whether there was one, and its window has been closed."""
+        return self.fd >= 0 and self.owner() < 0
+
+    def give(self, group: int) -> None:
+        """Put *group* in the foreground."""
+        with suppress(OSError):
+            os.tcsetpgrp(self.fd, group)
+
+    def modes(self) -> list[object] | None:
+        """Its modes now."""
+        try:
+            return termios.tcgetattr(self.fd) if self.fd >= 0 else None
+        except termios.error:
+            return None
+
+    def restore(self, modes: list[object] | None = None) -> None:
+        """Set *modes*, or those from before the first child."""
+        wanted = modes or self._saved
+        if wanted is not None:
+            with suppress(termios.error):
+                termios.tcsetattr(self.fd, termios.TCSADRAIN, wanted)  # type: ignore[arg-type]
+
+    def is_raw(self) -> bool:
+        """Whether some program reads it key by key: an editor, a REPL, an agent, whose session a restart would lose."""
+        modes = self.modes()
+        return modes is not None and not int(modes[3]) & termios.ICANON  # type: ignore[call-overload]
