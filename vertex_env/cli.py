@@ -27,7 +27,7 @@ from vertex_env.variables import Environment
 from vertex_env.version import __version__
 
 if TYPE_CHECKING:
-    from vertex_env.supervisor import Policy
+    from vertex_env.lifecycle import OnFailure, Policy, Rules
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -235,17 +235,30 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
     metavar="DURATION",
     help="How long the command may take to end after SIGTERM.",
 )
+@click.option(
+    "--on-refresh-failure",
+    "on_failure",
+    type=click.Choice(["keep", "stop"]),
+    envvar="VERTEX_ENV_RUN_ON_REFRESH_FAILURE",
+    default="keep",
+    show_default=True,
+    show_envvar=True,
+    help="If the token expires and there is no new one: keep the command running, or stop it with status 75.",
+)
 @settings_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def run_command(on_expiry: "Policy", grace: timedelta, command: tuple[str, ...], **options: Any) -> None:
+def run_command(
+    on_expiry: "Policy", grace: timedelta, on_failure: "OnFailure", command: tuple[str, ...], **options: Any
+) -> None:
     """Run COMMAND with the variables, and start it anew before its token expires."""
     from vertex_env import run
     from vertex_env.child import OWN_FAILURE
     from vertex_env.helper import HelperError
+    from vertex_env.lifecycle import Rules
 
     try:
         run.check_command(command)
-        _run(on_expiry, grace.total_seconds(), command, options)
+        _run(Rules(on_expiry, on_failure, grace.total_seconds()), command, options)
     except HelperError as e:
         # Our own process has said it already, in the form that everything is said in.
         _say(str(e))
@@ -255,7 +268,7 @@ def run_command(on_expiry: "Policy", grace: timedelta, command: tuple[str, ...],
         sys.exit(run.failure(e))
 
 
-def _run(policy: "Policy", grace_s: float, command: Sequence[str], options: Mapping[str, Any]) -> NoReturn:
+def _run(rules: "Rules", command: Sequence[str], options: Mapping[str, Any]) -> NoReturn:
     from vertex_env import run
     from vertex_env.helper import ask_helper, helper_argv
 
@@ -268,14 +281,14 @@ def _run(policy: "Policy", grace_s: float, command: Sequence[str], options: Mapp
         target = session.target()
 
         def render(token: Token) -> str:
-            return run.pack(session.environment_for(token, target), overlay, policy, grace_s)
+            return run.pack(session.environment_for(token, target), overlay, rules)
 
         if "--" in own and own.index("--") == len(own) - 1 and question == warm.ask(own, os.environ):
             session.remember(question, render, _now(), refreshes=False)
     else:
         # google-auth would stay in the supervisor's memory.
         environment = ask_helper(helper_argv(), {**os.environ, **overlay})
-    run.start(command, environment, overlay, policy=policy, grace_s=grace_s, say=_tell)
+    run.start(command, environment, overlay, rules=rules, say=_tell)
 
 
 @app.command(cls=Command, name="ci")

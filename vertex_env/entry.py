@@ -49,10 +49,10 @@ def _start(args: "Sequence[str]") -> None:
         with suppress(OSError):
             os.write(2, f"vertex-env: {line}\n".encode("utf-8", "surrogateescape"))
 
-    env, overlay, policy, grace_s = run.unpack(found[0])
+    env, overlay, rules = run.unpack(found[0])
     try:
         run.check_command(args[split:])
-        run.start(args[split:], env, overlay, policy=policy, grace_s=grace_s, say=say)
+        run.start(args[split:], env, overlay, rules=rules, say=say)
     except VertexEnvError as e:
         from vertex_env.cli import tell_error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from contextlib import suppress
 
 if sys.platform != "win32":
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
 
     from vertex_env.variables import Environment
 
-HELPER_TIMEOUT_S = 150.0
-"""More than the longest wait within: 120 s for a program that yields a subject token."""
+_PERMANENT = (77, 78)
+"""Exit statuses of ours (`errors`): Google refused, or something is not configured."""
 
 
 def helper_argv() -> list[str]:
@@ -27,7 +26,16 @@ def helper_argv() -> list[str]:
 
 
 class HelperError(Exception):
-    """The helper process failed; its argument is what that said: an error and a hint, ready to print."""
+    """The helper process failed.
+
+    Args:
+        said: What it said: an error and a hint, ready to print.
+        permanent: Whether trying again does not help before a person has done something.
+    """
+
+    def __init__(self, said: str, *, permanent: bool = False) -> None:
+        super().__init__(said)
+        self.permanent = permanent
 
 
 class Helper:
@@ -47,7 +55,6 @@ class Helper:
         self, argv: Sequence[str], environ: Mapping[str, str], group: int = 0, mask: Iterable[int] = ()
     ) -> None:
         self._send = os.kill if group else os.killpg
-        self.deadline = time.monotonic() + HELPER_TIMEOUT_S
         # Were it ignored, nobody would learn how a child ended (wait(2)).
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Not pipes: nobody reads while it runs, and it must not have to wait for that.
@@ -74,12 +81,16 @@ class Helper:
         """
         out, said = _read_all(self._out), _read_all(self._err)
         code = os.waitstatus_to_exitcode(status)
-        import json
-
-        with suppress(ValueError, TypeError):
+        with suppress(ValueError, TypeError, ImportError):  # while Python is upgraded under us, it has no json
             if code == 0:
+                import json
+
                 return dict(json.loads(out))
-        raise HelperError(said or _said(f"the process that mints tokens ended with status {code} and without a word"))
+        permanent = code in _PERMANENT
+        raise HelperError(
+            said or _said(f"the process that mints tokens ended with status {code} and without a word"),
+            permanent=permanent,
+        )
 
     def kill(self) -> None:
         """End it; its wait status is still to be collected."""

@@ -15,13 +15,14 @@ from contextlib import suppress
 
 from vertex_env.child import FORWARDED, OWN_FAILURE, apply, as_started, child_error, die_like, exec_in_place
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
+from vertex_env.lifecycle import Rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
-    from vertex_env.supervisor import Policy, Say
+    from vertex_env.supervisor import Say
     from vertex_env.variables import Environment
 
 
@@ -30,23 +31,22 @@ def start(
     env: Environment,
     overlay: Mapping[str, str],
     *,
-    policy: Policy,
-    grace_s: float,
+    rules: Rules,
     say: Say,
 ) -> NoReturn:
-    """Run *command* with the variables of *env*, as *policy* says, and end as it ends.
+    """Run *command* with the variables of *env*, as *rules* say, and end as it ends.
 
     Args:
         command: What to run.
         env: The first variables.
         overlay: `VERTEX_ENV_*` variables that stand for the command line's settings, for renewals.
-        policy: See `Supervisor`.
-        grace_s: See `Supervisor`.
+        rules: What the user wants.
         say: Told one line an event.
 
     Raises:
         ChildError: It could not be started.
     """
+    policy = rules.policy
     if policy == "auto" and stdin_is_data():
         say(
             "stdin is a pipe or a file, which a restart would cut: running without renewal (--on-expiry restart renews)"
@@ -63,41 +63,53 @@ def start(
     from vertex_env.supervisor import Supervisor
 
     helper = [*helper_argv(), "--refresh"], {**os.environ, **overlay}
-    die_like(Supervisor(command, os.environ, env, helper=helper, policy=policy, grace_s=grace_s, say=say).run())
+    die_like(Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say).run())
 
 
-def pack(env: Environment, overlay: Mapping[str, str], policy: Policy, grace_s: float) -> str:
+def pack(env: Environment, overlay: Mapping[str, str], rules: Rules) -> str:
     """The arguments of `start` but for the command, as a text for the warm path; `unpack` reads it.
 
     No value has one of the separators: `variables` refuses control characters, and settings have patterns.
     """
     variables = "\x1e".join(name if value is None else f"{name}={value}" for name, value in env.items())
     settings = "\x1e".join(f"{name}={value}" for name, value in overlay.items())
-    return "\x1d".join((policy, repr(grace_s), settings, variables))
+    return "\x1d".join((rules.policy, rules.on_failure, repr(rules.grace_s), settings, variables))
 
 
-def unpack(text: str) -> tuple[Environment, Mapping[str, str], Policy, float]:
+def unpack(text: str) -> tuple[Environment, Mapping[str, str], Rules]:
     """What was packed."""
-    policy, grace, settings, variables = text.split("\x1d")
+    policy, on_failure, grace, settings, variables = text.split("\x1d")
     env: dict[str, str | None] = {}
     for item in variables.split("\x1e"):
         name, is_set, value = item.partition("=")
         env[name] = value if is_set else None
     overlay = dict(item.split("=", 1) for item in settings.split("\x1e") if item)
-    return env, overlay, policy, float(grace)  # type: ignore[return-value]
+    return env, overlay, Rules(policy, on_failure, float(grace))  # type: ignore[arg-type]
 
 
 def stdin_is_data() -> bool:
-    """Whether stdin is a pipe, a file or a socket: what the first child reads of it, a second one would miss."""
+    """Whether stdin is a pipe, a file or a socket: what the first child reads of it, a second one would miss.
+
+    Not so a pipe that is empty and has been closed already, such as cron's (POLLHUP without POLLIN, poll(2)).
+    """
     try:
         mode = os.fstat(0).st_mode
     except OSError:
         return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)  # Node's pipes are sockets
+    if stat.S_ISFIFO(mode):
+        import select
+
+        poll = select.poll()
+        poll.register(0, select.POLLIN)
+        return dict(poll.poll(0)).get(0) != select.POLLHUP
+    return stat.S_ISREG(mode) or stat.S_ISSOCK(mode)  # Node's pipes are sockets
 
 
 def can_supervise() -> bool:
-    """Whether this platform has what the supervisor needs."""
+    """Whether this platform has what the supervisor needs: Linux alone.
+
+    macOS has no sigtimedwait(2), and nothing that ends the command with us: there it runs once, which is untested.
+    """
     return sys.platform == "linux"
 
 

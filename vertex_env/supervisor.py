@@ -11,30 +11,25 @@ import signal
 import time
 from contextlib import suppress
 
+from vertex_env import linux
 from vertex_env.child import FORWARDED, OWN_FAILURE, apply, as_started, child_error, known, restore_signals
 from vertex_env.helper import Helper, HelperError
+from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
 from vertex_env.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Literal
 
+    from vertex_env.lifecycle import Action, Rules
     from vertex_env.variables import Environment
 
-    Policy = Literal["auto", "restart", "ignore", "stop"]
     Say = Callable[[str], None]
 
-STOPPED = 75
-"""Exit status of `--on-expiry stop`: EX_TEMPFAIL, for an outer supervisor to start everything again."""
 _ENDING = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
-_INTERRUPTED = (-2, -3, 128 + 2)
-"""How commands end after a Ctrl-C (SIGINT, SIGQUIT), which the terminal tells them and not us."""
 _WATCHED = FORWARDED | known("SIGCHLD", "SIGTSTP", "SIGCONT", "SIGWINCH")
 _FROM_KERNEL = 0x80
 """siginfo's SI_KERNEL: the terminal driver sent it, and it told the whole group (sigaction(2))."""
-_TICK_S = 30.0
-"""The wall clock is read again at least so often: a suspended machine's timers stand still."""
 
 
 class _Child:
@@ -43,56 +38,116 @@ class _Child:
     Args:
         pid: Of the process itself.
         own_group: Whether it leads a process group.
-        generation: How often it had been started before.
         foreground: Whether its group was handed the terminal; not any more once it was stopped.
+        foreign: Children of ours that are none of its own.
     """
 
-    def __init__(self, pid: int, *, own_group: bool, generation: int, foreground: bool) -> None:
+    def __init__(self, pid: int, *, own_group: bool, foreground: bool, foreign: set[int]) -> None:
         self.pid = pid
         self.own_group = own_group
-        self.generation = generation
         self.foreground = foreground
+        self._foreign = foreign
+        self._told: set[int] = set()
         self.status: int | None = None
         self.killed = 0
         """How often it was sent SIGKILL."""
 
+    def may_be_signalled(self) -> bool:
+        """Whether it runs as a user whose processes we may signal; not so under sudo (kill(2))."""
+        try:
+            os.kill(self.pid, 0)
+        except PermissionError:
+            return False
+        except ProcessLookupError:
+            pass
+        return True
+
     def send(self, number: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            (os.killpg if self.own_group else os.kill)(self.pid, number)
+        if self.own_group:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, number)
+        elif self.status is None:  # else its number may be somebody else's by now
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, number)
+
+    def end(self) -> None:
+        """Tell all that belongs to it to end; SIGCONT, because what is stopped could not."""
+        for number in (signal.SIGTERM, signal.SIGCONT):
+            self.send(number)
+        self._tell_orphans()
 
     def kill(self) -> None:
         self.killed += 1
         self.send(signal.SIGKILL)
+        for pid in self._orphans():
+            _send(pid, signal.SIGKILL)
 
     def is_gone(self) -> bool:
-        """Whether it has ended, and everything else in its group too.
+        """Whether it has ended, and everything else in its group too, and what it had put into the background.
 
-        What two SIGKILLs did not remove is a zombie that a container's first process does not collect.
+        What two SIGKILLs did not remove is another user's, or a zombie that its parent does not collect.
         """
         if self.status is None:
             return False
-        if not self.own_group or self.killed > 1:
+        if self.killed > 1:
             return True
-        try:
-            os.killpg(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            pass
-        return False
+        left = self._tell_orphans()
+        if self.own_group and not left:
+            try:
+                os.killpg(self.pid, 0)
+            except ProcessLookupError:
+                return True
+            except PermissionError:
+                pass
+            return False
+        return not left
+
+    def _tell_orphans(self) -> bool:
+        """Tell those to end that have come to us since; whether there are any."""
+        orphans = self._orphans()
+        for pid in orphans - self._told:
+            _send(pid, signal.SIGTERM)
+            _send(pid, signal.SIGCONT)
+        self._told |= orphans
+        return bool(orphans)
+
+    def _orphans(self) -> set[int]:
+        """What it has left behind outside of its group, whose members are told as such."""
+        found = linux.children() - self._foreign - {self.pid}
+        return {pid for pid in found if not self.own_group or _group(pid) != self.pid}
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _send(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
+
+
+class Clock:
+    """The clocks of this machine."""
+
+    def now(self) -> Now:
+        """This instant."""
+        return Now(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())
 
 
 class Supervisor:
-    """Runs a command, and runs it anew with new variables before the token in the old ones expires.
+    """Does what a `Lifecycle` says: starts the command, signals it, and stands between it and the terminal.
 
     Args:
         command: What to run.
         environ: The environment that the variables are added to.
         env: The first variables.
         helper: What prints new ones as JSON, and its environment.
-        policy: What to do before expiry: `auto` leaves a child alone that holds the terminal in raw mode.
-        grace_s: How long a child may take to end after SIGTERM.
+        rules: See `Lifecycle`.
         say: Told one line an event.
+        clock: What tells the time.
     """
 
     def __init__(  # noqa: PLR0913
@@ -102,163 +157,95 @@ class Supervisor:
         env: Environment,
         *,
         helper: tuple[Sequence[str], Mapping[str, str]],
-        policy: Policy,
-        grace_s: float,
+        rules: Rules,
         say: Say,
+        clock: Clock | None = None,
     ) -> None:
         self._command = command
         self._environ = environ
         self._helper_command = helper
-        self._policy = policy
-        self._grace_s = grace_s
         self._say = say
+        self._clock = clock or Clock()
         # What was ignored when we were started, as under nohup, does not end the command.
         self._ending = {number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_WATCHED, signal.SIGTTOU})
         self._terminal = Terminal()
-        self._queue: list[str] = []
         self._helper: Helper | None = None
-        self._stop_at: float | None = None
-        """When to kill what has been told to end; None while nothing has."""
-        self._next: Environment | None = None
-        self._user_stops = False
-        self._failures = 0
-        self._retry_at = 0.0
-        self._told: set[str] = set()
-        self._adopt(env)
-        self._child = self._spawn(0)
+        # The shell that became us may have left us children (bash's `exec`).
+        self._foreign = linux.children()
+        linux.collect_orphans()
+        self._life = Lifecycle(env, self._clock.now(), rules, _random)
+        self._child = self._spawn(env, 0)
 
     def run(self) -> int:
-        """Supervise until the command ends; its wait status, or `STOPPED` shifted as exit status.
+        """Supervise until the command ends; a wait status.
 
         Raises:
             ChildError: The command could not be started.
         """
-        while True:
-            info = signal.sigtimedwait(_WATCHED, self._wait_s())
+        status = None
+        while status is None:
+            info = signal.sigtimedwait(_WATCHED, self._life.wait_s(self._clock.now()))
             if info is not None:
                 self._on_signal(info)
             self._reap()
-            if self._child.status is not None and self._stop_at is None:
-                return self._finish(self._child.status)  # an end that we did not ask for is final
-            if self._stop_at is not None:
-                status = self._on_stopping(time.time())
-                if status is not None:
-                    return self._finish(status)
-            else:
-                self._on_running(time.time())
+            gone = self._life.is_stopping and self._child.is_gone()
+            for action in self._life.look(self._clock.now(), busy=self._is_busy(), gone=gone):
+                status = self._do(action)
+        return status
 
-    # --- running ---
+    def _do(self, action: Action) -> int | None:
+        match action:
+            case Tell():
+                self._say(action.line)
+            case Ask():
+                self._ask()
+            case End():
+                self._end()
+            case Kill():
+                self._child.kill()
+            case Reclaim():
+                self._reclaim(modes=action.modes)
+            case Start():
+                self._child = self._spawn(action.env, action.generation)
+            case Abandon():
+                self._abandon()
+            case Finish():
+                self._abandon()
+                return -action.code if action.code < 0 else action.code << 8
+        return None
 
-    def _on_running(self, now: float) -> None:
-        """Look whether the token has to be renewed, and whether the child may be stopped for it."""
-        busy = self._is_busy()
-        raw = busy and self._policy == "auto"
-        if not busy:
-            self._flush()
-        if self._user_stops or now < self._due:
-            return
-        if now >= self._expires:
-            self._tell_once("expired", "the token has expired: requests get 401 until it is renewed")
-        if self._next is not None and now >= float(self._next.get("VERTEX_ENV_REFRESH_AT") or 0):
-            self._next = None  # put off for so long that it is due itself
-        if self._helper is not None:
-            if time.monotonic() > self._helper.deadline:
-                self._helper.kill()
-        elif self._next is not None and not raw:
-            self._stop(now)
-        elif raw:
-            self._tell_once(
-                "raw",
-                "the token is due for renewal, but the command holds the terminal: it is left alone. "
-                "--on-expiry restart would restart it; --on-expiry ignore runs it without us",
-            )
-        elif now >= self._retry_at:
-            self._ask(now)
-
-    def _ask(self, now: float) -> None:
+    def _ask(self) -> None:
         try:
             self._helper = Helper(*self._helper_command, mask=self._mask)
         except HelperError as e:
-            self._on_failure(str(e), now)
+            self._life.failed(str(e), self._clock.now())
 
-    def _on_failure(self, said: str, now: float) -> None:
-        self._failures += 1
-        self._retry_at = now + min(60.0, 2.0 ** (self._failures - 1)) * (0.9 + 0.2 * _random())
-        self._tell_once(f"failure {said}", f"the token could not be renewed, trying again:\n{said.rstrip()}")
+    def _abandon(self) -> None:
+        if self._helper is not None:
+            self._helper.kill()
 
     def _on_helper(self, helper: Helper, status: int) -> None:
-        self._helper, now = None, time.time()
+        self._helper = None
         try:
             env = helper.result(status)
         except HelperError as e:
-            self._on_failure(str(e), now)
-            return
-        if self._child.status is not None or self._user_stops:
-            return
-        self._failures = 0
-        gained = int(env.get("VERTEX_ENV_EXPIRES_AT") or 0) - self._expires
-        if env.get("OPENAI_API_KEY") == self._token or gained < min(60.0, 2 * (self._expires - self._due_exact)):
-            # A metadata server gives the same token until shortly before its end: no reason to stop anything.
-            self._retry_at = now + max(1.0, min(30.0, (self._expires - now) / 4))
-            return
-        self._next = env
-        self._on_running(now)
+            self._life.failed(str(e), self._clock.now(), permanent=e.permanent)
+        else:
+            self._life.gave(env, self._clock.now())
 
-    def _stop(self, now: float) -> None:
-        """Tell the child to end; SIGCONT, because a stopped one could not."""
-        left = self._expires - 1 - now
-        self._stop_at = now + (min(self._grace_s, left) if left > 0 else self._grace_s)
-        self._child.send(signal.SIGTERM)
-        self._child.send(signal.SIGCONT)
+    def _end(self) -> None:
+        if self._child.may_be_signalled():
+            self._child.end()
+        else:
+            self._life.refused()
 
-    def _on_stopping(self, now: float) -> int | None:
-        """Wait until the old child and its group are gone, then start the new one; a status ends it all."""
-        if not self._child.is_gone():
-            if self._stop_at is not None and now >= self._stop_at:
-                self._child.kill()
-                self._stop_at = now + 1.0
-            return None
-        status = self._child.status or 0
-        if self._user_stops or self._next is None or os.waitstatus_to_exitcode(status) in _INTERRUPTED:
-            return status
-        if self._policy == "stop":
-            self._say("the token is about to expire: the command was stopped, as --on-expiry stop asks")
-            return STOPPED << 8
+    def _reclaim(self, *, modes: bool) -> None:
         if self._child.foreground:
             self._terminal.give(os.getpgrp())
-            self._terminal.restore()
-        generation = self._child.generation + 1
-        self._adopt(self._next)
-        self._next = self._stop_at = None
-        self._told.clear()
-        self._flush()
-        self._say(
-            f"new token, lasting {int(self._expires - time.time())} s: starting the command anew (no. {generation})"
-        )
-        self._child = self._spawn(generation)
-        return None
-
-    def _adopt(self, env: Environment) -> None:
-        """Take *env* for the child that is started next."""
-        self._env = env
-        self._token = env.get("OPENAI_API_KEY")
-        self._expires = float(env.get("VERTEX_ENV_EXPIRES_AT") or 0)
-        self._due_exact = float(env.get("VERTEX_ENV_REFRESH_AT") or 0)
-        # Not all at the same instant, where many were started at the same instant.
-        self._due = self._due_exact - _random() * (self._expires - self._due_exact) / 10
-        self._retry_at = 0.0
-
-    def _finish(self, status: int) -> int:
-        if self._helper is not None:
-            self._helper.kill()
-        if self._child.foreground:
-            self._terminal.give(os.getpgrp())
-            if os.WIFSIGNALED(status):
+            if modes:
                 self._terminal.restore()
-        self._flush()
-        return status
 
     # --- signals ---
 
@@ -281,14 +268,11 @@ class Supervisor:
             self._forward(number, told=told)
 
     def _forward(self, number: int, *, told: bool) -> None:
-        again = self._user_stops and self._stop_at is not None
-        if number in self._ending and (
-            number != signal.SIGHUP or self._stop_at is not None or self._terminal.is_gone()
-        ):
-            self._user_stops = True  # but who survives a mere SIGHUP has taken it for "read your configuration again"
-        if again and number in (signal.SIGINT, signal.SIGTERM):
-            self._child.kill()  # asked twice while it is ending
-        elif not told:
+        # Who survives a mere SIGHUP has taken it for "read your configuration again".
+        mere = number == signal.SIGHUP and not self._life.is_stopping and not self._terminal.is_gone()
+        if number in self._ending and not mere:
+            self._life.stop(insists=number in (signal.SIGINT, signal.SIGTERM))
+        if not told:
             self._child.send(number)
 
     def _reap(self) -> None:
@@ -306,6 +290,7 @@ class Supervisor:
                     self._on_child_stopped(os.WSTOPSIG(status))
             elif pid == self._child.pid:
                 self._child.status = status
+                self._life.exited(os.waitstatus_to_exitcode(status), self._clock.now())
             elif self._helper is not None and pid == self._helper.pid:
                 helped = self._helper, status
         # Last, because the child's own end, had it come already, is final.
@@ -315,7 +300,7 @@ class Supervisor:
     def _on_child_stopped(self, number: int) -> None:
         """After Ctrl-Z: stop as well, so that the shell sees its job stopped; go on when it is continued."""
         child, terminal = self._child, self._terminal
-        if not terminal.is_ours or self._stop_at is not None:
+        if not terminal.is_ours or self._life.is_stopping:
             return
         if number in (signal.SIGTTIN, signal.SIGTTOU) and terminal.has(os.getpgrp()):
             # bash's fg gives us the terminal without a word where the job was running.
@@ -352,21 +337,23 @@ class Supervisor:
 
     # --- helpers ---
 
-    def _spawn(self, generation: int) -> _Child:
+    def _spawn(self, env: Environment, generation: int) -> _Child:
         """Start the command.
 
         Raises:
             ChildError: It cannot be executed.
         """
-        environ = as_started(apply(self._environ, self._env, generation))
+        environ = as_started(apply(self._environ, env, generation))
         terminal = self._terminal
         hand_over = terminal.is_ours and terminal.has(os.getpgrp())
         # Where there is a terminal that we may not hand on (a pipeline, a script), the child stays in our group.
         own_group = terminal.is_ours or terminal.fd < 0
         read, write = os.pipe()
+        parent, die_with = os.getpid(), linux.die_with_parent()
         pid = os.fork()
         if pid == 0:
             try:
+                die_with(parent)
                 if own_group:
                     os.setpgid(0, 0)
                 if hand_over:
@@ -391,7 +378,7 @@ class Supervisor:
             if hand_over:
                 terminal.give(os.getpgrp())
             raise child_error(self._command[0], int(failure), environ)
-        return _Child(pid, own_group=own_group, generation=generation, foreground=hand_over)
+        return _Child(pid, own_group=own_group, foreground=hand_over, foreign=self._foreign)
 
     def _is_busy(self) -> bool:
         """Whether a restart would take the terminal from under somebody: raw mode, or a job of the child's own."""
@@ -399,30 +386,6 @@ class Supervisor:
         if owner in (self._child.pid, os.getpgrp()):
             return self._terminal.is_raw()
         return self._child.foreground and owner > 0
-
-    def _wait_s(self) -> float:
-        """How long nothing can happen unless a signal says so."""
-        now = time.time()
-        if self._stop_at is not None:
-            # Nobody tells us when the last process of a group is gone.
-            pause = 0.05 if self._child.status is not None else self._stop_at - now
-            return max(0.0, min(pause, self._stop_at - now))
-        if self._user_stops:
-            return _TICK_S
-        wanted = self._retry_at if now >= self._due else self._due
-        if self._helper is None and now >= wanted:
-            return 1.0  # put off: look again
-        return max(0.0, min(_TICK_S, wanted - now)) if self._helper is None else _TICK_S
-
-    def _tell_once(self, what: str, line: str) -> None:
-        if what not in self._told:
-            self._told.add(what)
-            self._queue.append(line)
-
-    def _flush(self) -> None:
-        for line in self._queue:
-            self._say(line)
-        self._queue.clear()
 
 
 def _random() -> float:
