@@ -42,9 +42,30 @@ def until(seen: Callable[[], T], seconds: float = 30) -> T:
     return value
 
 
-@contextmanager
+class Scenarios:
+    """A module's scenarios: decorate each with this; `results = side_by_side`; `test_restarts = SCENARIOS.test()`."""
+
+    def __init__(self) -> None:
+        self._all: list[Scenario] = []
+
+    def __call__(self, function: Scenario) -> Scenario:
+        self._all.append(function)
+        return function
+
+    def test(self) -> Callable[..., None]:
+        """The test that has them as its parameter."""
+
+        @pytest.mark.parametrize("scenario", self._all, ids=lambda scenario: scenario.__name__)
+        def test_restarts(results: Mapping[Scenario, Future[None]], scenario: Scenario) -> None:
+            """What the scenario says."""
+            results[scenario].result()
+
+        return test_restarts
+
+
+@pytest.fixture(scope="module")
 def side_by_side(
-    request: pytest.FixtureRequest, factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Mapping[Scenario, Future[None]]]:
     """The scenarios that tests of this module have as their parameter, all under way.
 
@@ -54,7 +75,7 @@ def side_by_side(
     here = [item for item in items if item.path == request.path and "scenario" in item.fixturenames]
     chosen = [item.callspec.params["scenario"] for item in here]
     with ThreadPoolExecutor(4) as pool:  # two cores have to be enough
-        yield {scenario: pool.submit(scenario, factory.mktemp(scenario.__name__)) for scenario in chosen}
+        yield {scenario: pool.submit(scenario, tmp_path_factory.mktemp(scenario.__name__)) for scenario in chosen}
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,17 +25,17 @@ from tests.processes import (
     RUN,
     Log,
     Process,
-    Scenario,
+    Scenarios,
     children,
     group,
     is_running,
     is_stopped,
     sandboxed,
     side_by_side,
-    stat,
     until,
     warmed,
 )
+from tests.tools import need
 from vertex_env.sandbox import Fault
 
 pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
@@ -89,6 +89,22 @@ def output(argv: Sequence[str], env: Mapping[str, str], **more: Any) -> str:
 def test_the_supervisor_has_one_thread(many: Many) -> None:
     """Signals are taken and children forked by a process that has nothing else to mind."""
     assert "Threads:\t1\n" in Path(f"/proc/{many.process.pid}/status").read_text()
+
+
+def seen_in_status(pid: int, name: str) -> int:
+    return int(re.findall(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0])
+
+
+def test_a_supervisor_that_waits_costs_little(hour: dict[str, str], tmp_path: Path) -> None:
+    """Memory as of a bare interpreter, and nothing done for seconds on end."""
+    log = Log(tmp_path)
+    with Process([*RUN, "--", *log.probe()], hour, tmp_path) as process:
+        log.start()
+        time.sleep(0.5)
+        before = seen_in_status(process.pid, "voluntary_ctxt_switches")
+        time.sleep(2)
+        assert seen_in_status(process.pid, "voluntary_ctxt_switches") == before
+        assert seen_in_status(process.pid, "Threads") == 1
 
 
 # --- how it ends ---
@@ -309,6 +325,18 @@ def test_data_on_stdin_is_read_by_one_command_only(hour: dict[str, str], tmp_pat
     assert re.fullmatch(rb"vertex-env: .*--on-expiry restart.*\n", err)
 
 
+@pytest.mark.parametrize("kind", ["null", "closed pipe"])
+def test_no_data_on_stdin(hour: dict[str, str], tmp_path: Path, kind: str) -> None:
+    """Under cron and systemd: nothing could be lost, so the command is supervised."""
+    log = Log(tmp_path)
+    read, write = os.pipe()
+    os.close(write)
+    with Process([*RUN, "--", *log.probe()], hour, tmp_path, **({} if kind == "null" else {"stdin": read})) as process:
+        assert log.start()["parent"] == process.pid
+        assert process.stderr == ""
+    os.close(read)
+
+
 def test_data_on_stdin_is_the_users_affair_with_restart(hour: dict[str, str]) -> None:
     """`--on-expiry restart` supervises even so, and says nothing."""
     argv = [*RUN, "--on-expiry", "restart", "--", "sh", "-c", "cat; echo; echo $$"]
@@ -386,12 +414,8 @@ def test_ignored_deaths_of_children_do_not_matter(hour: dict[str, str], tmp_path
 
 # --- planned restarts ---
 
-SCENARIOS: list[Scenario] = []
-
-
-def scenario(function: Scenario) -> Scenario:
-    SCENARIOS.append(function)
-    return function
+scenario = SCENARIOS = Scenarios()
+results = side_by_side
 
 
 @scenario
@@ -439,22 +463,84 @@ def stubborn_members_of_the_group_are_killed(folder: Path) -> None:
         assert not is_running(old["child"])
 
 
-COLLECTS_NOTHING = """
-import ctypes, subprocess, sys
-assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
-sys.exit(subprocess.Popen(sys.argv[1:]).wait())
+DAEMON = """
+import os, subprocess, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        open(sys.argv[1], "a").write(f"{os.getpid()}\\n")
+        time.sleep(60)
+    os._exit(0)
+os.wait()
+os.execvp(sys.argv[2], sys.argv[2:])
 """
+"""Leaves a process behind, in a session of its own, and goes on as a command."""
+
+
+def daemons(file: Path) -> list[int]:
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 @scenario
-def zombies_that_nobody_collects_do_not_stop_us(folder: Path) -> None:
-    """In a container whose first process collects no orphans, the old group is never empty."""
-    log = Log(folder)
-    command = [sys.executable, "-S", "-c", COLLECTS_NOTHING, *RUN, "--grace", "0.1s", "--", *log.probe("child")]
-    with sandboxed(folder, lifetime_s=2) as (_, env), Process(command, env, folder):
-        old, new = log.start(), log.start(1)
-        assert (stat(old["child"]) or "")[0] == "Z"
-        assert new["generation"] == "1"
+def what_has_left_the_group_is_gone_too(folder: Path) -> None:
+    """A process that has made itself independent has the old token as well, and perhaps a port of the next one."""
+    log, file = Log(folder), folder / "daemons"
+    command = [*RUN, "--", sys.executable, "-S", "-c", DAEMON, str(file), *log.probe()]
+    with sandboxed(folder, lifetime_s=3) as (_, env), Process(command, env, folder):
+        log.start()
+        (daemon,) = until(lambda: daemons(file))
+        log.start(1)
+        assert not is_running(daemon)
+
+
+def test_what_has_left_survives_the_end(hour: dict[str, str], tmp_path: Path) -> None:
+    """Where nothing is started anew it goes on, as it would have without us."""
+    file = tmp_path / "daemons"
+    command = [*RUN, "--", sys.executable, "-S", "-c", DAEMON, str(file), "true"]
+    with Process(command, hour, tmp_path) as process:
+        assert process.status() == 0
+        (daemon,) = until(lambda: daemons(file))
+        assert is_running(daemon)
+        os.kill(daemon, signal.SIGKILL)
+
+
+def test_children_of_who_became_us_are_none_of_ours(tmp_path: Path) -> None:
+    """A script that starts something and then execs `run` keeps what it has started, also over a restart."""
+    log = Log(tmp_path)
+    script = 'sleep 60 & echo $! > other; exec "$@"'
+    with sandboxed(tmp_path, lifetime_s=2) as (_, env):
+        command = ["sh", "-c", script, "sh", *RUN, "--", *log.probe()]
+        with Process(command, env, tmp_path):
+            log.start(1)
+            assert is_running(int((tmp_path / "other").read_text()))
+
+
+@pytest.mark.parametrize("word", ["slow", "stubborn"])
+def test_our_death_is_the_commands(hour: dict[str, str], tmp_path: Path, word: str) -> None:
+    """Killed outright we cannot pass anything on: the kernel sends the command SIGTERM."""
+    log = Log(tmp_path)
+    with Process([*RUN, "--", *log.probe(word)], hour, tmp_path) as process:
+        command = log.start()["pid"]
+        process.send(signal.SIGKILL)
+        assert process.status() == -signal.SIGKILL
+        until(lambda: log.signals() == ["TERM"])
+        if word == "slow":
+            until(lambda: not is_running(command))
+
+
+def test_as_the_first_process(hour: dict[str, str], tmp_path: Path) -> None:
+    """In a container: SIGTERM is passed on, orphans are collected, and the status is one."""
+    namespace = [need("unshare"), "--pid", "--fork", "--kill-child", "--mount-proc"]
+    if os.geteuid() != 0:
+        pytest.skip("unshare --pid needs root")
+    orphans = "for i in 1 2 3; do (sleep 0 &); done; sleep 0.5; ps=$(grep -ls '^State:.Z' /proc/[0-9]*/status); "
+    script = orphans + 'echo "zombies: $ps"; trap "exit 3" TERM; echo $$ > up; while :; do sleep 0.05; done'
+    with Process([*namespace, *RUN, "--", "sh", "-c", script], hour, tmp_path) as process:
+        until((tmp_path / "up").exists)
+        (first,) = children(process.pid)
+        os.kill(first, signal.SIGTERM)
+        assert process.status() == 3
+        assert process.stdout == "zombies: \n"
 
 
 @scenario
@@ -489,8 +575,10 @@ def a_failed_refresh_leaves_the_command_alone(folder: Path) -> None:
         assert log("end")[0]["time"] > int(old["expires_at"])
         assert new["token"] != old["token"]
         said = process.stderr
-    told = r"vertex-env: the token could not be renewed, trying again:\nvertex-env: error: .+\nvertex-env: hint: .+\n"
+    told = r"vertex-env: the token .+:\nvertex-env: error: .+\nvertex-env: hint: .+\n"
     assert len(re.findall(told, said)) == 2
+    assert "could not be renewed, trying again:" in said
+    assert "cannot be renewed until this is cured:" in said
     assert said.count("vertex-env: the token has expired: requests get 401 until it is renewed\n") == 1
     assert len(said.splitlines()) == 8
 
@@ -625,6 +713,42 @@ def stop_ends_the_command_for_an_outer_supervisor(folder: Path) -> None:
         )
 
 
+@scenario
+def stop_does_not_wait_for_a_token(folder: Path) -> None:
+    """`--on-expiry stop` with Google out of reach: the command has ended before its token has."""
+    log = Log(folder)
+    command = [*RUN, "--on-expiry", "stop", "--grace", "0.5s", "--", *log.probe()]
+    with sandboxed(folder, lifetime_s=6) as (google, env), Process(command, env, folder) as process:
+        start = log.start()
+        google.fail(Fault(99, 503))
+        assert process.status() == 75
+        assert log("end")[0]["time"] < int(start["expires_at"])
+        assert process.stderr.endswith(
+            "vertex-env: the token expires and could not be renewed: the command was stopped\n"
+        )
+
+
+@scenario
+def stop_on_failure_ends_a_command_without_a_token(folder: Path) -> None:
+    """`--on-refresh-failure stop`: at expiry, and not before, with status 75."""
+    log = Log(folder)
+    command = [*RUN, "--on-refresh-failure", "stop", "--", *log.probe()]
+    with sandboxed(folder, lifetime_s=3) as (google, env), Process(command, env, folder) as process:
+        start = log.start()
+        google.fail(Fault(99, 503))
+        assert process.status() == 75
+        assert log("end")[0]["time"] >= int(start["expires_at"])
+
+
+@scenario
+def an_early_end_after_a_restart_is_told(folder: Path) -> None:
+    """Perhaps the command cannot be restarted: that it was, is said beside its status."""
+    script = '[ "$VERTEX_ENV_GENERATION" = 0 ] && exec sleep 60; exit 7'
+    with sandboxed(folder, lifetime_s=2) as (_, env), Process([*RUN, "--", "sh", "-c", script], env, folder) as process:
+        assert process.status() == 7
+        assert re.search(r"start no\. 1 of the command ended after \d\.\d s, by itself\n$", process.stderr)
+
+
 def signalled_then_renewed(folder: Path, name: str, *before: str) -> None:
     log = Log(folder)
     command = [*before, *RUN, "--grace", "0.1s", "--", *log.probe("stubborn")]
@@ -659,18 +783,7 @@ def a_hangup_while_stopping_ends_all(folder: Path) -> None:
         assert len(log("start")) == 1
 
 
-@pytest.fixture(scope="module")
-def results(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[Scenario, Future[None]]]:
-    with side_by_side(request, tmp_path_factory) as futures:
-        yield futures
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_restarts(results: Mapping[Scenario, Future[None]], scenario: Scenario) -> None:
-    """What the scenario says."""
-    results[scenario].result()
+test_restarts = SCENARIOS.test()
 
 
 def test_the_supervisor_imports_little(many: Many) -> None:

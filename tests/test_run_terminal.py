@@ -6,7 +6,6 @@ import signal
 import termios
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from tests.processes import (
     ON,
     RUN,
     Log,
-    Scenario,
+    Scenarios,
     Terminal,
     is_running,
     is_stopped,
@@ -293,12 +292,8 @@ def test_in_bash(hour: dict[str, str], wrapper: tuple[str, ...], tmp_path: Path)
 
 # --- restarts ---
 
-SCENARIOS: list[Scenario] = []
-
-
-def scenario(function: Scenario) -> Scenario:
-    SCENARIOS.append(function)
-    return function
+scenario = SCENARIOS = Scenarios()
+results = side_by_side
 
 
 def pass_expiry(start: Mapping[str, str]) -> None:
@@ -371,7 +366,7 @@ def a_failure_is_not_told_into_a_raw_terminal(folder: Path) -> None:
         assert terminal.screen == ""
         terminal.type("exit 7")
         assert terminal.report()["status"] == 7
-        assert "the token could not be renewed" in terminal.screen
+        assert "the token cannot be renewed" in terminal.screen
 
 
 @scenario
@@ -408,15 +403,4 @@ def a_command_with_jobs_of_its_own_is_left_alone(folder: Path) -> None:
         assert is_running(start["parent"])
 
 
-@pytest.fixture(scope="module")
-def results(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Mapping[Scenario, Future[None]]]:
-    with side_by_side(request, tmp_path_factory) as futures:
-        yield futures
-
-
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_restarts(results: Mapping[Scenario, Future[None]], scenario: Scenario) -> None:
-    """What the scenario says."""
-    results[scenario].result()
+test_restarts = SCENARIOS.test()

@@ -142,8 +142,7 @@ class Finish:
         self.code = code
 
 
-if TYPE_CHECKING:
-    Action = Ask | Abandon | End | Kill | Reclaim | Tell | Start | Finish
+Action = Ask | Abandon | End | Kill | Reclaim | Tell | Start | Finish
 
 
 class Lifecycle:

@@ -55,7 +55,8 @@ def _prctl() -> Callable[[int, int], object]:
     try:
         from _ctypes import call_cdeclfunction, dlopen, dlsym
 
-        address = dlsym(dlopen(None, os.RTLD_NOW), "prctl")  # type: ignore[arg-type] -- None is this process
+        this = dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]
+        address = dlsym(this, "prctl")
     except (ImportError, OSError):  # an interpreter that is linked statically, or built without
         return lambda _option, _value: None
     return lambda option, value: call_cdeclfunction(address, (option, int(value), 0, 0, 0))
