@@ -78,6 +78,10 @@ def command_line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
+def seen_in_status(pid: int, name: str) -> int:
+    return int(re.findall(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0])
+
+
 def output(argv: Sequence[str], env: Mapping[str, str], **more: Any) -> str:
     """What *argv* prints; it has to succeed, and to keep quiet otherwise."""
     streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
@@ -88,15 +92,11 @@ def output(argv: Sequence[str], env: Mapping[str, str], **more: Any) -> str:
 
 def test_the_supervisor_has_one_thread(many: Many) -> None:
     """Signals are taken and children forked by a process that has nothing else to mind."""
-    assert "Threads:\t1\n" in Path(f"/proc/{many.process.pid}/status").read_text()
-
-
-def seen_in_status(pid: int, name: str) -> int:
-    return int(re.findall(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0])
+    assert seen_in_status(many.process.pid, "Threads") == 1
 
 
 def test_a_supervisor_that_waits_costs_little(hour: dict[str, str], tmp_path: Path) -> None:
-    """Memory as of a bare interpreter, and nothing done for seconds on end."""
+    """Nothing is done for seconds on end; how long, `test_lifecycle` shows."""
     log = Log(tmp_path)
     with Process([*RUN, "--", *log.probe()], hour, tmp_path) as process:
         log.start()
@@ -104,7 +104,6 @@ def test_a_supervisor_that_waits_costs_little(hour: dict[str, str], tmp_path: Pa
         before = seen_in_status(process.pid, "voluntary_ctxt_switches")
         time.sleep(2)
         assert seen_in_status(process.pid, "voluntary_ctxt_switches") == before
-        assert seen_in_status(process.pid, "Threads") == 1
 
 
 # --- how it ends ---
@@ -809,3 +808,39 @@ def test_twenty_restarts_leave_nothing_behind(many: Many) -> None:
     assert not any(token in said for token in tokens)
     process.send(signal.SIGTERM)
     assert process.status() == 143
+
+
+MANY_RESTARTS = """
+import os, sys, time
+from vertex_env.lifecycle import Rules
+from vertex_env.supervisor import Supervisor
+
+HELPER = '''
+import json, os, time
+with open("count", "a+") as file:
+    file.write(".")
+    n = file.tell()
+expires = time.time() + 100 * n + 100
+due = expires if n == 200 else time.time() + 1
+print(json.dumps({"OPENAI_API_KEY": f"t{n}", "VERTEX_ENV_EXPIRES_AT": str(expires),
+                  "VERTEX_ENV_REFRESH_AT": str(due)}))
+'''
+COMMAND = '[ "$VERTEX_ENV_GENERATION" = 200 ] && exit 7; sleep 60 & exec sleep 60'
+
+def descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+env = {"OPENAI_API_KEY": "t0", "VERTEX_ENV_EXPIRES_AT": str(time.time() + 100), "VERTEX_ENV_REFRESH_AT": "0"}
+helper = [sys.executable, "-S", "-c", HELPER], dict(os.environ)
+rules, said = Rules("auto", "keep", 5.0), []
+supervisor = Supervisor(["sh", "-c", COMMAND], os.environ, env, helper=helper, rules=rules, say=said.append)
+before = descriptors()
+status = supervisor.run()
+children = open("/proc/thread-self/children").read().split()
+print(status >> 8, descriptors() - before, children, len([line for line in said if "anew" in line]))
+"""
+
+
+def test_two_hundred_restarts_leave_nothing_behind(hour: dict[str, str], tmp_path: Path) -> None:
+    """Neither a descriptor nor a process, dead or alive."""
+    assert output([sys.executable, "-c", MANY_RESTARTS], hour, cwd=tmp_path) == "7 0 [] 200\n"

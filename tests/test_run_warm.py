@@ -78,3 +78,26 @@ def test_it_renews(tmp_path: Path) -> None:
     assert (status, stdout) == (0, "google/gemini-x\n")
     assert "click" not in imported
     assert "starting the command anew (no. 1)" in said
+
+
+def test_the_supervisor_is_small(tmp_path: Path) -> None:
+    """It is there for as long as the command is: 12 MiB at most, of which Python itself takes 8 to 10."""
+    show = "import os; print(open(f'/proc/{os.getppid()}/status').read())"
+    bare = subprocess.run(
+        [sys.executable, "-c", "print(open('/proc/self/status').read())"], capture_output=True, text=True, check=True
+    )
+    with Sandbox(lifetime=timedelta(hours=1)) as google:
+        env = google.environ(str(tmp_path), clean_environ(tmp_path))
+        args = ("--", sys.executable, "-S", "-c", show)
+        for _ in range(2):
+            run(env, *args)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", PROGRAM[-1], "run", *args],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    floor, ours = (int(text.partition("VmRSS:")[2].split()[0]) for text in (bare.stdout, done.stdout))
+    assert ours < max(12 * 1024, floor + 3 * 1024)
