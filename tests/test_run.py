@@ -844,3 +844,50 @@ print(status >> 8, descriptors() - before, children, len([line for line in said 
 def test_two_hundred_restarts_leave_nothing_behind(hour: dict[str, str], tmp_path: Path) -> None:
     """Neither a descriptor nor a process, dead or alive."""
     assert output([sys.executable, "-c", MANY_RESTARTS], hour, cwd=tmp_path) == "7 0 [] 200\n"
+
+
+A_NIGHT = """
+import os, signal, sys, time
+from vertex_env.lifecycle import Now, Rules
+from vertex_env.supervisor import Clock, Supervisor
+
+class Suspended(Clock):
+    started, night = time.monotonic(), 8 * 3600
+
+    def now(self):
+        now = super().now()
+        night = self.night if now.awake - self.started > 0.5 else 0
+        return Now(now.wall + night, now.boot + night, now.awake)
+
+HELPER = '''
+import json, time
+with open("asked", "a+") as file:
+    file.write(".")
+    if file.tell() < 3:
+        raise SystemExit("no network yet")
+now = time.time() + 8 * 3600
+print(json.dumps({"OPENAI_API_KEY": "t1", "VERTEX_ENV_EXPIRES_AT": str(now + 3600),
+                  "VERTEX_ENV_REFRESH_AT": str(now + 3000)}))
+'''
+COMMAND = '[ "$VERTEX_ENV_GENERATION" = 1 ] && sleep 1 && exit 7; exec sleep 60'
+now = time.time()
+env = {"OPENAI_API_KEY": "t0", "VERTEX_ENV_EXPIRES_AT": str(now + 3600), "VERTEX_ENV_REFRESH_AT": str(now + 3000)}
+helper, said = ([sys.executable, "-S", "-c", HELPER], dict(os.environ)), []
+rules = Rules("auto", "keep", 5.0)
+supervisor = Supervisor(
+    ["sh", "-c", COMMAND], os.environ, env, helper=helper, rules=rules, say=said.append, clock=Suspended()
+)
+if os.fork() == 0:
+    time.sleep(1)
+    os.kill(os.getppid(), signal.SIGCONT)
+    os._exit(0)
+print(supervisor.run() >> 8, len(open("asked").read()), *said, sep="|")
+"""
+
+
+def test_a_night_of_sleep(hour: dict[str, str], tmp_path: Path) -> None:
+    """On another clock: when the machine wakes the network takes a while, without a word; then there is one restart."""
+    status, asked, *said = output([sys.executable, "-c", A_NIGHT], hour, cwd=tmp_path).strip().split("|")
+    assert (status, asked) == ("7", "3")
+    assert re.fullmatch(r"new token, lasting 359\d s: starting the command anew \(no. 1\)", said[0])
+    assert re.fullmatch(r"start no. 1 of the command ended after 1.\d s, by itself", said[1])

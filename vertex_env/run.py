@@ -96,13 +96,13 @@ def stdin_is_data() -> bool:
         mode = os.fstat(0).st_mode
     except OSError:
         return False
-    if stat.S_ISFIFO(mode):
+    if stat.S_ISFIFO(mode) and sys.platform != "win32":
         import select
 
         poll = select.poll()
         poll.register(0, select.POLLIN)
         return dict(poll.poll(0)).get(0) != select.POLLHUP
-    return stat.S_ISREG(mode) or stat.S_ISSOCK(mode)  # Node's pipes are sockets
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)  # Node's pipes are sockets
 
 
 def can_supervise() -> bool:
