@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import sys
-from contextlib import suppress
 
 from vertex_env.errors import ChildError
 
@@ -24,15 +22,6 @@ OWN_FAILURE = 125
 """Exit status for failures of ours, as with `env` and `timeout` of coreutils."""
 
 
-def known(*names: str) -> set[signal.Signals]:
-    """The signals of these names that the platform has."""
-    return {getattr(signal, name) for name in names if hasattr(signal, name)}
-
-
-FORWARDED = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM")
-"""What is sent to us and meant for the command."""
-
-
 def apply(environ: Mapping[str, str], env: Environment, generation: int = 0) -> dict[str, str]:
     """*environ* with the variables of *env* set and unset, for the command's start no. *generation*."""
     merged = {**environ, **env, "VERTEX_ENV_GENERATION": str(generation)}
@@ -45,13 +34,15 @@ def as_started(environ: Mapping[str, str]) -> dict[str, str]:
     https://peps.python.org/pep-0538/ (2026-11-22).
     """
     result = dict(environ)
-    with suppress(OSError):
+    try:
         entries = (entry.partition(b"=") for entry in _read_bytes("/proc/self/environ").split(b"\0"))
         given = {name: value for name, _, value in entries}.get(b"LC_CTYPE")
         if given is None and result.get("LC_CTYPE") == os.environ.get("LC_CTYPE"):
             result.pop("LC_CTYPE", None)
         elif given is not None:
             result["LC_CTYPE"] = os.fsdecode(given)
+    except OSError:
+        pass  # without /proc there is no telling
     return result
 
 
@@ -80,6 +71,8 @@ def die_like(status: int) -> NoReturn:
     """End as the child with the wait status *status* ended, by the same signal where it was one."""
     if os.WIFSIGNALED(status):
         import resource
+        import signal
+        from contextlib import suppress
 
         number = os.WTERMSIG(status)
         with suppress(OSError, ValueError):
@@ -95,6 +88,9 @@ def die_like(status: int) -> NoReturn:
 
 def restore_signals() -> None:
     """Undo what Python does at start-up: a child that gets SIGPIPE ignored behaves differently in a pipeline."""
+    # Beneath the module `signal`, which makes enumerations of it all: to import these takes a fifth of starting Python.
+    import _signal as signal  # type: ignore[import-not-found]
+
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:

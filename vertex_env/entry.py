@@ -40,14 +40,14 @@ def _start(args: "Sequence[str]") -> None:
     found = warm.recall(args[:split], os.environ, time())
     if found is None or not args[split:]:
         return
-    from contextlib import suppress
-
     from vertex_env import run
     from vertex_env.errors import VertexEnvError
 
     def say(line: str) -> None:
-        with suppress(OSError):
+        try:
             os.write(2, f"vertex-env: {line}\n".encode("utf-8", "surrogateescape"))
+        except OSError:
+            pass  # nobody listens
 
     env, overlay, rules = run.unpack(found[0])
     try:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import stat
 import sys
-from contextlib import suppress
 
-from vertex_env.child import FORWARDED, OWN_FAILURE, apply, as_started, child_error, die_like, exec_in_place
+from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, die_like, exec_in_place
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 from vertex_env.lifecycle import Rules
 
@@ -136,6 +134,10 @@ def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
     Raises:
         ChildError: It could not be started.
     """
+    import signal
+    from contextlib import suppress
+
+    from vertex_env.supervisor import FORWARDED
     from vertex_env.terminal import Terminal
 
     terminal, child, early = Terminal(), 0, list[int]()

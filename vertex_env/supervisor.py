@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 
 from vertex_env import linux
-from vertex_env.child import FORWARDED, OWN_FAILURE, apply, as_started, child_error, known, restore_signals
+from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, restore_signals
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
 from vertex_env.terminal import Terminal
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
     Say = Callable[[str], None]
 
+
+def known(*names: str) -> set[signal.Signals]:
+    """The signals of these names that the platform has."""
+    return {getattr(signal, name) for name in names if hasattr(signal, name)}
+
+
+FORWARDED = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM")
+"""What is sent to us and meant for the command."""
 _ENDING = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _WATCHED = FORWARDED | known("SIGCHLD", "SIGTSTP", "SIGCONT", "SIGWINCH")
 _FROM_KERNEL = 0x80
