@@ -704,7 +704,7 @@ def stop_ends_the_command_for_an_outer_supervisor(folder: Path) -> None:
     """`--on-expiry stop`: SIGTERM before expiry, then status 75, and one line that says why."""
     log = Log(folder)
     command = [*RUN, "--on-expiry", "stop", "--", *log.probe()]
-    with sandboxed(folder, lifetime_s=3) as (_, env), Process(command, env, folder) as process:
+    with sandboxed(folder, lifetime_s=8) as (_, env), Process(command, env, folder) as process:
         assert process.status() == 75
         assert (log.signals(), len(log("start"))) == (["TERM"], 1)
         assert (

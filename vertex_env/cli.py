@@ -288,6 +288,8 @@ def _run(rules: "Rules", command: Sequence[str], options: Mapping[str, Any]) -> 
     else:
         # google-auth would stay in the supervisor's memory.
         environment = ask_helper(helper_argv(), {**os.environ, **overlay})
+    if rules.policy != "ignore" and run.can_supervise():
+        run.start_lean(command, run.pack(environment, overlay, rules))
     run.start(command, environment, overlay, rules=rules, say=_tell)
 
 

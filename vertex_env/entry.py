@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def main() -> "NoReturn":
     """Print the remembered answer and end, or become the command line, which takes several times as long to import."""
     args = sys.argv[1:]
-    if args and args[0] == "run" and os.name == "posix" and "--" in args:
+    if args and args[0] == "run" and os.name == "posix":
         _start(args)
     if len(args) == 2 and args[0] == "hook":  # noqa: PLR2004 -- which shells start with
         _print_hook(args[1])
@@ -35,10 +35,17 @@ def main() -> "NoReturn":
 
 
 def _start(args: "Sequence[str]") -> None:
-    """Run the command with the remembered variables and end; return if there are none."""
-    split = args.index("--") + 1
-    found = warm.recall(args[:split], os.environ, time())
-    if found is None or not args[split:]:
+    """Run the command with the variables that were handed over or remembered, and end; return if there are none."""
+    handed = _handed_over()
+    if handed is not None:
+        text, command = handed[0], args[-handed[1] :]
+    elif "--" in args[:-1]:
+        split = args.index("--") + 1
+        found = warm.recall(args[:split], os.environ, time())
+        if found is None:
+            return
+        text, command = found[0], args[split:]
+    else:
         return
     from vertex_env import run
     from vertex_env.errors import VertexEnvError
@@ -49,15 +56,30 @@ def _start(args: "Sequence[str]") -> None:
         except OSError:
             pass  # nobody listens
 
-    env, overlay, rules = run.unpack(found[0])
+    env, overlay, rules = run.unpack(text)
     try:
-        run.check_command(args[split:])
-        run.start(args[split:], env, overlay, rules=rules, say=say)
+        run.check_command(command)
+        run.start(command, env, overlay, rules=rules, say=say)
     except VertexEnvError as e:
         from vertex_env.cli import tell_error
 
         tell_error(e)
         sys.exit(run.failure(e))
+
+
+def _handed_over() -> tuple[str, int] | None:
+    """What `run.start_lean` has left for us: the text, and how many of the arguments are the command."""
+    fd, _, count = os.environ.pop(warm.HANDED_OVER, "").partition(":")
+    if not (fd.isdecimal() and count.isdecimal()):
+        return None
+    try:
+        if not os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:vertex-env"):
+            return None
+        with open(int(fd), encoding="utf-8", errors="surrogateescape") as file:
+            file.seek(0)
+            return file.read(), int(count)
+    except OSError:
+        return None
 
 
 def _replay(args: "Sequence[str]") -> None:

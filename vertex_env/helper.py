@@ -58,7 +58,7 @@ class Helper:
         # Were it ignored, nobody would learn how a child ended (wait(2)).
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Not pipes: nobody reads while it runs, and it must not have to wait for that.
-        self._out, self._err = _memory(), _memory()
+        self._out, self._err = memory(), memory()
         actions = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_DUP2, self._out, 1),
@@ -103,7 +103,7 @@ def _said(error: str) -> str:
     return f"vertex-env: error: {error}\nvertex-env: hint: see whether vertex-env token works here\n"
 
 
-def _memory() -> int:
+def memory() -> int:
     """A descriptor of a file without a name, in memory where the system can; none of 0 to 2, should these be closed."""
     if sys.platform == "linux":
         fd = os.memfd_create("vertex-env")

@@ -11,6 +11,7 @@ import os
 import stat
 import sys
 
+from vertex_env import warm
 from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, die_like, exec_in_place
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 from vertex_env.lifecycle import Rules
@@ -62,6 +63,27 @@ def start(
 
     helper = [*helper_argv(), "--refresh"], {**os.environ, **overlay}
     die_like(Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say).run())
+
+
+def start_lean(command: Sequence[str], text: str) -> None:
+    """Become a process without all that was imported to mint, and `start` there with what `pack` made.
+
+    The supervisor lives as long as the command, and its memory with it. Returns where that cannot be.
+    """
+    if os.environ.pop(warm.HANDED_OVER, None) is not None or not sys.executable:
+        return  # we are that process, and did not start where the others do
+    from vertex_env.helper import memory
+
+    fd = memory()
+    with open(fd, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as file:
+        file.write(text)
+    os.set_inheritable(fd, True)  # noqa: FBT003 -- Python's own
+    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}"
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 -- our own program
+    except OSError:
+        os.close(fd)
+        del os.environ[warm.HANDED_OVER]
 
 
 def pack(env: Environment, overlay: Mapping[str, str], rules: Rules) -> str:

@@ -38,6 +38,9 @@ _OWN_RESULTS = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT")
 _KIND, _FOLDER, _FILE = 0o170000, 0o040000, 0o100000
 """The bits of a mode that tell what it is (inode(7)); the module `stat` would be one more to import."""
 
+HANDED_OVER = "_VERTEX_ENV_START"
+"""Variable by which `run`, grown large while it minted, tells its leaner successor where the variables are."""
+
 REFRESH_GAP_S = 60.0
 """At most one refresh behind the user's back in so long."""
 
