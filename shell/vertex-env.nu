@@ -1,0 +1,278 @@
+# vertex-env for nushell 0.106 and newer, which reads a file and not a text:
+#   vertex-env hook nu | save -f ($nu.user-autoload-dirs.0 | path join vertex-env.nu)
+#
+# Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
+# is due costs a comparison: no process, no file. Nothing that is read is ever evaluated.
+#
+# There is no function to wrap the program: `vertex-env use` and the like are commands of their own, and everything else
+# is the program itself. direnv has no hook for nushell that we could call: it takes a new token at the next prompt.
+
+# --- what time it is, without a process ---
+
+def __vertex_env_clock []: nothing -> int { (date now | into int) // 1_000_000_000 }
+
+# --- at each prompt, and before each command: after a night at the prompt, the first one has a fresh token ---
+
+def --env __vertex_env_hook [] {
+    let at = $env.VERTEX_ENV_REFRESH_AT?
+    if $at == null { return }
+    let now = __vertex_env_clock
+    if (__vertex_env_is_after $at $now) { return }
+    let status = $env.LAST_EXIT_CODE?
+    __vertex_env_renew $now
+    if $status != null { $env.LAST_EXIT_CODE = $status }
+}
+
+# Whether a text, which anybody may have set, is an instant after another.
+def __vertex_env_is_after [at: any, than: int]: nothing -> bool {
+    let text = $at | default "" | into string
+    ($text =~ '^[0-9]{1,15}$') and ($text | into int) > $than
+}
+
+# The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that can be.
+def --env __vertex_env_renew [now: int] {
+    mut wait = false
+    let direnv = $env.VERTEX_ENV_VIA? == "direnv"
+    let stamp = $env.VERTEX_ENV_STAMP? | default ""
+    if not $direnv {
+        let at = __vertex_env_stamp $stamp | get 0?
+        if $at != null {
+            if $at != $env.VERTEX_ENV_REFRESH_AT and (__vertex_env_is_after $at $now) {
+                if (__vertex_env_load $now) { return }
+                $wait = true
+            }
+        } else if $env.__vertex_env.failed > 0 {
+            if (__vertex_env_load $now) { return }
+        }
+    }
+    if $now < $env.__vertex_env.retry { return }
+    $env.__vertex_env.retry = $now + 30
+    # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later, or no sh is.
+    if not (__vertex_env_is_after $env.VERTEX_ENV_EXPIRES_AT? ($now + 60)) { $wait = true }
+    if $stamp == "" or not ("/bin/sh" | path exists) { $wait = true }
+    # Who is offline shall not wait at each prompt.
+    if $wait and $now >= $env.__vertex_env.failed {
+        if (__vertex_env_ask $now) { $env.__vertex_env.retry = 0 }
+        return
+    }
+    # Not by `job spawn`: those are listed, and end with the shell.
+    try {
+        if $direnv {
+            ^/bin/sh -c '(vertex-env token </dev/null >/dev/null 2>&1 &)'
+        } else {
+            ^/bin/sh -c '(vertex-env export --format lines </dev/null >/dev/null 2>&1 &)'
+        }
+    }
+}
+
+# Have vertex-env say what the variables are, and wait for that.
+def --env __vertex_env_ask [now: int, ...more: string]: nothing -> bool {
+    $env.__vertex_env.failed = $now + 300
+    if (which vertex-env | is-empty) {
+        print -e "vertex-env: error: there is no vertex-env on PATH"
+    }
+    let asked = try {
+        if $env.VERTEX_ENV_VIA? == "direnv" {
+            # direnv watches the stamp: it takes the new token by itself.
+            let token = "" | ^vertex-env token ...$more
+            []
+        } else {
+            let text = "" | ^vertex-env export --format lines ...$more
+            $text | lines
+        }
+    } catch { null }
+    if $asked == null {
+        # Nothing to begin with: it is due until there is something.
+        if $env.VERTEX_ENV_REFRESH_AT? == null { __vertex_env_do ["set VERTEX_ENV_REFRESH_AT=0"] }
+        return false
+    }
+    $env.__vertex_env.failed = 0
+    __vertex_env_do $asked
+    true
+}
+
+# --- setting variables, and setting them back ---
+
+# Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
+def --env __vertex_env_do [lines: list<string>] {
+    for it in ($lines | parse --regex '^(?<verb>set|unset) (?<name>[A-Za-z_][A-Za-z0-9_]*)(?:=(?<value>.*))?$') {
+        if $it.name not-in $env.__vertex_env.names {
+            $env.__vertex_env.names ++= [$it.name]
+            # What another shell of ours has left in the environment is nothing to set back to.
+            if not $env.__vertex_env.inherited and $it.name in $env {
+                $env.__vertex_env.before = $env.__vertex_env.before | upsert $it.name ($env | get $it.name)
+            }
+        }
+        if $it.verb == "set" {
+            load-env { $it.name: ($it.value | default "") }
+        } else {
+            hide-env --ignore-errors $it.name
+        }
+    }
+}
+
+def --env __vertex_env_off [] {
+    for name in $env.__vertex_env.names { hide-env --ignore-errors $name }
+    load-env $env.__vertex_env.before
+    $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
+}
+
+# --- the stored answer ---
+
+# Load what vertex-env has kept for shells, if everything that it depended on is as it was; false if not.
+def --env __vertex_env_load [now: int]: nothing -> bool {
+    let lines = try { __vertex_env_stored $now } catch { null }
+    if $lines == null { return false }
+    __vertex_env_do $lines
+    $env.__vertex_env.failed = 0
+    $env.__vertex_env.retry = 0
+    true
+}
+
+# What it says to do; null if anything is not as it was.
+def __vertex_env_stored [now: int]: nothing -> any {
+    let profile = $env.VERTEX_ENV_PROFILE? | default ""
+    if $profile =~ '[^A-Za-z0-9._-]' { return null }
+    let folder = if ($env.VERTEX_ENV_CACHE_DIR? | is-not-empty) {
+        $env.VERTEX_ENV_CACHE_DIR
+    } else if ($env.XDG_CACHE_HOME? | default "" | str starts-with "/") {
+        $env.XDG_CACHE_HOME | path join vertex-env
+    } else if $nu.os-info.name == "macos" {
+        $env.HOME | path join Library Caches vertex-env
+    } else {
+        $env.HOME | path join .cache vertex-env
+    }
+    let file = $folder | path join (if $profile == "" { "shell.snapshot" } else { $"shell-($profile).snapshot" })
+    if not (__vertex_env_is_ours $folder dir) or not (__vertex_env_is_ours $file file) { return null }
+    let lines = open --raw $file | decode utf-8 | lines
+    if ($lines | first) != "vertex-env-snapshot 1" or ($lines | last) != "end" { return null }
+    mut stored: list<string> = []
+    mut stamp: list<string> = []
+    mut stamp_file = ""
+    mut changes: list<string> = []
+    for line in ($lines | skip 1 | drop 1) {
+        let verb = $line | split row -n 2 " " | first
+        let rest = $line | split row -n 2 " " | get 1
+        match $verb {
+            "set" | "unset" => { $changes ++= [$line] }
+            "gone" => { if $rest in $env { return null } }
+            "same" => {
+                let it = $rest | parse --regex '^(?<name>[A-Za-z_][A-Za-z0-9_]*)=(?<value>.*)$' | first
+                if $it.name not-in $env or ($env | get $it.name | into string) != $it.value { return null }
+            }
+            "none" => { if ($rest | path exists) { return null } }
+            "file" => {
+                let it = $rest | parse --regex '^-?[0-9]+ (?<mark>[0-9a-f]+\.mark) (?<path>/.*)$' | first
+                let mark = $folder | path join $it.mark
+                if (__vertex_env_changed $it.path) != (__vertex_env_changed $mark) { return null }
+            }
+            "until" => { if not (__vertex_env_is_after $rest $now) { return null } }
+            "token" => {
+                if not (__vertex_env_is_ours $rest file) { return null }
+                $stored = open --raw $rest | decode utf-8 | lines
+            }
+            "stamp" => {
+                $stamp = __vertex_env_stamp $rest
+                $stamp_file = $rest
+            }
+            _ => { return null }
+        }
+    }
+    if $stored.0 != "vertex-env-token 1" or $stored.2 !~ '^issued ' { return null }
+    let ends = $stored.3 | parse --regex '^expiry (?<at>[0-9]+)(?:\.[0-9]*)?$' | get 0.at
+    let token = $stored.4 | parse --regex '^token (?<text>[A-Za-z0-9._~+/=-]+)$' | get 0.text
+    # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
+    if $stamp.1 != $ends or not (__vertex_env_is_after $ends ($now + 60)) { return null }
+    let mark = char --unicode "1f"
+    [
+        $"set VERTEX_ENV_STAMP=($stamp_file)"
+        $"set VERTEX_ENV_EXPIRES_AT=($ends)"
+        $"set VERTEX_ENV_REFRESH_AT=($stamp.0)"
+        ...($changes | str replace --all $mark $token)
+    ]
+}
+
+# REFRESH_AT and EXPIRES_AT of the stamp in a file; nothing if there is none.
+def __vertex_env_stamp [file: string]: nothing -> list<string> {
+    try {
+        if not (__vertex_env_is_ours $file file) { return [] }
+        let text = open --raw $file | decode utf-8
+        let it = $text | parse --regex '^(?<at>[0-9]+) (?<expires>[0-9]+) [0-9]+\n?$' | first
+        [$it.at $it.expires]
+    } catch { [] }
+}
+
+# Whether a file or folder, and no link to one, is for this user alone.
+def __vertex_env_is_ours [path: string, type: string]: nothing -> bool {
+    let me = ls -lD (if ("/proc/self/" | path exists) { "/proc/self/" } else { $env.HOME }) | get 0.user
+    let it = ls -lD $path | get 0
+    $it.type == $type and $it.user == $me and $it.mode in ["rw-------" "rwx------"]
+}
+
+# When a file, or what a link leads to, was changed.
+def __vertex_env_changed [path: string]: nothing -> datetime { ls -lD ($path | path expand --strict) | get 0.modified }
+
+# --- commands that act on this shell ---
+
+# Take another profile, if that works.
+def --env "vertex-env use" [profile: string] {
+    __vertex_env_refuse_under_direnv
+    # A variable, because `ignore` would ignore the failure as well.
+    with-env { VERTEX_ENV_PROFILE: $profile } { let text = "" | ^vertex-env export --format lines }
+    let now = __vertex_env_clock
+    __vertex_env_off
+    __vertex_env_do [$"set VERTEX_ENV_PROFILE=($profile)"]
+    if not (__vertex_env_load $now) { __vertex_env_ask $now | ignore }
+}
+
+# Have a new token.
+def --env "vertex-env refresh" [] {
+    if not (__vertex_env_ask (__vertex_env_clock) "--refresh") {
+        error make --unspanned { msg: "vertex-env could not renew the token" }
+    }
+}
+
+# Set the variables back to what they were.
+def --env "vertex-env off" [] {
+    __vertex_env_refuse_under_direnv
+    __vertex_env_off
+}
+
+def __vertex_env_refuse_under_direnv [] {
+    if $env.VERTEX_ENV_VIA? == "direnv" {
+        error make --unspanned {
+            msg: "vertex-env: in this folder direnv sets the variables"
+            help: "say it in .envrc: use vertex --profile NAME"
+        }
+    }
+}
+
+# --- now ---
+
+if $env.__vertex_env? == null {
+    $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
+    if $env.VERTEX_ENV_EXPIRES_AT? != null {
+        # Another shell of ours has set these: that is what there is to take away.
+        $env.__vertex_env.inherited = true
+        $env.__vertex_env.names = [
+            OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP
+        ]
+    }
+}
+
+for event in [pre_prompt pre_execution] {
+    let others = [($env.config.hooks? | default {} | get --optional $event | default [])] | flatten
+    if not ($others | any {|it| ($it | describe) starts-with "record" and "vertex_env" in ($it | columns) }) {
+        let hooks = $others | append { vertex_env: true, code: {|| __vertex_env_hook } }
+        $env.config.hooks = $env.config.hooks? | default {} | upsert $event $hooks
+    }
+}
+
+def --env __vertex_env_start [] {
+    if $env.VERTEX_ENV_VIA? == "direnv" { return }
+    let now = __vertex_env_clock
+    if (__vertex_env_is_after $env.VERTEX_ENV_REFRESH_AT? $now) and ($env.OPENAI_API_KEY? | is-not-empty) { return }
+    if not (__vertex_env_load $now) { __vertex_env_ask $now | ignore }
+}
+
+__vertex_env_start
