@@ -1,0 +1,291 @@
+# vertex-env for xonsh 0.19 and newer, in ~/.xonshrc:  execx($(vertex-env hook xonsh))
+#
+# Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
+# is due costs a comparison: no process, no file. Nothing that is read is ever evaluated. Whatever starts a process does
+# so behind xonsh's back: no job, no trace, and the last command's status stays what it was.
+#
+# direnv has no hook for xonsh that we could call: it takes a new token at the next prompt.
+
+
+def _vertex_env_setup():
+    import os
+    import re
+    import stat
+    import subprocess
+    import sys
+    import time
+
+    from xonsh.built_ins import XSH
+
+    env = XSH.env
+    change = re.compile(r"(set|unset) ([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?", re.ASCII)
+
+    # Whether a text, which anybody may have set, is an instant after another.
+    def is_after(text, than):
+        return re.fullmatch(r"[0-9]{1,15}", str(text), re.ASCII) is not None and int(text) > than
+
+    class Hook:
+        def __init__(self):
+            self.failed = self.retry = 0
+            self.names = []
+            self.before = {}
+            self.inherited = "VERTEX_ENV_EXPIRES_AT" in env
+            if self.inherited:
+                # Another shell of ours has set these: that is what there is to take away.
+                self.names += ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"]
+                self.names += ["VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP"]
+
+        # --- at each prompt, and before each command: after a night at the prompt, the first has a fresh token ---
+
+        def hook(self):
+            if "VERTEX_ENV_REFRESH_AT" not in env:
+                return
+            now = int(time.time())
+            if not is_after(env["VERTEX_ENV_REFRESH_AT"], now):
+                self.renew(now)
+
+        # The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that
+        # can be.
+        def renew(self, now):
+            wait = False
+            direnv = env.get("VERTEX_ENV_VIA") == "direnv"
+            stamp = str(env.get("VERTEX_ENV_STAMP", ""))
+            if not direnv:
+                at = (self.read(stamp) or [""])[0].partition(" ")[0]
+                if at and at != env["VERTEX_ENV_REFRESH_AT"] and is_after(at, now):
+                    if self.load(now):
+                        return
+                    wait = True
+                elif not at and self.failed and self.load(now):
+                    return
+            if now < self.retry:
+                return
+            self.retry = now + 30
+            # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
+            if not stamp or not is_after(env.get("VERTEX_ENV_EXPIRES_AT", ""), now + 60):
+                wait = True
+            # Who is offline shall not wait at each prompt.
+            if wait and now >= self.failed:
+                if self.ask(now) == 0:
+                    self.retry = 0
+                return
+            command = ["vertex-env", "token"] if direnv else ["vertex-env", "export", "--format", "lines"]
+            null = subprocess.DEVNULL
+            try:
+                # Kept, so that the next one finds out that it has ended.
+                self.child = subprocess.Popen(
+                    command, stdin=null, stdout=null, stderr=null, start_new_session=True, env=env.detype()
+                )
+            except OSError:
+                pass
+
+        # Have vertex-env say what the variables are, and wait for that; gives its status.
+        def ask(self, now, *more):
+            self.failed = now + 300
+            # direnv watches the stamp: it takes the new token by itself.
+            direnv = env.get("VERTEX_ENV_VIA") == "direnv"
+            command = ["token"] if direnv else ["export", "--format", "lines"]
+            status, text = self.run(*command, *more)
+            if status:
+                # Nothing to begin with: it is due until there is something.
+                if "VERTEX_ENV_REFRESH_AT" not in env:
+                    self.do(["set VERTEX_ENV_REFRESH_AT=0"])
+                return status
+            self.failed = 0
+            if not direnv:
+                self.do(text.split("\n"))
+            return 0
+
+        def run(self, *args, **more):
+            environ = {**env.detype(), **more}
+            try:
+                done = subprocess.run(
+                    ["vertex-env", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environ
+                )
+            except OSError:
+                print("vertex-env: error: there is no vertex-env on PATH", file=sys.stderr)
+                return 127, ""
+            except KeyboardInterrupt:
+                return 130, ""
+            return done.returncode, done.stdout.decode("utf-8", "surrogateescape")
+
+        # --- setting variables, and setting them back ---
+
+        # Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
+        def do(self, lines):
+            for verb, name, value in (found.groups() for found in map(change.fullmatch, lines) if found):
+                if name not in self.names:
+                    self.names.append(name)
+                    # What another shell of ours has left in the environment is nothing to set back to.
+                    if not self.inherited and name in env:
+                        self.before[name] = env[name]
+                if verb == "set":
+                    env[name] = value or ""
+                else:
+                    env.pop(name, None)
+
+        def off(self):
+            for name in self.names:
+                env.pop(name, None)
+            for name, value in self.before.items():
+                env[name] = value
+            self.names, self.before, self.inherited = [], {}, False
+            self.failed = self.retry = 0
+
+        # --- the stored answer ---
+
+        # Load what vertex-env has kept for shells, if everything that it depended on is as it was; False if not.
+        def load(self, now):
+            try:
+                lines = self.stored(now)
+            except (OSError, ValueError, IndexError, AttributeError):
+                lines = None
+            if lines is None:
+                return False
+            self.do(lines)
+            self.failed = self.retry = 0
+            return True
+
+        # What it says to do; None, or an error, if anything is not as it was.
+        def stored(self, now):
+            environ = env.detype()
+            profile = environ.get("VERTEX_ENV_PROFILE", "")
+            if re.search(r"[^A-Za-z0-9._-]", profile):
+                return None
+            folder, home = environ.get("VERTEX_ENV_CACHE_DIR"), environ.get("HOME") or os.path.expanduser("~")
+            if not folder and os.path.isabs(environ.get("XDG_CACHE_HOME", "")):
+                folder = os.path.join(environ["XDG_CACHE_HOME"], "vertex-env")
+            elif not folder and sys.platform == "darwin":
+                folder = os.path.join(home, "Library", "Caches", "vertex-env")
+            elif not folder and os.name == "nt" and environ.get("LOCALAPPDATA"):
+                folder = os.path.join(environ["LOCALAPPDATA"], "vertex-env", "Cache")
+            elif not folder:
+                folder = os.path.join(home, ".cache", "vertex-env")
+            if not self.is_ours(folder, stat.S_ISDIR):
+                return None
+            lines = self.read(os.path.join(folder, f"shell-{profile}.snapshot" if profile else "shell.snapshot"))
+            if not lines or lines[0] != "vertex-env-snapshot 1" or lines[-2:] != ["end", ""]:
+                return None
+            changes = []
+            token = stamp = None
+            for line in lines[1:-2]:
+                verb, _, rest = line.partition(" ")
+                if verb in ("set", "unset"):
+                    changes.append(line)
+                elif verb == "gone":
+                    if rest in environ:
+                        return None
+                elif verb == "same":
+                    name, _, value = rest.partition("=")
+                    if environ.get(name) != value:
+                        return None
+                elif verb == "none":
+                    if os.path.exists(rest):
+                        return None
+                elif verb == "file":
+                    _, mark, path = rest.split(" ", 2)
+                    if os.stat(path).st_mtime_ns != os.stat(os.path.join(folder, mark)).st_mtime_ns:
+                        return None
+                elif verb == "until":
+                    if not is_after(rest, now):
+                        return None
+                elif verb == "token":
+                    first, _, issued, expiry, token, *_ = self.read(rest)
+                    if first != "vertex-env-token 1" or not issued.startswith("issued "):
+                        return None
+                    ends = re.fullmatch(r"expiry ([0-9]+)(\.[0-9]*)?", expiry, re.ASCII)[1]
+                    token = re.fullmatch(r"token ([A-Za-z0-9._~+/=-]+)", token, re.ASCII)[1]
+                elif verb == "stamp":
+                    stamp = rest
+                    found = re.fullmatch(r"([0-9]+) ([0-9]+) [0-9]+", self.read(rest)[0], re.ASCII)
+                else:
+                    return None
+            # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
+            if token is None or stamp is None or found[2] != ends or not is_after(ends, now + 60):
+                return None
+            first = [f"VERTEX_ENV_STAMP={stamp}", f"VERTEX_ENV_EXPIRES_AT={ends}", f"VERTEX_ENV_REFRESH_AT={found[1]}"]
+            return [f"set {line}" for line in first] + [line.replace("\x1f", token) for line in changes]
+
+        # The lines of a file that is for this user alone, and no link to one; None if it is not.
+        def read(self, path):
+            try:
+                if not self.is_ours(path, stat.S_ISREG):
+                    return None
+                with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+                    return file.read(65536).split("\n")
+            except (OSError, ValueError):
+                return None
+
+        def is_ours(self, path, is_kind):
+            status = os.lstat(path)
+            mine = os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
+            return mine and is_kind(status.st_mode)
+
+        # --- commands that act on this shell ---
+
+        # What to run for `vertex-env ARGS`.
+        def command(self, args):
+            ours = args[:1] in (["use"], ["refresh"], ["off"])
+            return ["__vertex_env_main" if ours else "vertex-env", *args]
+
+        def main(self, args, stdin=None, stdout=None, stderr=None):
+            def fail(*lines):
+                print(*lines, sep="\n", file=stderr or sys.stderr)
+                return len(lines) - 1
+
+            if env.get("VERTEX_ENV_VIA") == "direnv" and args[:1] != ["refresh"]:
+                return fail(
+                    "vertex-env: error: in this folder direnv sets the variables",
+                    "vertex-env: hint: say it in .envrc: use vertex --profile NAME",
+                )
+            now = int(time.time())
+            if args[:1] == ["use"] and len(args) == 2:
+                return self.use(now, args[1])
+            if args == ["refresh"]:
+                return self.ask(now, "--refresh")
+            if args == ["off"]:
+                self.off()
+                return 0
+            fail(
+                f"vertex-env: error: wrong number of arguments for {' '.join(args[:1])}",
+                "vertex-env: hint: vertex-env use PROFILE, vertex-env refresh, vertex-env off",
+            )
+            return 2
+
+        # Take another profile, if that works.
+        def use(self, now, profile):
+            status, _ = self.run("export", "--format", "lines", VERTEX_ENV_PROFILE=profile)
+            if status:
+                return status
+            self.off()
+            self.do([f"set VERTEX_ENV_PROFILE={profile}"])
+            return 0 if self.load(now) else self.ask(now)
+
+        # --- now ---
+
+        def start(self):
+            now = int(time.time())
+            if env.get("VERTEX_ENV_VIA") == "direnv":
+                return
+            if not is_after(env.get("VERTEX_ENV_REFRESH_AT", ""), now) or not env.get("OPENAI_API_KEY"):
+                if not self.load(now):
+                    self.ask(now)
+
+    hook = Hook()
+    XSH.aliases["vertex-env"] = XSH.aliases.return_command(lambda args, **_: hook.command(args))
+    # In this thread, because in another one xonsh would keep what is set to the command.
+    XSH.aliases["__vertex_env_main"] = XSH.aliases.unthreadable(
+        lambda args, stdin=None, stdout=None, stderr=None: hook.main(args, stderr=stderr)
+    )
+
+    def vertex_env_hook(**_):
+        hook.hook()
+
+    XSH.builtins.events.on_pre_prompt(vertex_env_hook)
+    XSH.builtins.events.on_precommand(vertex_env_hook)
+    hook.start()
+
+
+# Not twice: the first one knows what there was before.
+if "__vertex_env_main" not in aliases:
+    _vertex_env_setup()
