@@ -138,7 +138,7 @@ def _vertex_env_setup():
         def load(self, now):
             try:
                 lines = self.stored(now)
-            except (OSError, ValueError, IndexError, AttributeError):
+            except (OSError, ValueError, TypeError, IndexError):
                 lines = None
             if lines is None:
                 return False

@@ -1,0 +1,324 @@
+"""fish, nushell and xonsh with the integration: real shells, real terminals, tokens that really expire."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.othershells import SHELLS, Place, Shell, Terminal, ours
+from tests.tools import need
+from vertex_env.sandbox import Sandbox
+
+ASK = "export --format lines"
+FAR = "9000000000"
+
+
+@pytest.fixture(params=SHELLS, ids=lambda shell: shell.name)
+def shell(request: pytest.FixtureRequest) -> Shell:
+    found: Shell = request.param
+    need(found.name)
+    return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    with Sandbox() as google:
+        yield Place(tmp_path, google)
+
+
+# --- on a terminal ---
+
+
+def test_the_first_prompt_has_the_stored_token(shell: Shell, place: Place) -> None:
+    """It comes from the snapshot: the program is not started."""
+    place.prepare()
+    with Terminal(shell, place) as terminal:
+        terminal.enter()
+        seen = terminal.report()
+    assert seen["OPENAI_API_KEY"].startswith("ya29.sandbox-1-")
+    assert seen["OPENAI_BASE_URL"] == seen["OPENAI_API_BASE"]
+    assert place.calls == []
+    assert b"ya29" not in terminal.output
+
+
+def test_the_token_changes_by_itself(shell: Shell, tmp_path: Path) -> None:
+    """Somebody who only presses Enter has a fresh token all the time, and the status of their last command."""
+    with Sandbox(lifetime=timedelta(seconds=4)) as google:
+        place = Place(tmp_path, google)
+        with Terminal(shell, place) as terminal:
+            first = terminal.report()
+            assert place.calls == [ASK]
+            terminal.type("sh -c 'exit 3'")
+            while True:
+                terminal.enter()
+                seen = terminal.report(shell.status)
+                if seen["OPENAI_API_KEY"] != first["OPENAI_API_KEY"]:
+                    break
+                terminal.type("sh -c 'exit 3'")
+    assert seen["REPORT"] == "3"
+    assert int(seen["VERTEX_ENV_EXPIRES_AT"]) > int(first["VERTEX_ENV_EXPIRES_AT"])
+    assert b"ya29" not in terminal.output
+
+
+def test_renewal_does_not_keep_anybody_waiting(shell: Shell, place: Place) -> None:
+    """While the old token is good, the new one is fetched behind the user's back, and picked up when it is there."""
+    place.prepare()
+    with Terminal(shell, place) as terminal:
+        first = terminal.report()
+        place.one("token").unlink()
+        place.one("stamp").write_text(f"1 {FAR} 5\n")
+        place.hold.touch()
+        try:
+            terminal.type(shell.assign("VERTEX_ENV_REFRESH_AT", "1"))
+            meanwhile = terminal.report()
+            terminal.type("jobs >jobs" if shell.name == "fish" else "")
+            terminal.enter()
+            waiting = terminal.report()
+            assert place.calls == [ASK]
+        finally:
+            place.hold.unlink()
+        while (seen := terminal.report())["OPENAI_API_KEY"] == first["OPENAI_API_KEY"]:
+            pass
+    assert meanwhile["OPENAI_API_KEY"] == waiting["OPENAI_API_KEY"] == first["OPENAI_API_KEY"]
+    assert seen["OPENAI_API_KEY"].startswith("ya29.sandbox-2-")
+    assert place.calls == []
+    if shell.name == "fish":
+        assert (place.home / "terminal" / "jobs").read_text() == ""
+
+
+def test_fish_keeps_the_status_of_a_pipe(place: Place) -> None:
+    """Also where the hook has something to do in between."""
+    fish = SHELLS[0]
+    need("fish")
+    with Terminal(fish, place) as terminal:
+        terminal.report()
+        terminal.type(f"{fish.assign('VERTEX_ENV_REFRESH_AT', '1')}; true | sh -c 'exit 5' | true")
+        assert terminal.report("$pipestatus", "$status")["REPORT"] == "0 5 0 0"
+    assert ASK in place.calls
+
+
+# --- what is loaded ---
+
+
+def test_without_a_snapshot_the_program_is_asked(shell: Shell, place: Place) -> None:
+    run = place.script(shell, shell.source, "REPORT")
+    assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.sandbox-1-")
+    assert place.calls == [ASK]
+    assert run.ended.stderr == ""
+
+
+def test_an_inherited_fresh_environment_is_left_alone(shell: Shell, place: Place) -> None:
+    """And `off` takes it away."""
+    place.prepare()
+    inherited = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
+    run = place.script(shell, shell.source, "REPORT", "vertex-env off", "REPORT", env=inherited)
+    assert ours(run.reports[0]) == inherited
+    assert ours(run.reports[1]) == {}
+    assert place.calls == []
+
+
+@pytest.mark.parametrize("what", ["nothing", "credentials", "config", "project", "appeared", "token", "stamp", "cut"])
+def test_a_stale_snapshot_is_not_loaded(shell: Shell, place: Place, what: str) -> None:
+    """Anything that it depends on is not as it was: the program is asked."""
+    place.prepare()
+    env = {"GOOGLE_CLOUD_PROJECT": "other-project"} if what == "project" else {}
+    credentials, config, snapshot = place.files / "credentials.json", place.files / "config.toml", place.one("snapshot")
+    match what:
+        case "credentials":
+            credentials.write_text(credentials.read_text())
+            place.age(credentials, timedelta(minutes=30))
+        case "config":
+            place.age(config, timedelta(minutes=30))
+        case "appeared":
+            (place.files / "gcloud" / "active_config").write_text("default")
+        case "token" | "stamp":
+            place.one(what).unlink()
+        case "cut":
+            snapshot.write_text(snapshot.read_text().removesuffix("end\n"))
+            snapshot.chmod(0o600)
+    run = place.script(shell, shell.source, "REPORT", env=env)
+    assert place.calls == ([] if what == "nothing" else [ASK])
+    assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.sandbox-")
+    assert (what == "project") == ("other-project" in run.reports[0]["OPENAI_BASE_URL"])
+    assert run.ended.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_STAMP"])
+@pytest.mark.parametrize("value", ["a[$(touch F)];`touch F`", "(touch F)", "@(open('F', 'w'))", "!"])
+def test_inherited_values_are_not_evaluated(shell: Shell, place: Place, name: str, value: str) -> None:
+    """Whatever somebody has put there is a text, and no reason to complain."""
+    place.prepare()
+    env = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": FAR, name: value}
+    run = place.script(
+        shell, shell.source, "REPORT", shell.assign("VERTEX_ENV_REFRESH_AT", "1"), shell.hook, "REPORT", env=env
+    )
+    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1"] * 2
+    assert run.ended.stderr == ""
+    assert list(place.home.rglob("F")) == []
+
+
+def test_a_hostile_profile_is_not_evaluated(shell: Shell, place: Place) -> None:
+    """It is refused by the program, as a profile that is not there."""
+    run = place.script(shell, shell.source, shell.hook, "REPORT", env={"VERTEX_ENV_PROFILE": "../$(touch F);`touch F`"})
+    assert run.ended.stderr.count("there is no profile") == 1
+    assert run.reports[0]["VERTEX_ENV_REFRESH_AT"] == "0"
+    assert list(place.home.rglob("F")) == []
+
+
+# --- what it costs ---
+
+
+def test_nothing_is_started_while_nothing_is_due(shell: Shell, place: Place) -> None:
+    """Neither to load the snapshot nor at a thousand prompts."""
+    place.prepare()
+
+    def started(*lines: str) -> list[str]:
+        trace = place.home / "trace"
+        script = place.home / f"idle{shell.suffix}"
+        script.write_text("\n".join([*lines, ""]))
+        argv = [need("strace"), "-f", "-qq", "-e", "trace=execve,fork,vfork,clone,clone3", "-e", "signal=none"]
+        argv += ["-o", str(trace), need(shell.name), *shell.script, str(script)]
+        subprocess.run(argv, env=place.env, check=True, stdin=subprocess.DEVNULL, timeout=60)
+        calls = trace.read_text().splitlines()
+        return [
+            call for call in calls if "CLONE_THREAD" not in call and "resumed>" not in call and "ENOENT" not in call
+        ]
+
+    assert len(started(shell.source, shell.repeat.format(shell.hook))) == len(started())
+    assert place.calls == []
+
+
+def test_who_is_offline_is_not_kept_waiting(shell: Shell, place: Place) -> None:
+    """After a failure it is said once, and prompts go on without asking again."""
+    run = place.script(
+        shell, shell.source, shell.hook, shell.hook, "REPORT", env={"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
+    )
+    assert run.ended.stderr.count("error:") == 1
+    assert "OPENAI_API_KEY" not in run.reports[0]
+
+
+# --- commands ---
+
+
+def test_commands_act_on_this_shell(shell: Shell, place: Place) -> None:
+    """And off restores what there was before."""
+    (place.files / "config.toml").write_text('[profile.work]\nproject = "work-project"\n')
+    place.age(place.files / "config.toml", timedelta(hours=1))
+    before = {"OPENAI_API_KEY": "mine", "OPENAI_ORG_ID": "org"}
+    run = place.script(
+        shell,
+        shell.source,
+        "REPORT",
+        shell.failing.format("vertex-env refresh"),
+        "REPORT",
+        "vertex-env use work",
+        "REPORT",
+        shell.failing.format("vertex-env use nosuch"),
+        "REPORT",
+        "vertex-env off",
+        shell.hook,
+        "REPORT",
+        env={**before, "GOOGLE_CLOUD_PROJECT": None, "VERTEX_ENV_PROJECT": None},
+    )
+    first, refreshed, work, still, off = run.reports
+    assert "OPENAI_API_KEY" not in first or first["OPENAI_API_KEY"] == "mine"
+    assert refreshed["VERTEX_ENV_REFRESH_AT"] == first["VERTEX_ENV_REFRESH_AT"] == "0"
+    assert "/work-project/" in work["OPENAI_BASE_URL"]
+    assert "OPENAI_ORG_ID" not in work or not work["OPENAI_ORG_ID"]
+    assert ours(still) == ours(work)
+    assert ours(off) == before
+    assert "VERTEX_ENV_PROFILE" not in off
+    assert "ya29" not in run.ended.stderr + run.ended.stdout
+
+
+def test_refresh_takes_a_new_token(shell: Shell, place: Place) -> None:
+    place.prepare()
+    run = place.script(shell, shell.source, "REPORT", "vertex-env refresh", "REPORT")
+    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1", "ya29.sandbox-2"]
+    assert place.calls == [f"{ASK} --refresh"]
+
+
+def test_other_commands_are_the_programs_own(shell: Shell, place: Place) -> None:
+    """With their output, arguments and status."""
+    place.prepare()
+    run = place.script(shell, shell.source, "vertex-env token --format header", 'vertex-env token "a b"')
+    assert run.ended.stdout.startswith("Authorization: Bearer ya29.sandbox-1-")
+    assert place.calls == ["token --format header", "token a b"]
+    assert run.ended.stderr.startswith("vertex-env: error:")
+
+
+def test_direnv_is_left_to_its_work(shell: Shell, place: Place) -> None:
+    """Nothing is loaded; what is due is renewed in the store; `use` and `off` say where to go."""
+    place.prepare()
+    run = place.script(
+        shell,
+        shell.source,
+        "REPORT",
+        shell.hook,
+        shell.failing.format("vertex-env off"),
+        env={"VERTEX_ENV_VIA": "direnv", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": "2"},
+    )
+    assert "OPENAI_API_KEY" not in run.reports[0]
+    assert place.calls == ["token"]
+    if shell.name != "nu":
+        assert "in this folder direnv sets the variables" in run.ended.stderr
+
+
+def test_sourced_twice_is_one_hook(shell: Shell, place: Place) -> None:
+    """And what there was before is not forgotten."""
+    place.prepare()
+    count = {
+        "fish": "functions --handlers-type generic | string match '*__vertex_env*' | count",
+        "nu": "print ($env.config.hooks.pre_prompt | length) ($env.config.hooks.pre_execution | length)",
+        "xonsh": "print(len(events.on_pre_prompt), len(events.on_precommand))",
+    }[shell.name]
+    again = place.script(
+        shell, shell.source, shell.source, count, "vertex-env off", "REPORT", env={"OPENAI_API_KEY": "mine"}
+    )
+    assert again.ended.stdout == place.script(shell, shell.source, count).ended.stdout
+    assert again.ended.stdout
+    assert again.reports[0]["OPENAI_API_KEY"] == "mine"
+
+
+# --- the files ---
+
+
+@pytest.mark.parametrize("shell", [SHELLS[0], SHELLS[2]], ids=lambda shell: shell.name)
+def test_a_trace_has_no_token(shell: Shell, place: Place) -> None:
+    need(shell.name)
+    place.prepare()
+    traced = {"fish": "set -g fish_trace 1", "xonsh": "$XONSH_TRACE_SUBPROC = 1"}[shell.name]
+    run = place.script(shell, traced, shell.source, shell.hook, "vertex-env refresh", "vertex-env off")
+    assert "off" in run.ended.stderr
+    assert "ya29" not in run.ended.stderr + run.ended.stdout
+
+
+def test_fish_file_is_clean() -> None:
+    fish, file = need("fish"), str(SHELLS[0].file)
+    assert subprocess.run([fish, "--no-execute", file], check=True, capture_output=True).stderr == b""
+    subprocess.run([need("fish_indent"), "--check", file], check=True)
+
+
+def test_nu_file_is_clean() -> None:
+    told = subprocess.run(
+        [need("nu"), "--ide-check", "100", str(SHELLS[1].file)], check=True, capture_output=True, text=True
+    ).stdout
+    assert not re.search('"severity":"(Error|Warning)"', told), told
+
+
+def test_fish_does_not_erase_a_universal_variable(place: Place) -> None:
+    """It belongs to every session."""
+    need("fish")
+    run = place.script(
+        SHELLS[0],
+        "set -Ux OPENAI_ORG_ID org; set -Ux OPENAI_API_KEY universal",
+        SHELLS[0].source,
+        "REPORT",
+        "vertex-env off",
+        "REPORT",
+    )
+    assert run.reports[0].get("OPENAI_ORG_ID", "") == ""
+    assert ours(run.reports[1]) == {"OPENAI_ORG_ID": "org", "OPENAI_API_KEY": "universal"}
