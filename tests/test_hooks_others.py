@@ -120,43 +120,48 @@ def test_an_inherited_fresh_environment_is_left_alone(shell: Shell, place: Place
     assert place.calls == []
 
 
-@pytest.mark.parametrize("what", ["nothing", "credentials", "config", "project", "appeared", "token", "stamp", "cut"])
-def test_a_stale_snapshot_is_not_loaded(shell: Shell, place: Place, what: str) -> None:
-    """Anything that it depends on is not as it was: the program is asked."""
-    place.prepare()
-    env = {"GOOGLE_CLOUD_PROJECT": "other-project"} if what == "project" else {}
-    credentials, config, snapshot = place.files / "credentials.json", place.files / "config.toml", place.one("snapshot")
+def change(place: Place, what: str) -> None:
+    """Let something that a snapshot depends on be another."""
     match what:
-        case "credentials":
-            credentials.write_text(credentials.read_text())
-            place.age(credentials, timedelta(minutes=30))
-        case "config":
-            place.age(config, timedelta(minutes=30))
+        case "credentials" | "config":
+            name = {"credentials": "credentials.json", "config": "config.toml"}[what]
+            place.age(place.files / name, timedelta(minutes=30))
         case "appeared":
             (place.files / "gcloud" / "active_config").write_text("default")
+            place.age(place.files / "gcloud" / "active_config", timedelta(minutes=30))
         case "token" | "stamp":
             place.one(what).unlink()
         case "cut":
+            snapshot = place.one("snapshot")
             snapshot.write_text(snapshot.read_text().removesuffix("end\n"))
-            snapshot.chmod(0o600)
-    run = place.script(shell, shell.source, "REPORT", env=env)
-    assert place.calls == ([] if what == "nothing" else [ASK])
-    assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.sandbox-")
-    assert (what == "project") == ("other-project" in run.reports[0]["OPENAI_BASE_URL"])
-    assert run.ended.stderr == ""
+        case _:
+            pass
 
 
-@pytest.mark.parametrize("name", ["VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_STAMP"])
-@pytest.mark.parametrize("value", ["a[$(touch F)];`touch F`", "(touch F)", "@(open('F', 'w'))", "!"])
-def test_inherited_values_are_not_evaluated(shell: Shell, place: Place, name: str, value: str) -> None:
+def test_a_stale_snapshot_is_not_loaded(shell: Shell, place: Place) -> None:
+    """Anything that it depends on is not as it was: the program is asked. With a new token it leaves a new one."""
+    place.prepare()
+    for what in ("credentials", "config", "appeared", "token", "nothing", "cut", "token", "nothing", "stamp"):
+        change(place, what)
+        run = place.script(shell, shell.source, "REPORT")
+        assert (what, place.calls) == (what, [] if what == "nothing" else [ASK])
+        assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.sandbox-")
+        assert run.ended.stderr == ""
+    run = place.script(shell, shell.source, "REPORT", env={"GOOGLE_CLOUD_PROJECT": "other-project"})
+    assert place.calls == [ASK]
+    assert "/other-project/" in run.reports[0]["OPENAI_BASE_URL"]
+
+
+def test_inherited_values_are_not_evaluated(shell: Shell, place: Place) -> None:
     """Whatever somebody has put there is a text, and no reason to complain."""
     place.prepare()
-    env = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": FAR, name: value}
-    run = place.script(
-        shell, shell.source, "REPORT", shell.assign("VERTEX_ENV_REFRESH_AT", "1"), shell.hook, "REPORT", env=env
-    )
-    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1"] * 2
-    assert run.ended.stderr == ""
+    for name in ("VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_STAMP"):
+        for value in ("a[$(touch F)];`touch F`;(touch F);@(open('F', 'w'))", "!"):
+            env = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": FAR, name: value}
+            due = shell.assign("VERTEX_ENV_REFRESH_AT", "1")
+            run = place.script(shell, shell.source, "REPORT", due, shell.hook, "REPORT", env=env)
+            assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1"] * 2
+            assert run.ended.stderr == ""
     assert list(place.home.rglob("F")) == []
 
 
@@ -292,7 +297,6 @@ def test_a_trace_has_no_token(shell: Shell, place: Place) -> None:
     place.prepare()
     traced = {"fish": "set -g fish_trace 1", "xonsh": "$XONSH_TRACE_SUBPROC = 1"}[shell.name]
     run = place.script(shell, traced, shell.source, shell.hook, "vertex-env refresh", "vertex-env off")
-    assert "off" in run.ended.stderr
     assert "ya29" not in run.ended.stderr + run.ended.stdout
 
 

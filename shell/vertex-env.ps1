@@ -1,0 +1,325 @@
+# UNTESTED: written without a PowerShell at hand. Please tell how it does.
+#
+# vertex-env for PowerShell 7.2 and newer, in $PROFILE:  vertex-env hook pwsh | Out-String | Invoke-Expression
+#
+# Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
+# is due costs a comparison: no process, no file. Nothing that is read is ever evaluated.
+#
+# There is nothing to call before each command: after a night at the prompt, press Enter once. On Windows the files'
+# owner and mode are not looked at: the user's own profile folder is not for others. Whoever sets `prompt` anew after
+# this takes the hook away; load it last. direnv's hook is its prompt function: it takes a new token at the next prompt.
+
+# --- what time it is, without a process ---
+
+function global:__vertex_env_clock { [DateTimeOffset]::UtcNow.ToUnixTimeSeconds() }
+
+# --- at each prompt ---
+
+function global:__vertex_env_hook {
+    if ($null -eq $env:VERTEX_ENV_REFRESH_AT) { return }
+    $now = __vertex_env_clock
+    if (__vertex_env_is_after $env:VERTEX_ENV_REFRESH_AT $now) { return }
+    $before = $global:LASTEXITCODE
+    try { __vertex_env_renew $now } finally { $global:LASTEXITCODE = $before }
+}
+
+# Whether a text, which anybody may have set, is an instant after another.
+function global:__vertex_env_is_after([string] $at, [long] $than) {
+    ($at -cmatch '\A[0-9]{1,15}\z') -and ([long] $at -gt $than)
+}
+
+# The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that can be.
+function global:__vertex_env_renew([long] $now) {
+    $state = $global:__vertex_env
+    $direnv = $env:VERTEX_ENV_VIA -ceq 'direnv'
+    $wait = $false
+    if (-not $direnv) {
+        $stamp = __vertex_env_stamp $env:VERTEX_ENV_STAMP
+        if ($null -ne $stamp) {
+            if ($stamp[0] -cne $env:VERTEX_ENV_REFRESH_AT -and (__vertex_env_is_after $stamp[0] $now)) {
+                if (__vertex_env_load $now) { return }
+                $wait = $true
+            }
+        } elseif ($state.Failed -gt 0) {
+            if (__vertex_env_load $now) { return }
+        }
+    }
+    if ($now -lt $state.Retry) { return }
+    $state.Retry = $now + 30
+    # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
+    if (-not (__vertex_env_is_after $env:VERTEX_ENV_EXPIRES_AT ($now + 60))) { $wait = $true }
+    if (-not $env:VERTEX_ENV_STAMP) { $wait = $true }
+    # Who is offline shall not wait at each prompt.
+    if ($wait -and $now -ge $state.Failed) {
+        if ((__vertex_env_ask $now) -eq 0) { $state.Retry = 0 }
+        return
+    }
+    # Neither Start-Job, which is listed, nor Start-Process, which cannot be told to be silent on every system.
+    [string[]] $command = if ($direnv) { @('token') } else { @('export', '--format', 'lines') }
+    $process = __vertex_env_start $command
+    if ($null -ne $process) {
+        # What it prints is read and dropped, or it would wait for a reader one day.
+        $process.BeginOutputReadLine()
+        $process.BeginErrorReadLine()
+    }
+}
+
+# Start vertex-env with nothing on its stdin; $null if there is none.
+function global:__vertex_env_start([string[]] $arguments, [hashtable] $variables = @{}, [bool] $quiet = $true) {
+    $program = Get-Command -Name vertex-env -CommandType Application -ErrorAction Ignore | Select-Object -First 1
+    if ($null -eq $program) { return $null }
+    $info = [Diagnostics.ProcessStartInfo]::new($program.Source)
+    foreach ($argument in $arguments) { $info.ArgumentList.Add($argument) }
+    foreach ($name in $variables.Keys) { $info.Environment[$name] = $variables[$name] }
+    $info.UseShellExecute = $false
+    $info.RedirectStandardInput = $true
+    $info.RedirectStandardOutput = $true
+    $info.RedirectStandardError = $quiet
+    $info.StandardOutputEncoding = [Text.UTF8Encoding]::new($false)
+    try {
+        $process = [Diagnostics.Process]::Start($info)
+        $process.StandardInput.Close()
+        return $process
+    } catch {
+        return $null
+    }
+}
+
+# Run vertex-env and wait for it; gives its status, and what it has printed.
+function global:__vertex_env_run([string[]] $arguments, [hashtable] $variables = @{}) {
+    $process = __vertex_env_start $arguments $variables $false
+    if ($null -eq $process) {
+        [Console]::Error.WriteLine('vertex-env: error: there is no vertex-env on PATH')
+        return @(127, '')
+    }
+    $text = $process.StandardOutput.ReadToEnd()
+    $process.WaitForExit()
+    return @($process.ExitCode, $text)
+}
+
+# Have vertex-env say what the variables are, and wait for that; gives its status.
+function global:__vertex_env_ask([long] $now, [string[]] $more = @()) {
+    $state = $global:__vertex_env
+    $state.Failed = $now + 300
+    # direnv watches the stamp: it takes the new token by itself.
+    $direnv = $env:VERTEX_ENV_VIA -ceq 'direnv'
+    [string[]] $command = if ($direnv) { @('token') } else { @('export', '--format', 'lines') }
+    $status, $text = __vertex_env_run ($command + $more)
+    if ($status -ne 0) {
+        # Nothing to begin with: it is due until there is something.
+        if ($null -eq $env:VERTEX_ENV_REFRESH_AT) { __vertex_env_do @('set VERTEX_ENV_REFRESH_AT=0') }
+        return $status
+    }
+    $state.Failed = 0
+    if (-not $direnv) { __vertex_env_do ($text -split '\r?\n') }
+    return 0
+}
+
+# --- setting variables, and setting them back ---
+
+# Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
+function global:__vertex_env_do([string[]] $lines) {
+    $state = $global:__vertex_env
+    foreach ($line in $lines) {
+        if ($line -cnotmatch '\A(set|unset) ([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?\z') { continue }
+        $verb, $name, $value = $Matches[1], $Matches[2], [string] $Matches[3]
+        if (-not $state.Names.Contains($name)) {
+            $state.Names.Add($name)
+            # What another shell of ours has left in the environment is nothing to set back to.
+            $old = [Environment]::GetEnvironmentVariable($name)
+            if (-not $state.Inherited -and $null -ne $old) { $state.Before[$name] = $old }
+        }
+        # Before 7.5 an empty value unsets the variable, which no client tells from an empty one.
+        if ($verb -ceq 'set') { [Environment]::SetEnvironmentVariable($name, $value) }
+        else { Remove-Item -LiteralPath "Env:$name" -ErrorAction Ignore }
+    }
+}
+
+function global:__vertex_env_off {
+    $state = $global:__vertex_env
+    foreach ($name in $state.Names) { Remove-Item -LiteralPath "Env:$name" -ErrorAction Ignore }
+    foreach ($name in $state.Before.Keys) { [Environment]::SetEnvironmentVariable($name, $state.Before[$name]) }
+    $global:__vertex_env = __vertex_env_state
+}
+
+function global:__vertex_env_state {
+    @{
+        Names = [Collections.Generic.List[string]]::new()
+        Before = [Collections.Generic.Dictionary[string, string]]::new()
+        Inherited = $false
+        Failed = [long] 0
+        Retry = [long] 0
+    }
+}
+
+# --- the stored answer ---
+
+# Load what vertex-env has kept for shells, if everything that it depended on is as it was; $false if not.
+function global:__vertex_env_load([long] $now) {
+    try { $lines = __vertex_env_stored $now } catch { $lines = $null }
+    if ($null -eq $lines) { return $false }
+    __vertex_env_do $lines
+    $global:__vertex_env.Failed = 0
+    $global:__vertex_env.Retry = 0
+    return $true
+}
+
+# What it says to do; $null if anything is not as it was.
+function global:__vertex_env_stored([long] $now) {
+    $vertexEnvProfile = [string] $env:VERTEX_ENV_PROFILE
+    if ($vertexEnvProfile -cmatch '[^A-Za-z0-9._-]') { return $null }
+    $userHome = if ($env:HOME) { $env:HOME } else { [Environment]::GetFolderPath('UserProfile') }
+    $folder = if ($env:VERTEX_ENV_CACHE_DIR) {
+        $env:VERTEX_ENV_CACHE_DIR
+    } elseif ($env:XDG_CACHE_HOME -and [IO.Path]::IsPathFullyQualified($env:XDG_CACHE_HOME)) {
+        [IO.Path]::Combine($env:XDG_CACHE_HOME, 'vertex-env')
+    } elseif ($IsMacOS) {
+        [IO.Path]::Combine($userHome, 'Library', 'Caches', 'vertex-env')
+    } elseif ($IsWindows -and $env:LOCALAPPDATA) {
+        [IO.Path]::Combine($env:LOCALAPPDATA, 'vertex-env', 'Cache')
+    } else {
+        [IO.Path]::Combine($userHome, '.cache', 'vertex-env')
+    }
+    $name = if ($vertexEnvProfile) { "shell-$vertexEnvProfile.snapshot" } else { 'shell.snapshot' }
+    if (-not (__vertex_env_is_ours $folder 'd')) { return $null }
+    $lines = __vertex_env_read ([IO.Path]::Combine($folder, $name))
+    if ($null -eq $lines -or $lines[0] -cne 'vertex-env-snapshot 1' -or $lines[-1] -cne 'end') { return $null }
+    $stored = $stamp = $stampFile = $null
+    $changes = [Collections.Generic.List[string]]::new()
+    foreach ($line in $lines[1..($lines.Count - 2)]) {
+        $verb, $rest = $line.Split([char[]] ' ', 2)
+        switch -CaseSensitive -Exact ($verb) {
+            { $_ -cin 'set', 'unset' } { $changes.Add($line); break }
+            'gone' {
+                if ($null -ne [Environment]::GetEnvironmentVariable($rest)) { return $null }
+                break
+            }
+            'same' {
+                $key, $value = $rest.Split([char[]] '=', 2)
+                if ([Environment]::GetEnvironmentVariable($key) -cne $value) { return $null }
+                break
+            }
+            'none' { if ([IO.File]::Exists($rest) -or [IO.Directory]::Exists($rest)) { return $null }; break }
+            'file' {
+                $null, $mark, $path = $rest.Split([char[]] ' ', 3)
+                $mark = [IO.Path]::Combine($folder, $mark)
+                if (-not ([IO.File]::Exists($path) -and [IO.File]::Exists($mark))) { return $null }
+                # What a link leads to is not looked at here: whoever has one for a file asks the program each time.
+                if ([IO.File]::GetLastWriteTimeUtc($path) -ne [IO.File]::GetLastWriteTimeUtc($mark)) { return $null }
+                break
+            }
+            'until' { if (-not (__vertex_env_is_after $rest $now)) { return $null }; break }
+            'token' { $stored = __vertex_env_read $rest; break }
+            'stamp' { $stampFile = $rest; $stamp = __vertex_env_stamp $rest; break }
+            default { return $null }
+        }
+    }
+    if ($null -eq $stored -or $null -eq $stamp -or $stored.Count -lt 5) { return $null }
+    if ($stored[0] -cne 'vertex-env-token 1' -or $stored[2] -cnotmatch '\Aissued ') { return $null }
+    if ($stored[3] -cnotmatch '\Aexpiry ([0-9]+)(\.[0-9]*)?\z') { return $null }
+    $ends = $Matches[1]
+    if ($stored[4] -cnotmatch '\Atoken ([A-Za-z0-9._~+/=-]+)\z') { return $null }
+    $token = $Matches[1]
+    # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
+    if ($stamp[1] -cne $ends -or -not (__vertex_env_is_after $ends ($now + 60))) { return $null }
+    "set VERTEX_ENV_STAMP=$stampFile"
+    "set VERTEX_ENV_EXPIRES_AT=$ends"
+    "set VERTEX_ENV_REFRESH_AT=$($stamp[0])"
+    foreach ($line in $changes) { $line.Replace([string] [char] 0x1F, $token) }
+}
+
+# REFRESH_AT and EXPIRES_AT of the stamp in a file; $null if there is none.
+function global:__vertex_env_stamp([string] $file) {
+    $lines = __vertex_env_read $file
+    if ($null -eq $lines -or [string] $lines[0] -cnotmatch '\A([0-9]+) ([0-9]+) [0-9]+\z') { return $null }
+    return @($Matches[1], $Matches[2])
+}
+
+# The lines of a file that is for this user alone, and no link to one; $null if it is not. Always a list.
+function global:__vertex_env_read([string] $path) {
+    if (-not $path -or -not (__vertex_env_is_ours $path '-')) { return $null }
+    try { $lines = [IO.File]::ReadAllLines($path) } catch { return $null }
+    if ($lines.Count -eq 0) { return $null }
+    return , $lines
+}
+
+# Whether a file ('-') or folder ('d'), and no link to one, is for this user alone.
+function global:__vertex_env_is_ours([string] $path, [string] $kind) {
+    $item = Get-Item -LiteralPath $path -Force -ErrorAction Ignore
+    if ($null -eq $item -or $item.LinkType) { return $false }
+    if ($item.PSIsContainer -ne ($kind -ceq 'd')) { return $false }
+    if ($IsWindows) { return $true }
+    return $item.User -ceq [Environment]::UserName -and $item.UnixMode -cin '-rw-------', 'drwx------'
+}
+
+# --- commands that act on this shell ---
+
+function global:vertex-env {
+    if ($args.Count -eq 0 -or $args[0] -cnotin 'use', 'refresh', 'off') {
+        $program = Get-Command -Name vertex-env -CommandType Application -ErrorAction Stop | Select-Object -First 1
+        if ($MyInvocation.ExpectingInput) { $input | & $program @args } else { & $program @args }
+        return
+    }
+    $global:LASTEXITCODE = __vertex_env_main $args
+}
+
+# Gives the status.
+function global:__vertex_env_main([string[]] $arguments) {
+    if ($env:VERTEX_ENV_VIA -ceq 'direnv' -and $arguments[0] -cne 'refresh') {
+        [Console]::Error.WriteLine('vertex-env: error: in this folder direnv sets the variables')
+        [Console]::Error.WriteLine('vertex-env: hint: say it in .envrc: use vertex --profile NAME')
+        return 1
+    }
+    $now = __vertex_env_clock
+    switch -CaseSensitive -Exact ("$($arguments[0]),$($arguments.Count)") {
+        'use,2' { return __vertex_env_use $now $arguments[1] }
+        'refresh,1' { return __vertex_env_ask $now @('--refresh') }
+        'off,1' { __vertex_env_off; return 0 }
+    }
+    [Console]::Error.WriteLine("vertex-env: error: wrong number of arguments for $($arguments[0])")
+    [Console]::Error.WriteLine('vertex-env: hint: vertex-env use PROFILE, vertex-env refresh, vertex-env off')
+    return 2
+}
+
+# Take another profile, if that works.
+function global:__vertex_env_use([long] $now, [string] $name) {
+    $status, $null = __vertex_env_run @('export', '--format', 'lines') @{ VERTEX_ENV_PROFILE = $name }
+    if ($status -ne 0) { return $status }
+    __vertex_env_off
+    __vertex_env_do @("set VERTEX_ENV_PROFILE=$name")
+    if (__vertex_env_load $now) { return 0 }
+    return __vertex_env_ask $now
+}
+
+# --- now ---
+
+if (-not (Test-Path -LiteralPath variable:global:__vertex_env)) {
+    $global:__vertex_env = __vertex_env_state
+    if ($null -ne $env:VERTEX_ENV_EXPIRES_AT) {
+        # Another shell of ours has set these: that is what there is to take away.
+        $global:__vertex_env.Inherited = $true
+        $global:__vertex_env.Names.AddRange([string[]] @(
+                'OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_API_BASE',
+                'VERTEX_ENV_EXPIRES_AT', 'VERTEX_ENV_REFRESH_AT', 'VERTEX_ENV_STAMP'))
+    }
+
+    # Once only, around what there is: that one runs last, and finds $? as the last command has left it.
+    $global:__vertex_env_prompt = $function:prompt
+    function global:prompt {
+        $worked = $?
+        __vertex_env_hook
+        # Only a failure sets $? so.
+        if (-not $worked) { Write-Error '' -ErrorAction Ignore }
+        & $global:__vertex_env_prompt
+    }
+}
+
+if ($env:VERTEX_ENV_VIA -cne 'direnv') {
+    & {
+        $now = __vertex_env_clock
+        $fresh = __vertex_env_is_after $env:VERTEX_ENV_REFRESH_AT $now
+        if (-not ($fresh -and $env:OPENAI_API_KEY)) {
+            if (-not (__vertex_env_load $now)) { $null = __vertex_env_ask $now }
+        }
+    }
+}
