@@ -82,7 +82,7 @@ SHELLS = (
         assign=lambda name, value: f'$env.{name} = "{value}"',
         status="$env.LAST_EXIT_CODE",
         hook="__vertex_env_hook",
-        failing="try {{ {} }} catch {{ }}",
+        failing="try {{ {} }} catch {{|e| print -e $e.msg }}",
         repeat="for i in 1..1000 {{ {} }}",
     ),
     Shell(
@@ -148,9 +148,13 @@ class Place:
     @property
     def calls(self) -> list[str]:
         """With what `vertex-env` was started since the last look."""
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        lines = self._log.read_text().splitlines() if self.was_called() else []
         self._log.unlink(missing_ok=True)
         return lines
+
+    def was_called(self) -> bool:
+        """Whether it was."""
+        return self._log.exists()
 
     def prepare(self) -> None:
         """Have a token stored, and a snapshot for shells."""
@@ -221,7 +225,9 @@ class Terminal:
         rc = self._folder / f"rc{shell.suffix}"
         rc.write_text(f"{shell.source}\n{shell.prompt}\n")
         self._argv = [need(shell.name), *shell.interactive(rc)]
-        self._env = {**place.env, **(env or {})}
+        # Without it xonsh asks where the cursor is, and takes what is typed meanwhile for a part of the answer (0.25.0
+        # `shells/readline_shell.py`, 2026-11-22).
+        self._env = {**place.env, "SSH_TTY": "/dev/tty", **(env or {})}
         self._count = 0
         self.output = b""
         self._latest = 0.0
@@ -285,11 +291,16 @@ class Terminal:
 
     def report(self, *args: str) -> dict[str, str]:
         """What a command typed now gets."""
+        path = self.begin_report(*args)
+        self.wait(path.exists)
+        return read_report(path)
+
+    def begin_report(self, *args: str) -> Path:
+        """Type it, and leave the waiting for the file to the caller."""
         self._count += 1
         path = self._folder / f"report-{self._count}"
         self.type(" ".join(["report", str(path), *args]))
-        self.wait(path.exists)
-        return read_report(path)
+        return path
 
 
 _LEAD = """
