@@ -172,8 +172,9 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     _print(render(environment))
     if name in HOW_TO_USE and sys.stdout.isatty():
         _tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
-    settled = session.snapshot() if sys.argv[1:] == _HOOKS_CALL else True
-    if settled and not refresh and question == warm.ask(sys.argv[1:], os.environ):
+    # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
+    served = sys.argv[1:] == _HOOKS_CALL and session.snapshot()
+    if not served and not refresh and question == warm.ask(sys.argv[1:], os.environ):
         target = session.target()
         session.remember(question, lambda token: render(session.environment_for(token, target)), _now())
 
@@ -475,7 +476,10 @@ def hook(shell: str) -> None:
 
     \b
       bash, zsh   eval "$(vertex-env hook bash)"
-      fish        vertex-env hook fish | source
+      fish        status is-interactive; and vertex-env hook fish | source
+      nushell     vertex-env hook nu | save -f ($nu.default-config-dir | path join vertex-env.nu)
+      xonsh       exec($(vertex-env hook xonsh))
+      PowerShell  vertex-env hook pwsh | Out-String | Invoke-Expression
       direnv      vertex-env hook direnv >~/.config/direnv/lib/vertex-env.sh
     """  # noqa: D301 -- Click wants the control character itself
     _print(read_shell_file(HOOKS[shell]))

@@ -441,7 +441,7 @@ class Session:
             self.token()
 
     def snapshot(self) -> bool:
-        """Keep what shells load at their start; see `write_snapshot`. False if it is worth trying again soon."""
+        """Keep what shells load at their start; False where there cannot be such a thing. See `write_snapshot`."""
         stand_in = self._stand_in()
         if (
             self.settings.store.value != "file"
@@ -449,7 +449,7 @@ class Session:
             or self.settings.min_ttl.value > _SHELLS_MIN_TTL
             or not all(path.is_absolute() for path in (*self.looked_at, self.folder))
         ):
-            return True
+            return False
         return write_snapshot(
             self.folder,
             self.environ.get("VERTEX_ENV_PROFILE", ""),

@@ -62,7 +62,7 @@ def write_snapshot(  # noqa: PLR0913
         stand_in: The value of that token.
 
     Returns:
-        False if it is worth trying again soon, because one of the files is too young.
+        Whether there is one now, or can be soon, when the files are a little older; False where there cannot be one.
     """
     head = ["vertex-env-snapshot 1", *([f"until {int(until)}"] if until else [])]
     for path, look in files.items():
@@ -72,10 +72,10 @@ def write_snapshot(  # noqa: PLR0913
             head.append(f"none {path}")
         else:
             if time.time() - status.st_mtime < _SETTLED_S:
-                return False
+                return True
             mark = _mark(folder, path, status.st_mtime_ns)
             if mark is None or warm.look(str(path)) != look:
-                return True
+                return False
             head.append(f"file {int(status.st_mtime)} {mark} {path}")
     # Unset in any case: a shell that has had them unset writes the next snapshot, for one in which they are still set.
     env = {**dict.fromkeys(CONFLICTS), **env}
@@ -86,8 +86,8 @@ def write_snapshot(  # noqa: PLR0913
     text = "\n".join(head)
     if _PROFILE.fullmatch(profile) and text.count("\n") == len(head) - 1 and "\r" not in text:
         data = f"{text}\n{body.replace(stand_in, chr(0x1F))}end\n".encode("utf-8", "surrogateescape")
-        write_private(folder / (f"shell-{profile}.snapshot" if profile else "shell.snapshot"), data)
-    return True
+        return write_private(folder / (f"shell-{profile}.snapshot" if profile else "shell.snapshot"), data)
+    return False
 
 
 def _mark(folder: Path, path: Path, mtime_ns: int) -> str | None:

@@ -53,6 +53,7 @@ _vertex_env() {
   logout:--store) words='file keyring none' ;;
   logout:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
   run:--on-expiry) words='auto restart ignore stop' ;;
+  run:--on-refresh-failure) words='keep stop' ;;
   run:--api) words='chat responses' ;;
   run:--store) words='file keyring none' ;;
   run:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
@@ -67,7 +68,7 @@ _vertex_env() {
   esac
   if [[ -z $words ]]; then
     case $previous in
-    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --project | --quota-project | --scope | --set | --store) return ;;
+    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --on-refresh-failure | --project | --quota-project | --scope | --set | --store) return ;;
     esac
     case $command in
     '') words='ci completion demo endpoints export hook logout run sandbox status token use refresh off --help --version' ;;
@@ -78,7 +79,7 @@ _vertex_env() {
     export) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     hook) words='--help bash zsh fish nu xonsh pwsh direnv' ;;
     logout) words='--all --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
-    run) words='--on-expiry --grace --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    run) words='--on-expiry --grace --on-refresh-failure --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     sandbox) words='--lifetime --fail --delay --help' ;;
     status) words='--format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     token) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;

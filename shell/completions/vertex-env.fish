@@ -112,6 +112,7 @@ complete -c vertex-env -n '__fish_seen_subcommand_from logout' -l set -x -d 'Als
 complete -c vertex-env -n '__fish_seen_subcommand_from logout' -l help -d 'Show this message and exit'
 complete -c vertex-env -n '__fish_seen_subcommand_from run' -l on-expiry -x -a 'auto restart ignore stop' -d 'Before the token expires'
 complete -c vertex-env -n '__fish_seen_subcommand_from run' -l grace -x -d 'How long the command may take to end after SIGTERM'
+complete -c vertex-env -n '__fish_seen_subcommand_from run' -l on-refresh-failure -x -a 'keep stop' -d 'If the token expires and there is no new one'
 complete -c vertex-env -n '__fish_seen_subcommand_from run' -l profile -x -a '(__vertex_env_profiles)' -d 'Profile in config.toml to start from'
 complete -c vertex-env -n '__fish_seen_subcommand_from run' -l project -x -d 'Google Cloud project'
 complete -c vertex-env -n '__fish_seen_subcommand_from run' -l location -x -d 'Vertex AI location'
