@@ -59,7 +59,7 @@ __vertex_env_renew() {
   [[ -n ${VERTEX_ENV_STAMP-} ]] || wait=1
   # Who is offline shall not wait at each prompt.
   if [[ -n $wait && ! $__vertex_env_now < ${__vertex_env_failed:-0} ]]; then
-    __vertex_env_untraced __vertex_env_ask && __vertex_env_retry=0
+    __vertex_env_untraced __vertex_env_ask
   elif [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
     (command vertex-env token </dev/null >/dev/null 2>&1 &)
   else
@@ -91,11 +91,11 @@ __vertex_env_untraced() {
 # Have vertex-env say what the variables are, and wait for that.
 __vertex_env_ask() {
   local lines
-  __vertex_env_failed=$((__vertex_env_now + 300))
+  __vertex_env_failed=$((__vertex_env_now + 300)) __vertex_env_retry=$((__vertex_env_now + 30))
   if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
     # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
     command vertex-env token "$@" </dev/null >/dev/null || return
-    __vertex_env_failed=''
+    __vertex_env_failed='' __vertex_env_retry=0
     if declare -F _direnv_hook >/dev/null; then _direnv_hook || :; fi
     return 0
   fi
@@ -105,7 +105,7 @@ __vertex_env_ask() {
     [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set "set VERTEX_ENV_REFRESH_AT=0"
     return "$status"
   }
-  __vertex_env_failed=''
+  __vertex_env_failed='' __vertex_env_retry=0
   while [[ -n $lines ]]; do
     __vertex_env_set "${lines%%$'\n'*}" || :
     [[ $lines == *$'\n'* ]] || break
@@ -150,7 +150,7 @@ __vertex_env_off() {
 
 # Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not.
 __vertex_env_load() {
-  local folder file line name rest issued ends='' token='' at='' expires='' mark=$'\037'
+  local folder file line name rest issued ends='' token='' at='' expires='' mark=$'\037' lines=()
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
     folder=$VERTEX_ENV_CACHE_DIR
@@ -168,7 +168,7 @@ __vertex_env_load() {
     case $line in
     'set '* | 'unset '*)
       [[ -n $token && -n $at ]] || return 1
-      __vertex_env_set "${line//$mark/$token}" || return 1
+      lines[${#lines[@]}]=${line//$mark/$token}
       ;;
     'same '* | 'gone '*)
       name=${rest%%=*}
@@ -201,12 +201,12 @@ __vertex_env_load() {
       # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
       [[ ${ends%%.*} == "$expires" ]] || return 1
       ! __vertex_env_is_soon "$expires" || return 1
-      __vertex_env_set "set VERTEX_ENV_STAMP=$rest"
-      __vertex_env_set "set VERTEX_ENV_EXPIRES_AT=$expires"
-      __vertex_env_set "set VERTEX_ENV_REFRESH_AT=$at"
+      lines=("set VERTEX_ENV_STAMP=$rest" "set VERTEX_ENV_EXPIRES_AT=$expires" "set VERTEX_ENV_REFRESH_AT=$at")
       ;;
     'vertex-env-snapshot 1') ;;
     end)
+      [[ ${#lines[@]} -gt 3 ]] || return 1
+      for line in "${lines[@]}"; do __vertex_env_set "$line" || return 1; done
       __vertex_env_failed='' __vertex_env_retry=0
       return 0
       ;;
@@ -262,32 +262,37 @@ fi
 if [[ -z ${__vertex_env_names+set} ]]; then
   __vertex_env_names='' __vertex_env_before=() __vertex_env_failed='' __vertex_env_retry=0
   __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
+  if [[ -n $__vertex_env_inherited ]]; then
+    __vertex_env_names='OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP'
+  fi
 fi
 
-# After the others: who is behind a hook that was put in front finds PIPESTATUS changed.
+# After the others: who is behind a hook that was put in front finds PIPESTATUS changed. With `&&` a status that is handed
+# on is nothing that set -e or an ERR trap would mind.
 case ";${PROMPT_COMMAND[*]-};" in
 *__vertex_env_hook*) ;;
 *)
   if [[ ${BASH_VERSINFO[0]}${BASH_VERSINFO[1]} -ge 51 && -n ${PROMPT_COMMAND[*]+set} && ${PROMPT_COMMAND@a} == *a* ]]; then
-    PROMPT_COMMAND+=(__vertex_env_hook)
+    PROMPT_COMMAND+=('__vertex_env_hook && :')
   else
     while [[ ${PROMPT_COMMAND-} == *[[:space:]\;] ]]; do PROMPT_COMMAND=${PROMPT_COMMAND%?}; done
-    PROMPT_COMMAND="${PROMPT_COMMAND:+$PROMPT_COMMAND;}__vertex_env_hook"
+    PROMPT_COMMAND="${PROMPT_COMMAND:+$PROMPT_COMMAND;}__vertex_env_hook && :"
   fi
   ;;
 esac
 
 # Before each command as well where somebody calls us then: after a night at the prompt, the first one has a fresh token.
+__vertex_env_preexec() { __vertex_env_hook || :; }
 if [[ -n ${BLE_VERSION-} ]]; then
-  blehook PREEXEC!=__vertex_env_hook
+  blehook PREEXEC!=__vertex_env_preexec
 elif [[ -n ${bash_preexec_imported-}${__bp_imported-} ]]; then
   case " ${preexec_functions[*]-} " in
-  *' __vertex_env_hook '*) ;;
-  *) preexec_functions+=(__vertex_env_hook) ;;
+  *' __vertex_env_preexec '*) ;;
+  *) preexec_functions+=(__vertex_env_preexec) ;;
   esac
 fi
 
 __vertex_env_clock
-if [[ ${VERTEX_ENV_VIA-} != direnv && ! ($__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} && -n ${OPENAI_API_KEY-}) ]]; then
+if [[ ${VERTEX_ENV_VIA-} != direnv && ! ($__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} && -n ${OPENAI_API_KEY:+set}) ]]; then
   __vertex_env_untraced __vertex_env_load || __vertex_env_untraced __vertex_env_ask || :
 fi

@@ -37,7 +37,7 @@ __vertex_env_renew() {
   [[ -n ${VERTEX_ENV_STAMP-} ]] || wait=1
   # Who is offline shall not wait at each prompt.
   if [[ -n $wait && ! $EPOCHSECONDS < ${__vertex_env_failed:-0} ]]; then
-    __vertex_env_ask && __vertex_env_retry=0
+    __vertex_env_ask
   elif [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
     (command vertex-env token </dev/null >/dev/null 2>&1 &)
   else
@@ -58,11 +58,11 @@ __vertex_env_ask() {
   unsetopt xtrace
   local lines line
   integer result
-  typeset -g __vertex_env_failed=$((EPOCHSECONDS + 300))
+  __vertex_env_failed=$((EPOCHSECONDS + 300)) __vertex_env_retry=$((EPOCHSECONDS + 30))
   if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
     # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
     command vertex-env token "$@" </dev/null >/dev/null || return
-    __vertex_env_failed=''
+    __vertex_env_failed='' __vertex_env_retry=0
     (( ! ${+functions[_direnv_hook]} )) || _direnv_hook
     return 0
   fi
@@ -72,7 +72,7 @@ __vertex_env_ask() {
     [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set 'set VERTEX_ENV_REFRESH_AT=0'
     return result
   }
-  __vertex_env_failed=''
+  __vertex_env_failed='' __vertex_env_retry=0
   for line in "${(@f)lines}"; do __vertex_env_set "$line"; done
   return 0
 }
@@ -117,6 +117,7 @@ __vertex_env_load() {
   emulate -L zsh
   unsetopt xtrace
   local folder file line name rest header issued ends='' token='' at='' expires='' mark=$'\037'
+  local -a lines
   [[ ${VERTEX_ENV_PROFILE-} != *[^A-Za-z0-9._-]* ]] || return 1
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
     folder=$VERTEX_ENV_CACHE_DIR
@@ -134,7 +135,7 @@ __vertex_env_load() {
     case $line in
       ('set '*|'unset '*)
         [[ -n $token && -n $at ]] || return 1
-        __vertex_env_set "${line//$mark/$token}" || return 1
+        lines+=("${line//$mark/$token}")
         ;;
       ('same '*|'gone '*)
         name=${rest%%=*}
@@ -168,12 +169,12 @@ __vertex_env_load() {
         # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
         [[ ${ends%%.*} == $expires ]] || return 1
         ! __vertex_env_is_soon $expires || return 1
-        __vertex_env_set "set VERTEX_ENV_STAMP=$rest"
-        __vertex_env_set "set VERTEX_ENV_EXPIRES_AT=$expires"
-        __vertex_env_set "set VERTEX_ENV_REFRESH_AT=$at"
+        lines=("set VERTEX_ENV_STAMP=$rest" "set VERTEX_ENV_EXPIRES_AT=$expires" "set VERTEX_ENV_REFRESH_AT=$at")
         ;;
       ('vertex-env-snapshot 1') ;;
       (end)
+        (( $#lines > 3 )) || return 1
+        for line in "$lines[@]"; do __vertex_env_set "$line" || return 1; done
         __vertex_env_failed='' __vertex_env_retry=0
         return 0
         ;;
@@ -226,12 +227,18 @@ __vertex_env_use() {
 if (( ! ${+__vertex_env_before} )); then
   typeset -gA __vertex_env_before
   typeset -g __vertex_env_failed='' __vertex_env_retry=0 __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
+  if [[ -n $__vertex_env_inherited ]]; then
+    __vertex_env_before=(
+      OPENAI_API_KEY '' OPENAI_BASE_URL '' OPENAI_API_BASE ''
+      VERTEX_ENV_EXPIRES_AT '' VERTEX_ENV_REFRESH_AT '' VERTEX_ENV_STAMP ''
+    )
+  fi
 fi
 
 typeset -ga precmd_functions preexec_functions
 (( ${precmd_functions[(Ie)__vertex_env_hook]} )) || precmd_functions+=(__vertex_env_hook)
 (( ${preexec_functions[(Ie)__vertex_env_hook]} )) || preexec_functions+=(__vertex_env_hook)
 
-if [[ ${VERTEX_ENV_VIA-} != direnv && ! ( $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" && -n ${OPENAI_API_KEY-} ) ]]; then
+if [[ ${VERTEX_ENV_VIA-} != direnv && ! ( $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" && -n ${OPENAI_API_KEY:+set} ) ]]; then
   __vertex_env_load || __vertex_env_ask || true
 fi

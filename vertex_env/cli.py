@@ -140,6 +140,7 @@ def app() -> None:
 def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print statements that set (and unset) the variables."""
     question = warm.ask(sys.argv[1:], os.environ)
+    settings = as_environ(options_layer(options))
     if format_name == "direnv":
         looked_at: dict[Path, str] = {}
         stamps: list[Path] = []
@@ -148,9 +149,10 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
             stamps += [session.stamp] if session.stamp else []
             environment = session.environment(refresh=refresh)
         except VertexEnvError as e:
-            # direnv does not try again by itself: have it do so when one of the files that matter changes.
+            # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
+            # the shell tries again as well, with the same settings.
             tell_error(e)
-            _print(watch(map(str, [*looked_at, *stamps])) + "false\n")
+            _print(RENDERERS["direnv"](settings) + watch(map(str, [*looked_at, *stamps])) + "false\n")
             sys.exit(e.exit_code)
     else:
         session = _session(options, refreshes=True)
@@ -165,7 +167,6 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
             environment = {**environment, "VERTEX_ENV_STAMP": str(session.stamp) if session.stamp else None}
         if name != "direnv":
             return RENDERERS[name](environment)
-        settings = as_environ(options_layer(options))
         files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
         return RENDERERS[name]({**environment, **settings, "VERTEX_ENV_VIA": "direnv"}) + watch(map(str, files))
 

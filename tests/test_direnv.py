@@ -1,0 +1,265 @@
+"""`use vertex` in direnv, alone and with our hook: the folder's shells always have a token, and nobody reloads by hand."""
+
+import hashlib
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.processes import until
+from tests.shells import POSIX_SHELLS, Place, Shell, backdate, hook_file, settle, source
+from tests.tools import need
+from vertex_env.sandbox import Fault
+from vertex_env.settings import OPTIONS, Option
+from vertex_env.store import FileStore
+
+Enter = Callable[..., Shell]
+
+KEY = "OPENAI_API_KEY"
+RELOAD = "direnv: loading "
+ORDERS = ("before", "after", "without")
+"""Where our hook is sourced, seen from direnv's."""
+
+
+@pytest.fixture(params=POSIX_SHELLS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Place]:
+    """A home where nothing has been stored so far."""
+    need("direnv")
+    with settle(tmp_path) as place:
+        library = tmp_path / ".config" / "direnv" / "lib" / "vertex-env.sh"
+        library.parent.mkdir(parents=True)
+        library.symlink_to(hook_file("direnv"))
+        (tmp_path / "project").mkdir()
+        yield place
+
+
+@pytest.fixture
+def place(empty: Place) -> Place:
+    """A home with a token that lasts for most of an hour."""
+    empty.store()
+    return empty
+
+
+def allow(place: Place, line: str) -> None:
+    """Put *line* into .envrc and trust it."""
+    envrc = place.folder / "project" / ".envrc"
+    envrc.write_text(line + "\n")
+    # What `direnv allow` does, without a process.
+    trusted = hashlib.sha256(f"{envrc}\n{line}\n".encode()).hexdigest()
+    file = place.folder / ".local" / "share" / "direnv" / "allow" / trusted
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"{envrc}\n")
+
+
+@pytest.fixture
+def enter(tmp_path: Path) -> Iterator[Enter]:
+    """Opens a shell with direnv and goes into the folder of the project; closes all in the end."""
+    with ExitStack() as stack:
+
+        def enter(name: str, place: Place, line: str = "use vertex", order: str = "without") -> Shell:
+            allow(place, line)
+            direnv = f'eval "$({need("direnv")} hook {name})"\n'
+            ours = source(name)
+            rc = {"before": ours + direnv, "after": direnv + ours, "without": direnv}[order]
+            sh = stack.enter_context(Shell(name, place.env, rc))
+            sh.entered = sh.run(f"cd {shlex.quote(str(place.folder / 'project'))}")
+            return sh
+
+        yield enter
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_loads_on_entering_and_then_is_quiet(name: str, place: Place, enter: Enter, order: str) -> None:
+    sh = enter(name, place, order=order)
+    assert sh.entered.count(RELOAD) == 1
+    assert "error" not in sh.entered
+    assert [sh.run("") for _ in range(3)] == [""] * 3
+    assert sh.value(KEY) == place.stored
+    assert sh.value("VERTEX_ENV_VIA") == "direnv"
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_token_that_another_process_has_minted_is_loaded_once(
+    name: str, place: Place, enter: Enter, order: str
+) -> None:
+    sh = enter(name, place, order=order)
+    new = place.store()
+    assert sh.run("").count(RELOAD) == 1
+    assert sh.value(KEY) == new
+    assert [sh.run("") for _ in range(2)] == [""] * 2
+    assert sh.value("VERTEX_ENV_STAMP") == str(place.stamp)
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_hook_renews_in_time(name: str, place: Place, enter: Enter, order: str) -> None:
+    sh = enter(name, place, order=order)
+    old = place.store(left_s=50, life_s=90)  # too late, but not for a token of a minute and a half
+    assert sh.run("").count(RELOAD) == 1
+    until(lambda: sh.enter() or sh.value(KEY) != old)
+    assert sh.value(KEY) == place.stored
+    assert place.google.counts["token"] == 1
+    assert sh.run("jobs") == ""
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_last_minute_is_worth_waiting_for(name: str, place: Place, enter: Enter, order: str) -> None:
+    sh = enter(name, place, order=order)
+    session = place.session()
+    FileStore(place.cache).delete(session.identity.key)
+    said = sh.run("export VERTEX_ENV_REFRESH_AT=0 VERTEX_ENV_EXPIRES_AT=0")
+    assert said.count(RELOAD) <= 1
+    sh.enter()
+    assert sh.value(KEY) == place.stored != ""
+    assert place.google.counts["token"] == 1
+
+
+def test_leaving_gives_back_what_there_was(name: str, place: Place, enter: Enter) -> None:
+    place.env |= {KEY: "sk-mine", "OPENAI_ORG_ID": "org"}
+    sh = enter(name, place)
+    assert (sh.value(KEY), sh.value("OPENAI_ORG_ID")) == (place.stored, "unset")
+    sh.run("cd ..")
+    assert (sh.value(KEY), sh.value("OPENAI_ORG_ID")) == ("sk-mine", "org")
+    assert "VERTEX_ENV_REFRESH_AT" not in sh.run("env")
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_leaving_gives_back_what_our_hook_had_loaded(name: str, place: Place, enter: Enter, order: str) -> None:
+    place.config.write_text('[profile.work]\nproject = "work-project"\n')
+    backdate(place.config)
+    place.store()
+    sh = enter(name, place, "use vertex --profile work", order)
+    assert "/work-project/" in sh.value("OPENAI_BASE_URL")
+    said = sh.run("vertex-env off; vertex-env use work; echo $?")
+    assert said.count("direnv sets the variables") == 2
+    assert said.endswith("1\n")
+    sh.run("cd ..")
+    assert "/sandbox-project/" in sh.value("OPENAI_BASE_URL")
+    assert sh.value("VERTEX_ENV_VIA") == "unset"
+    new = place.store()
+    sh.run("export VERTEX_ENV_REFRESH_AT=0")
+    assert sh.value(KEY) == new
+
+
+# --- failures heal ---
+
+
+def test_credentials_that_appear_heal_it(name: str, place: Place, enter: Enter) -> None:
+    away = place.adc.rename(place.adc.with_name("away"))
+    sh = enter(name, place)
+    assert "no token for now" in sh.entered
+    assert sh.value(KEY) == "unset"
+    assert sh.run("") == ""
+    away.rename(place.adc)
+    assert sh.run("").count(RELOAD) == 1
+    assert sh.value(KEY) == place.stored
+
+
+def test_configuration_that_is_corrected_heals_it(name: str, place: Place, enter: Enter) -> None:
+    place.config.write_text("nonsense\n")
+    sh = enter(name, place)
+    assert "no token for now" in sh.entered
+    place.config.write_text("")
+    backdate(place.config, 120)
+    assert sh.run("").count(RELOAD) == 1
+    assert sh.value(KEY) == place.stored
+
+
+@pytest.mark.parametrize("line", ["use vertex", "use vertex --quota-project other-project"])
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_outage_that_ends_heals_it(name: str, empty: Place, enter: Enter, order: str, line: str) -> None:
+    empty.google.fail(Fault(1000, 503))
+    sh = enter(name, empty, line, order)
+    assert "no token for now" in sh.entered
+    sh.enter()
+    assert sh.value(KEY) == "unset"
+    empty.google.heal()
+    sh.run("__vertex_env_retry=0")  # half a minute later
+    until(lambda: (sh.enter(), sh.value(KEY) != "unset")[1])
+    assert sh.run("") == ""
+
+
+# --- settings ---
+
+VALUES = {
+    "profile": "work",
+    "project": "other-project",
+    "location": "us",
+    "endpoint": "SANDBOX",
+    "model": "google/gemini-2.5-flash",
+    "api": "responses",
+    "api-version": "v1beta1",
+    "base-url": "https://aiplatform.googleapis.com/v1/x",
+    "allow-host": "127.0.0.1",
+    "credentials": "other.json",
+    "impersonate": "robot@sandbox-project.iam.gserviceaccount.com",
+    "lifetime": "30m",
+    "scope": "cloud-platform",
+    "quota-project": "other-project",
+    "store": "none",
+    "min-ttl": "1m",
+    "client": "aider",
+    "set": "MY_URL={base_url}/it's",
+}
+GIVEN = [option for option in OPTIONS if not option.internal]
+
+
+@pytest.mark.parametrize("option", GIVEN, ids=lambda option: option.name)
+def test_settings(place: Place, enter: Enter, option: Option) -> None:
+    place.config.write_text('[profile.work]\nproject = "work-project"\n')
+    backdate(place.config)
+    project = place.folder / "project"
+    (project / "other.json").write_text(place.adc.read_text())
+    words = ["--" + option.name, VALUES[option.name]]
+    if option.name == "lifetime":
+        words += ["--impersonate", VALUES["impersonate"]]
+    if option.name == "endpoint":
+        FileStore(place.cache).forget(None)  # for Google to be asked, which wants a token of its own
+        words += ["--location", "europe-west4"]
+    sh = enter("bash", place, "use vertex " + " ".join(map(shlex.quote, words)))
+    assert "error" not in sh.entered
+    assert sh.value(KEY) != "unset"
+    assert sh.value(option.variable) == VALUES[option.name]
+    assert sh.run("") == ""
+    if option.name == "set":
+        assert sh.value("MY_URL") == sh.value("OPENAI_BASE_URL") + "/it's"
+
+
+def test_wrong_setting_is_said(name: str, place: Place, enter: Enter) -> None:
+    sh = enter(name, place, "use vertex --location nowhere!")
+    assert "nowhere!" in sh.entered
+    assert sh.value(KEY) == "unset"
+    assert sh.run("") == ""
+
+
+# --- a process that waits ---
+
+
+def waiting(place: Place) -> list[str]:
+    """The processes that wait for the token of *place* to be due."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if b"keep-fresh" in (process / "cmdline").read_bytes():
+                found += [process.name] * (str(place.cache).encode() in (process / "environ").read_bytes())
+    return found
+
+
+def test_keep_fresh_renews_without_our_hook(name: str, empty: Place, enter: Enter) -> None:
+    old = empty.store(left_s=225 + 3)  # due in three seconds
+    shells = [enter(name, empty, "use vertex --keep-fresh") for _ in range(2)]  # which does not wait for that
+    assert {sh.value(KEY) for sh in shells} == {old}
+    until(lambda: empty.stored != old)
+    until(lambda: not waiting(empty))
+    for sh in shells:
+        assert sh.run("").count(RELOAD) == 1
+        assert sh.value(KEY) == empty.stored
+    assert empty.google.counts["token"] == 1
+    until(lambda: len(waiting(empty)) == 1)  # for both, until the next is due
+    assert [sh.run("") for sh in shells] == [""] * 2

@@ -1,0 +1,595 @@
+"""The hooks in real shells at real terminals: there is always a token, and else nobody notices them."""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.processes import until
+from tests.shells import POSIX_SHELLS, PROMPT, Place, Shell, backdate, hook_file, settle, source
+from tests.tools import need
+from vertex_env.sandbox import Fault
+
+Open = Callable[..., Shell]
+
+ASK = "export --format lines"
+"""How a hook starts the program."""
+DUE = "export VERTEX_ENV_REFRESH_AT=0"
+TOO_LATE = f"{DUE} VERTEX_ENV_EXPIRES_AT=0"
+
+
+@pytest.fixture(params=POSIX_SHELLS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Iterator[Place]:
+    """A home where nothing has been stored so far."""
+    with settle(tmp_path) as place:
+        yield place
+
+
+@pytest.fixture
+def place(empty: Place) -> Place:
+    """A home with a token that lasts for most of an hour."""
+    empty.store()
+    return empty
+
+
+@pytest.fixture
+def opened() -> Iterator[Open]:
+    """Opens shells, and closes them in the end."""
+    with ExitStack() as stack:
+        yield lambda *args, **more: stack.enter_context(Shell(*args, **more))
+
+
+def traced(trace: Path) -> tuple[str, ...]:
+    """What has strace write to *trace* each process that is started."""
+    return (need("strace"), "-f", "-qq", "-o", str(trace), "-e", "trace=execve,clone,clone3,fork,vfork")
+
+
+def started(trace: Path) -> list[str]:
+    """The processes in *trace*, but for the shell itself."""
+    return re.findall(r"^\d+ +((?:execve|v?fork|clone3?)\(.*)", trace.read_text(), re.MULTILINE)[1:]
+
+
+# --- there is always a token ---
+
+
+def test_first_prompt_has_the_stored_token_without_a_process(
+    name: str, place: Place, opened: Open, tmp_path: Path
+) -> None:
+    trace = tmp_path / "trace"
+    sh = opened(name, place.env, source(name), before=traced(trace))
+    assert sh.start == ""
+    assert started(trace) == []
+    assert sh.value("OPENAI_API_KEY") == place.stored
+    assert sh.value("OPENAI_BASE_URL").startswith(f"{place.google.url}/v1/projects/sandbox-project/")
+    assert int(sh.value("VERTEX_ENV_REFRESH_AT")) < int(sh.value("VERTEX_ENV_EXPIRES_AT"))
+    assert sh.value("VERTEX_ENV_STAMP") == str(place.stamp)
+
+
+def test_first_prompt_has_a_token_where_none_is_stored(name: str, empty: Place, opened: Open) -> None:
+    sh = opened(name, empty.env, source(name))
+    assert sh.start == ""
+    assert sh.value("OPENAI_API_KEY") == empty.stored != ""
+    sh.enter()
+    assert empty.calls == [ASK]
+
+
+def test_shell_within_a_shell_asks_nobody(name: str, place: Place, opened: Open) -> None:
+    first = opened(name, place.env, source(name))
+    inherited = {n: first.value(n) for n in ("OPENAI_API_KEY", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT")}
+    shutil.rmtree(place.cache)
+    second = opened(name, {**place.env, **inherited}, source(name))
+    assert second.value("OPENAI_API_KEY") == inherited["OPENAI_API_KEY"]
+    assert place.calls == []
+
+
+def test_token_is_renewed_behind_the_prompt(name: str, empty: Place, opened: Open) -> None:
+    old = empty.store(left_s=225 + 1)  # due in a second
+    with empty.held():
+        sh = opened(name, empty.env, source(name))
+        until(lambda: sh.enter() or empty.calls)
+        for _ in range(3):
+            sh.enter()  # nobody waits
+        assert sh.value("OPENAI_API_KEY") == old
+        assert sh.run("jobs") == ""
+    until(lambda: empty.stored != old)
+    assert sh.value("VERTEX_ENV_EXPIRES_AT") != "unset"
+    assert sh.value("OPENAI_API_KEY") == empty.stored
+    assert empty.calls == [ASK]
+    assert sh.run("jobs") == ""
+
+
+def test_last_minute_is_worth_waiting_for(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    old = place.store(left_s=50)
+    sh.run(TOO_LATE)
+    assert sh.value("OPENAI_API_KEY") == place.stored != old
+    assert place.calls == [ASK]
+
+
+def test_first_command_after_a_night_has_a_fresh_token(tmp_path: Path, opened: Open) -> None:
+    """As zsh can tell that one is about to run."""
+    with settle(tmp_path, lifetime_s=6) as place:
+        sh = opened("zsh", place.env, source("zsh"))
+        due = int(sh.value("VERTEX_ENV_REFRESH_AT"))
+        old = sh.value("OPENAI_API_KEY")
+        until(lambda: time.time() > due)
+        new = sh.value("OPENAI_API_KEY")
+        assert new not in (old, "unset")
+
+
+def test_another_shells_token_is_taken_over_without_a_process(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    new = place.store()
+    sh.run(DUE)
+    assert sh.value("OPENAI_API_KEY") == new
+    assert place.calls == []
+
+
+def test_shells_that_are_due_at_once_have_one_token_minted(name: str, place: Place, opened: Open) -> None:
+    shells = [opened(name, place.env, source(name)) for _ in range(2)]
+    place.store(left_s=50)
+    for sh in shells:
+        sh.type(TOO_LATE + "\n")
+    for sh in shells:
+        sh.wait()
+    assert {sh.value("OPENAI_API_KEY") for sh in shells} == {place.stored}
+    assert place.google.counts["token"] == 1
+
+
+def test_offline_nobody_waits_twice(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    old = place.store(left_s=50)
+    place.google.fail(Fault(1000, 503))
+    assert sh.run(TOO_LATE) == ""
+    assert place.calls == [ASK]
+    for _ in range(5):
+        assert sh.run("") == ""
+    assert place.calls == [ASK]
+    with place.held():
+        sh.run("__vertex_env_retry=0")  # half a minute later
+        until(lambda: len(place.calls) == 2)
+        sh.enter()
+    assert sh.value("OPENAI_API_KEY") != "unset"
+    assert place.stored == old
+
+
+def test_network_that_is_back_heals_it_without_waiting(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    place.store(left_s=50)
+    place.becomes("false")
+    sh.run(TOO_LATE)
+    new = place.store()
+    sh.enter()
+    assert sh.value("OPENAI_API_KEY") == new
+    assert place.calls == [ASK]
+
+
+def test_start_without_network_heals(name: str, empty: Place, opened: Open) -> None:
+    empty.google.fail(Fault(1000, 503))
+    sh = opened(name, empty.env, source(name))
+    assert (sh.start, sh.value("OPENAI_API_KEY")) == ("", "unset")
+    new = empty.store()
+    sh.enter()
+    assert sh.value("OPENAI_API_KEY") == new
+    assert empty.calls == [ASK]
+
+
+# --- nobody notices ---
+
+
+def test_thousand_prompts_start_no_process(name: str, place: Place, opened: Open, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    sh = opened(name, place.env, source(name), before=traced(trace))
+    sh.run("for ((i = 0; i < 1000; i++)); do __vertex_env_hook; done")
+    sh.enter()
+    assert started(trace) == []
+
+
+@pytest.mark.parametrize("when", ["", DUE, TOO_LATE], ids=["not due", "due", "too late"])
+def test_status_is_kept(name: str, place: Place, opened: Open, when: str) -> None:
+    sh = opened(name, place.env, source(name))
+    place.becomes("false")
+    sh.run(f"{when or ':'}; (exit 7)")
+    assert sh.run("echo $?") == "7\n"
+    pipestatus = "${PIPESTATUS[*]}" if name == "bash" else "$pipestatus"
+    sh.run(f"{when or ':'}; true | false | (exit 3)")
+    assert sh.run(f'echo "{pipestatus}"') == "0 1 3\n"
+
+
+TRAPS = "trap 'echo int' INT; trap 'echo exit' EXIT; trap 'echo usr1' USR1"
+
+
+def test_traps_are_kept(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, f"{TRAPS}\n{source(name)}")
+    before = sh.run("trap")
+    place.store()
+    sh.run(DUE)
+    assert sh.run("trap") == before
+    assert sh.run("kill -INT $$").strip() == "int"
+    sh.type("exit 9\n")
+    until(lambda: sh.screen.endswith("exit\r\n"))
+    assert sh.shell.wait(30) == 9
+
+
+@pytest.mark.parametrize("trap", ["ERR", "DEBUG"])
+def test_trap_runs_as_often_as_without(name: str, place: Place, opened: Open, trap: str) -> None:
+    if name == "zsh":
+        trap = {"ERR": "ZERR"}.get(trap, trap)
+    sh = opened(name, place.env, source(name))
+    sh.run(f"trap 'echo trapped' {trap}")
+    seen = sh.run("false").count("trapped")
+    assert seen == (1 if trap != "DEBUG" else seen)
+    place.store()
+    sh.run(DUE)
+    assert "trapped" in sh.run("false")
+
+
+OPTIONS = {"bash": "set +o; shopt -p", "zsh": "setopt; unsetopt"}
+
+
+def test_options_are_kept(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, "")
+    before = sh.run(OPTIONS[name])
+    sh.run(source(name).strip())
+    place.store()
+    sh.run(DUE)
+    place.store(left_s=50)
+    sh.run(TOO_LATE)
+    assert place.calls == [ASK]
+    assert sh.run(OPTIONS[name]) == before
+
+
+def test_what_is_typed_meanwhile_still_runs(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    place.store(left_s=50)
+    with place.held():
+        sh.type(TOO_LATE + "\n")
+        until(lambda: place.calls)
+        sh.type("echo typed-$((6 * 7))\n")
+    sh.wait()
+    assert "typed-42" in sh.wait()
+    assert sh.value("OPENAI_API_KEY") == place.stored
+
+
+def test_interrupt_while_it_waits_leaves_a_prompt(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    place.store(left_s=50)
+    with place.held():
+        sh.type(TOO_LATE + "\n")
+        until(lambda: place.calls)
+        sh.type("\x03")
+        sh.wait()
+        assert sh.run("echo here") == "here\n"
+        assert len(place.calls) == 1
+
+
+def hooks_of(sh: Shell) -> int:
+    """How often the hook is called at a prompt."""
+    where = "${precmd_functions[*]}" if sh.name == "zsh" else "${PROMPT_COMMAND[*]}"
+    return sh.run(f'echo "{where}"').count("__vertex_env_hook")
+
+
+def test_sourced_twice_is_hooked_once(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name) * 2)
+    assert hooks_of(sh) == 1
+    assert sh.value("OPENAI_API_KEY") == place.stored
+    assert place.calls == []
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "unset PROMPT_COMMAND",
+        "PROMPT_COMMAND=",
+        "PROMPT_COMMAND=others",
+        "PROMPT_COMMAND=$'others; \\n'",
+        "PROMPT_COMMAND=(others)",
+        "PROMPT_COMMAND=(: others)",
+        "PROMPT_COMMAND=()",
+        "PROMPT_COMMAND=(: others); unset 'PROMPT_COMMAND[0]'",
+        "set -u; unset PROMPT_COMMAND",
+        "set -u; PROMPT_COMMAND=()",
+    ],
+)
+def test_prompt_command_of_any_form(place: Place, opened: Open, before: str) -> None:
+    sh = opened("bash", place.env, f"others() {{ called=$((${{called-0}} + 1)); }}\n{before}\n{source('bash') * 2}")
+    assert sh.start == ""
+    assert hooks_of(sh) == 1
+    new = place.store()
+    assert sh.run(DUE) == ""
+    assert sh.value("OPENAI_API_KEY") == new
+    arrays = sh.run("echo $((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501))") == "1\n"
+    if "others" in before and (arrays or "(:" not in before):
+        assert int(sh.run("echo $called")) >= 3
+
+
+STRICT = {
+    "bash": ("set -u", "set -e", "set -euo pipefail", "set -o noclobber", "set -f", "IFS=:x", "shopt -s nocasematch"),
+    "zsh": (
+        "setopt nounset",
+        "setopt ksharrays",
+        "setopt shwordsplit",
+        "setopt err_return",
+        "setopt nounset ksharrays shwordsplit warncreateglobal err_return",
+        "setopt sh_glob no_rcs no_unset noclobber extended_glob",
+        "IFS=:x",
+        "emulate ksh",
+        "emulate sh",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "options"), [(n, o) for n, options in STRICT.items() for o in options])
+def test_strict_options(place: Place, opened: Open, name: str, options: str) -> None:
+    sh = opened(name, place.env, f"{options}\n{source(name) * 2}")
+    assert sh.start == ""
+    assert sh.value("OPENAI_API_KEY") == place.stored
+    sh.run("! true")
+    new = place.store()
+    assert sh.run(DUE) == ""
+    assert sh.value("OPENAI_API_KEY") == new
+    place.store(left_s=50)
+    assert sh.run(TOO_LATE) == ""
+    assert sh.value("OPENAI_API_KEY") == place.stored
+    assert sh.run("vertex-env off") == ""
+    assert sh.value("OPENAI_API_KEY") == "unset"
+    assert place.calls == [ASK]
+
+
+def test_posix_mode(place: Place, opened: Open) -> None:
+    sh = opened("bash", place.env, "set -o posix\n" + source("bash"))
+    assert (sh.start, sh.value("OPENAI_API_KEY")) == ("", place.stored)
+    new = place.store()
+    assert sh.run(DUE) == ""
+    assert sh.value("OPENAI_API_KEY") == new
+
+
+def test_path_that_has_lost_everything(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    sh.run("PATH=/nonexistent")
+    new = place.store()
+    assert sh.run(DUE) == ""
+    assert sh.value("OPENAI_API_KEY") == new
+    place.store(left_s=50)
+    said = sh.run(TOO_LATE)
+    assert said.count("\n") == 1
+    assert "vertex-env" in said
+    for _ in range(3):
+        assert sh.run("__vertex_env_retry=0") == ""
+
+
+def test_program_that_is_missing_is_said_once(name: str, empty: Place, opened: Open) -> None:
+    empty.program.unlink()
+    sh = opened(name, empty.env, source(name))
+    assert sh.start.count("\n") == 1
+    assert "vertex-env" in sh.start
+    assert sh.run("") == sh.run("") == ""
+    assert sh.run("echo here") == "here\n"
+
+
+@pytest.mark.parametrize("variable", ["REFRESH_AT", "EXPIRES_AT", "STAMP", "PROFILE", "CACHE_DIR", "VIA"])
+@pytest.mark.parametrize("value", ["a[$(touch {})]", "$(touch {})", "`touch {}`", "../x;touch {}", "x\n$(touch {})", ""])
+def test_inherited_values_are_never_evaluated(
+    name: str, place: Place, opened: Open, tmp_path: Path, variable: str, value: str
+) -> None:
+    file = tmp_path / "evaluated"
+    place.becomes("false")
+    env = {**place.env, f"VERTEX_ENV_{variable}": value.format(file)}
+    sh = opened(name, env, source(name))
+    for line in ("", DUE, TOO_LATE, "vertex-env off", ""):
+        sh.run(line)
+    assert not file.exists()
+    assert sh.run("echo here") == "here\n"
+
+
+def test_trace_has_no_token(name: str, place: Place, opened: Open) -> None:
+    tokens = [place.stored]
+    sh = opened(name, place.env, f"set -x\n{source(name) * 2}")
+    tokens.append(place.store())
+    sh.run(DUE)
+    place.store(left_s=50)
+    sh.run(TOO_LATE)
+    tokens.append(place.stored)
+    for command in ("use work", "refresh", "off"):
+        sh.run(f"vertex-env {command}")
+    key = place.store()
+    inherited = {**place.env, "OPENAI_API_KEY": key, "VERTEX_ENV_REFRESH_AT": "9", "VERTEX_ENV_EXPIRES_AT": "9"}
+    inner = opened(name, inherited, f"set -x\n{source(name)}")
+    inner.run("vertex-env off")
+    assert len(set(tokens)) == 3
+    assert "+" in sh.screen
+    assert [t for t in (*tokens, key) if t in sh.screen + inner.screen] == []
+    assert "x" in sh.run("echo $-")
+
+
+# --- use, refresh, off ---
+
+
+@pytest.fixture
+def work(place: Place) -> Place:
+    """A home with a profile in its config.toml, a token for both, and no Python started so far."""
+    place.config.write_text('[profile.work]\nproject = "work-project"\nset = ["WORK_URL={base_url}"]\n')
+    backdate(place.config)
+    return place
+
+
+def test_use_takes_another_profile(name: str, work: Place, opened: Open) -> None:
+    sh = opened(name, work.env, source(name))
+    assert sh.run("vertex-env use work; echo $?") == "0\n"
+    assert "/projects/work-project/" in sh.value("OPENAI_BASE_URL")
+    assert sh.value("VERTEX_ENV_PROFILE") == "work"
+    assert sh.value("WORK_URL") == sh.value("OPENAI_BASE_URL")
+    assert sh.run("vertex-env off; echo $?") == "0\n"
+    assert [sh.value(n) for n in ("OPENAI_BASE_URL", "VERTEX_ENV_PROFILE", "WORK_URL")] == ["unset"] * 3
+
+
+def test_use_of_a_profile_that_is_not_there_changes_nothing(name: str, work: Place, opened: Open) -> None:
+    sh = opened(name, work.env, source(name))
+    before = sh.run("env | sort | grep -v ^_=")
+    said = sh.run("vertex-env use nope")
+    assert "nope" in said
+    assert "work" in said
+    assert sh.run("echo $?") == "78\n"
+    assert sh.run("env | sort | grep -v ^_=") == before
+
+
+def test_refresh_mints_anew(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    old = place.stored
+    assert sh.run("vertex-env refresh; echo $?") == "0\n"
+    assert sh.value("OPENAI_API_KEY") == place.stored != old
+
+
+def test_refresh_that_fails_says_so_and_keeps_the_token(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    place.google.fail(Fault(1000, 403))
+    said = sh.run("vertex-env refresh; echo $?")
+    assert "error" in said
+    assert said.endswith("77\n")
+    assert sh.value("OPENAI_API_KEY") == place.stored
+
+
+def test_off_gives_back_what_there_was(name: str, place: Place, opened: Open) -> None:
+    mine = {"OPENAI_API_KEY": "sk-'my $(own)\\", "OPENAI_ORG_ID": "org", "OPENAI_BASE_URL": ""}
+    sh = opened(name, place.env | mine, source(name))
+    assert sh.value("OPENAI_API_KEY") == place.stored
+    assert sh.value("OPENAI_ORG_ID") == "unset"
+    sh.run("vertex-env off")
+    assert {n: sh.value(n) for n in mine} == mine
+    assert "VERTEX_ENV_REFRESH_AT" not in sh.run("env")
+    assert place.calls == []
+
+
+def test_off_within_a_shell_that_inherited_a_token(name: str, place: Place, opened: Open) -> None:
+    outer = opened(name, place.env, source(name))
+    names = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_STAMP")
+    sh = opened(name, place.env | {n: outer.value(n) for n in names}, source(name))
+    sh.run("vertex-env off")
+    assert {sh.value(n) for n in names} == {"unset"}
+
+
+def test_organisation_of_the_users_own_keeps_nobody_from_the_snapshot(name: str, empty: Place, opened: Open) -> None:
+    env = empty.env | {"OPENAI_ORG_ID": "org"}
+    for _ in range(3):
+        sh = opened(name, env, source(name))
+        assert sh.value("OPENAI_ORG_ID") == "unset"
+    assert empty.calls == [ASK]
+
+
+@pytest.mark.parametrize("command", ["use", "use a b", "refresh now", "off now"])
+def test_wrong_number_of_arguments(name: str, place: Place, opened: Open, command: str) -> None:
+    sh = opened(name, place.env, source(name))
+    said = sh.run(f"vertex-env {command}; echo $?")
+    assert "wrong number of arguments" in said
+    assert said.endswith("\n2\n")
+    assert place.calls == []
+
+
+def test_other_commands_pass_through(name: str, place: Place, opened: Open) -> None:
+    place.becomes("""sh -c 'cat; printf "<%s>" "$@"; exit 5' - "$@" """)
+    sh = opened(name, place.env, source(name))
+    assert sh.run("echo in | vertex-env token --format 'a b' ''; echo $?") == "in\n<token><--format><a b><>5\n"
+
+
+# --- a snapshot that has gone stale ---
+
+
+def older(path: Path) -> None:
+    """Put a file in its place that is older, as `mv` of a backup does."""
+    backup = path.with_name("backup")
+    shutil.copy(path, backup)
+    backdate(backup, 86400)
+    backup.rename(path)
+
+
+def link(path: Path) -> None:
+    """Make it a link to an older file."""
+    target = path.with_name("target")
+    path.rename(target)
+    backdate(target, 86400)
+    path.symlink_to(target)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def snapshot(place: Place) -> Path:
+    return place.cache / "shell.snapshot"
+
+
+def token_file(place: Place) -> Path:
+    return place.stamp.with_suffix(".token")
+
+
+def linked(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to(path.with_name("moved"))
+
+
+STALE: dict[str, Callable[[Place], object]] = {
+    "older credentials moved there": lambda p: older(p.adc),
+    "older credentials copied there": lambda p: shutil.copystat("/etc/passwd", p.adc),
+    "a link to older credentials": lambda p: link(p.adc),
+    "no credentials": lambda p: p.adc.unlink(),
+    "configuration touched": lambda p: p.config.touch(),
+    "configuration removed": lambda p: p.config.unlink(),
+    "gcloud configuration appears": lambda p: (p.folder / "sandbox/gcloud/active_config").touch(),
+    "token replaced": lambda p: edit(token_file(p), "expiry 1", "expiry 9"),
+    "token with another character": lambda p: edit(token_file(p), p.stored, p.stored + "$(id)"),
+    "token of another version": lambda p: edit(token_file(p), "vertex-env-token 1", "vertex-env-token 2"),
+    "token cut": lambda p: token_file(p).write_text("vertex-env-token 1\n"),
+    "token is a link": lambda p: linked(token_file(p)),
+    "no token": lambda p: token_file(p).unlink(),
+    "stamp of another token": lambda p: p.stamp.write_text("1 2 3\n"),
+    "stamp is damaged": lambda p: p.stamp.write_text("x y z\n"),
+    "stamp is empty": lambda p: p.stamp.write_text(""),
+    "stamp is a link": lambda p: linked(p.stamp),
+    "snapshot is a link": lambda p: linked(snapshot(p)),
+    "snapshot cut": lambda p: edit(snapshot(p), "end\n", ""),
+    "snapshot of another version": lambda p: edit(snapshot(p), "snapshot 1", "snapshot 2"),
+    "snapshot is a folder": lambda p: (snapshot(p).unlink(), snapshot(p).mkdir()),
+    "snapshot sets a strange name": lambda p: edit(snapshot(p), "set OPENAI_API_KEY", "set a[$(touch x)]"),
+    "snapshot in the last minute": lambda p: p.store(left_s=59),
+    "snapshot of yesterday": lambda p: edit(snapshot(p), "file ", "until 1\nfile "),
+    "no snapshot": lambda p: snapshot(p).unlink(),
+    "other project": lambda p: p.env.update(GOOGLE_CLOUD_PROJECT="other"),
+    "no project": lambda p: p.env.pop("GOOGLE_CLOUD_PROJECT"),
+    "location": lambda p: p.env.update(VERTEX_ENV_LOCATION="us"),
+    "profile": lambda p: p.env.update(VERTEX_ENV_PROFILE="work"),
+    "profile elsewhere": lambda p: p.env.update(VERTEX_ENV_PROFILE="../x"),
+    "other folder": lambda p: p.env.update(VERTEX_ENV_CACHE_DIR=str(p.folder)),
+}
+
+
+@pytest.mark.parametrize("change", STALE)
+def test_stale_snapshot_is_not_loaded(name: str, place: Place, opened: Open, change: str) -> None:
+    STALE[change](place)
+    place.becomes("false")
+    sh = opened(name, place.env, source(name))
+    assert place.calls == [ASK]
+    assert sh.value("OPENAI_API_KEY") == "unset"
+
+
+def test_changed_credentials_are_noticed_by_the_next_shell_only(name: str, place: Place, opened: Open) -> None:
+    """A shell that runs keeps its token until that is due."""
+    sh = opened(name, place.env, source(name))
+    os.utime(place.adc)
+    sh.enter()
+    assert place.calls == []
+
+
+def test_text_is_what_the_program_prints(name: str) -> None:
+    assert PROMPT not in hook_file(name).read_text()
