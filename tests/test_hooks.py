@@ -96,7 +96,7 @@ def test_token_is_renewed_behind_the_prompt(name: str, empty: Place, opened: Ope
     old = empty.store(left_s=225 + 1)  # due in a second
     with empty.held():
         sh = opened(name, empty.env, source(name))
-        until(lambda: sh.enter() or empty.calls)
+        until(lambda: sh.run("") or empty.calls)
         for _ in range(3):
             sh.enter()  # nobody waits
         assert sh.value("OPENAI_API_KEY") == old
@@ -378,7 +378,9 @@ def test_program_that_is_missing_is_said_once(name: str, empty: Place, opened: O
 
 
 @pytest.mark.parametrize("variable", ["REFRESH_AT", "EXPIRES_AT", "STAMP", "PROFILE", "CACHE_DIR", "VIA"])
-@pytest.mark.parametrize("value", ["a[$(touch {})]", "$(touch {})", "`touch {}`", "../x;touch {}", "x\n$(touch {})", ""])
+@pytest.mark.parametrize(
+    "value", ["a[$(touch {})]", "$(touch {})", "`touch {}`", "../x;touch {}", "x\n$(touch {})", ""]
+)
 def test_inherited_values_are_never_evaluated(
     name: str, place: Place, opened: Open, tmp_path: Path, variable: str, value: str
 ) -> None:
@@ -560,7 +562,7 @@ STALE: dict[str, Callable[[Place], object]] = {
     "snapshot is a link": lambda p: linked(snapshot(p)),
     "snapshot cut": lambda p: edit(snapshot(p), "end\n", ""),
     "snapshot of another version": lambda p: edit(snapshot(p), "snapshot 1", "snapshot 2"),
-    "snapshot is a folder": lambda p: (snapshot(p).unlink(), snapshot(p).mkdir()),
+    "snapshot is a folder": lambda p: snapshot(p).rename(p.cache / "moved").parent.joinpath("shell.snapshot").mkdir(),
     "snapshot sets a strange name": lambda p: edit(snapshot(p), "set OPENAI_API_KEY", "set a[$(touch x)]"),
     "snapshot in the last minute": lambda p: p.store(left_s=59),
     "snapshot of yesterday": lambda p: edit(snapshot(p), "file ", "until 1\nfile "),
