@@ -438,7 +438,8 @@ class Session:
             # In short naps: the time that a laptop sleeps does not count for timers.
             while (left := freshness.due(*stored.seconds) - self.now().timestamp()) > 0:
                 time.sleep(min(left, _NAP_S))
-            self.token()
+            # Due is not yet stale where min-ttl is short; and nothing is to be done where somebody else has done it.
+            self.token(refresh=self.store.load(self.identity.key) == stored)
 
     def snapshot(self) -> bool:
         """Keep what shells load at their start; False where there cannot be such a thing. See `write_snapshot`."""

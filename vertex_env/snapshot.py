@@ -79,7 +79,7 @@ def write_snapshot(  # noqa: PLR0913
             head.append(f"file {int(status.st_mtime)} {mark} {path}")
     # Unset in any case: a shell that has had them unset writes the next snapshot, for one in which they are still set.
     env = {**dict.fromkeys(CONFLICTS), **env}
-    checked = [name for name in names if env.get(name, "") is not None]
+    checked = [name for name in names if name not in CONFLICTS or env[name] is not None]
     head += [f"same {name}={environ[name]}" if name in environ else f"gone {name}" for name in checked]
     head += [f"token {warm.token_path(str(folder), key)}", f"stamp {warm.stamp_path(str(folder), key)}"]
     body = lines({name: value for name, value in env.items() if name not in _FROM_STAMP})
