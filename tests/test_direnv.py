@@ -1,4 +1,4 @@
-"""`use vertex` in direnv, alone and with our hook: a folder's shells always have a token, and nobody reloads by hand."""
+"""`use vertex` in direnv, alone and with our hook: its folders always have a token, and nobody reloads by hand."""
 
 import hashlib
 import shlex
