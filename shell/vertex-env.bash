@@ -3,9 +3,9 @@
 # Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
 # is due costs one comparison of texts: no process, no file. Nothing that is read is ever evaluated.
 #
-# SC2071: epochs are compared as texts, on purpose. SC2119, SC2120: further arguments are optional. SC2128, SC2178:
-# PROMPT_COMMAND is a text in old versions and an array in new ones.
-# shellcheck shell=bash disable=SC2071,SC2119,SC2120,SC2128,SC2178
+# SC2016: PS0 is expanded later. SC2071: epochs are compared as texts, on purpose. SC2119, SC2120: further arguments are
+# optional. SC2128, SC2178: PROMPT_COMMAND is a text in old versions and an array in new ones.
+# shellcheck shell=bash disable=SC2016,SC2071,SC2119,SC2120,SC2128,SC2178
 
 # --- what time it is, without a process ---
 
@@ -263,12 +263,14 @@ if [[ -z ${__vertex_env_names+set} ]]; then
   __vertex_env_names='' __vertex_env_before=() __vertex_env_failed='' __vertex_env_retry=0
   __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
   if [[ -n $__vertex_env_inherited ]]; then
-    __vertex_env_names='OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP'
+    # For `off`, as they are not ours to set back.
+    __vertex_env_names='OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE'
+    __vertex_env_names+=' VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP'
   fi
 fi
 
-# After the others: who is behind a hook that was put in front finds PIPESTATUS changed. With `&&` a status that is handed
-# on is nothing that set -e or an ERR trap would mind.
+# After the others: who is behind a hook that was put in front finds PIPESTATUS changed. With `&&`, a status that is
+# handed on is nothing that set -e or an ERR trap would mind.
 case ";${PROMPT_COMMAND[*]-};" in
 *__vertex_env_hook*) ;;
 *)
@@ -281,7 +283,7 @@ case ";${PROMPT_COMMAND[*]-};" in
   ;;
 esac
 
-# Before each command as well where somebody calls us then: after a night at the prompt, the first one has a fresh token.
+# Before each command as well where that can be: after a night at the prompt, the first one has a fresh token.
 __vertex_env_preexec() { __vertex_env_hook || :; }
 if [[ -n ${BLE_VERSION-} ]]; then
   blehook PREEXEC!=__vertex_env_preexec
@@ -290,9 +292,15 @@ elif [[ -n ${bash_preexec_imported-}${__bp_imported-} ]]; then
   *' __vertex_env_preexec '*) ;;
   *) preexec_functions+=(__vertex_env_preexec) ;;
   esac
+elif [[ ${BASH_VERSINFO[0]}${BASH_VERSINFO[1]} -ge 53 && ${PS0-} != *__vertex_env_* ]] && shopt -q promptvars; then
+  # Since 5.3 what is shown before a command can run a function, in this very shell; it shows nothing. Not where another
+  # shell would inherit that, without the function.
+  [[ ${PS0+${PS0@a}} == *x* ]] || PS0=${PS0-}'${| __vertex_env_preexec; }'
 fi
 
 __vertex_env_clock
-if [[ ${VERTEX_ENV_VIA-} != direnv && ! ($__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} && -n ${OPENAI_API_KEY:+set}) ]]; then
+# Whether there is a key, and not which: this may be traced.
+if [[ ${VERTEX_ENV_VIA-} != direnv ]] &&
+  [[ ! $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} || -z ${OPENAI_API_KEY:+y} ]]; then
   __vertex_env_untraced __vertex_env_load || __vertex_env_untraced __vertex_env_ask || :
 fi

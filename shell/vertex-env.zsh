@@ -228,6 +228,7 @@ if (( ! ${+__vertex_env_before} )); then
   typeset -gA __vertex_env_before
   typeset -g __vertex_env_failed='' __vertex_env_retry=0 __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
   if [[ -n $__vertex_env_inherited ]]; then
+    # For `off`, as they are not ours to set back.
     __vertex_env_before=(
       OPENAI_API_KEY '' OPENAI_BASE_URL '' OPENAI_API_BASE ''
       VERTEX_ENV_EXPIRES_AT '' VERTEX_ENV_REFRESH_AT '' VERTEX_ENV_STAMP ''
@@ -239,6 +240,8 @@ typeset -ga precmd_functions preexec_functions
 (( ${precmd_functions[(Ie)__vertex_env_hook]} )) || precmd_functions+=(__vertex_env_hook)
 (( ${preexec_functions[(Ie)__vertex_env_hook]} )) || preexec_functions+=(__vertex_env_hook)
 
-if [[ ${VERTEX_ENV_VIA-} != direnv && ! ( $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" && -n ${OPENAI_API_KEY:+set} ) ]]; then
+# Whether there is a key, and not which: this may be traced.
+if [[ ${VERTEX_ENV_VIA-} != direnv ]] &&
+  [[ ! $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" || -z ${OPENAI_API_KEY:+y} ]]; then
   __vertex_env_load || __vertex_env_ask || true
 fi

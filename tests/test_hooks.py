@@ -116,15 +116,28 @@ def test_last_minute_is_worth_waiting_for(name: str, place: Place, opened: Open)
     assert place.calls == [ASK]
 
 
-def test_first_command_after_a_night_has_a_fresh_token(tmp_path: Path, opened: Open) -> None:
-    """As zsh can tell that one is about to run."""
+def test_first_command_after_a_night_has_a_fresh_token(name: str, tmp_path: Path, opened: Open) -> None:
+    """Before bash 5.3, which cannot tell that a command is about to run, it is the second one."""
     with settle(tmp_path, lifetime_s=6) as place:
-        sh = opened("zsh", place.env, source("zsh"))
+        sh = opened(name, place.env, source(name))
         due = int(sh.value("VERTEX_ENV_REFRESH_AT"))
         old = sh.value("OPENAI_API_KEY")
-        until(lambda: time.time() > due)
-        new = sh.value("OPENAI_API_KEY")
-        assert new not in (old, "unset")
+        if sh.run("echo $((${BASH_VERSINFO[0]-9} * 100 + ${BASH_VERSINFO[1]-9} < 503))") == "1\n":
+            until(lambda: sh.value("OPENAI_API_KEY") != old)
+        else:
+            until(lambda: time.time() > due)
+        assert sh.value("OPENAI_API_KEY") not in (old, "unset")
+
+
+def test_what_is_shown_before_commands_is_kept(place: Place, opened: Open) -> None:
+    sh = opened("bash", place.env, f"PS0='<mine>'\n{source('bash') * 2}")
+    if "<mine>" not in sh.run(":"):
+        pytest.skip("this bash has no PS0")
+    assert sh.run("echo here") == "<mine>here\n"
+    sh.run("set -eu; ! true")
+    place.store()
+    sh.run(DUE)
+    assert sh.run("echo $OPENAI_API_KEY") == f"<mine>{place.stored}\n"
 
 
 def test_another_shells_token_is_taken_over_without_a_process(name: str, place: Place, opened: Open) -> None:
@@ -311,6 +324,33 @@ def test_prompt_command_of_any_form(place: Place, opened: Open, before: str) -> 
     arrays = sh.run("echo $((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501))") == "1\n"
     if "others" in before and (arrays or "(:" not in before):
         assert int(sh.run("echo $called")) >= 3
+
+
+PREEXEC = """
+preexec_functions=() bash_preexec_imported=defined
+install() {
+  PROMPT_COMMAND=$'before\\n'"${PROMPT_COMMAND/install;/}"
+  trap 'for f in "${preexec_functions[@]}"; do "$f" "$BASH_COMMAND" || refused=1; done' DEBUG
+}
+before() { :; }
+PROMPT_COMMAND='install;'
+"""
+"""What matters here of bash-preexec (66e913c `bash-preexec.sh`, 2026-11-22), which rewrites PROMPT_COMMAND at the first
+prompt and, under extdebug, does not run a command of which one of the functions returns something else than 0."""
+
+
+@pytest.mark.parametrize("when", ["before", "after", "both"])
+def test_bash_preexec(place: Place, opened: Open, when: str) -> None:
+    ours = source("bash")
+    rc = {"before": ours + PREEXEC.replace("'install;'", '"install;$PROMPT_COMMAND"'), "after": PREEXEC + ours}
+    sh = opened("bash", place.env, rc.get(when, rc["before"] + ours))
+    sh.enter()
+    assert hooks_of(sh) == 1
+    sh.run("(exit 7)")
+    assert sh.run('echo "$? ${refused-}"') == "7 \n"
+    new = place.store()
+    sh.run(DUE)
+    assert sh.value("OPENAI_API_KEY") == new
 
 
 STRICT = {
