@@ -301,6 +301,6 @@ fi
 __vertex_env_clock
 # Whether there is a key, and not which: this may be traced.
 if [[ ${VERTEX_ENV_VIA-} != direnv ]] &&
-  [[ ! $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} || -z ${OPENAI_API_KEY:+y} ]]; then
+  [[ ! $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} || ${VERTEX_ENV_REFRESH_AT-} == *[!0-9]* || -z ${OPENAI_API_KEY:+y} ]]; then
   __vertex_env_untraced __vertex_env_load || __vertex_env_untraced __vertex_env_ask || :
 fi

@@ -242,6 +242,6 @@ typeset -ga precmd_functions preexec_functions
 
 # Whether there is a key, and not which: this may be traced.
 if [[ ${VERTEX_ENV_VIA-} != direnv ]] &&
-  [[ ! $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" || -z ${OPENAI_API_KEY:+y} ]]; then
+  [[ ! $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" || ${VERTEX_ENV_REFRESH_AT-} == *[^0-9]* || -z ${OPENAI_API_KEY:+y} ]]; then
   __vertex_env_load || __vertex_env_ask || true
 fi
