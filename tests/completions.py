@@ -232,14 +232,19 @@ def fish() -> str:
     lines = [f"# vertex-env's completions for fish; {HEAD}\n", FISH_PROFILES, "complete -c vertex-env -f"]
     begun = "complete -c vertex-env -n __fish_use_subcommand -a"
     lines += [f"{begun} {command.name} -d '{command.help}'" for command in commands()]
+    having: dict[Option, list[str]] = {}
     for command in commands():
-        head = f"complete -c vertex-env -n '__fish_seen_subcommand_from {command.name}'"
         for o in command.options:
-            takes = ""
-            if o.values is not None:
-                values = "(__vertex_env_profiles)" if o.name in PROFILES else " ".join(o.values)
-                takes = " -r -F" if o.name in FILES else " -x" + (f" -a '{values}'" if values else "")
-            lines.append(f"{head} -l {o.name}{takes} -d '{o.help}'")
+            having.setdefault(o, []).append(command.name)
+    seen = "complete -c vertex-env -n '__fish_seen_subcommand_from {}'"
+    for o, names in having.items():
+        takes = ""
+        if o.values is not None:
+            values = "(__vertex_env_profiles)" if o.name in PROFILES else " ".join(o.values)
+            takes = " -r -F" if o.name in FILES else " -x" + (f" -a '{values}'" if values else "")
+        lines.append(f"{seen.format(' '.join(names))} -l {o.name}{takes} -d '{o.help}'")
+    for command in commands():
+        head = seen.format(command.name)
         if command.words:
             lines.append(f"{head} -a '{' '.join(command.words)}'")
         if command.name in RUNS_A_COMMAND:
