@@ -441,7 +441,7 @@ def test_a_fork_has_its_own_tokens(google: Sandbox, environ: Mapping[str, str]) 
         "import os, sys, vertex_env as v\n"
         "if sys.argv[1:]: v.token()\n"
         "pid = os.fork()\n"
-        "print(v.token(), flush=True)\n"
+        "os.write(1, f'{v.token()}\\n'.encode())\n"  # at once, also where stdout is unbuffered
         "if pid: os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
     for warm in (False, True):

@@ -193,12 +193,21 @@ def test_a_job_that_the_token_outlasts(tmp_path: Path) -> None:
     """With a stored token if that will do, else with a new one."""
     with warmed(tmp_path) as env:
         env |= {"GITHUB_ACTIONS": "true", "GITHUB_ENV": str(tmp_path / "env")}
-        shorten(env, 20)
+        shorten(env, 40)
         assert run_cli("ci", "--job-timeout", "15m", env=env).status == 0
         assert pairs((tmp_path / "env").read_text())["OPENAI_API_KEY"] == "ya29.short"
-        done = run_cli("ci", env={**env, "VERTEX_ENV_CI_JOB_TIMEOUT": "30m"})
+        done = run_cli("ci", env={**env, "VERTEX_ENV_CI_JOB_TIMEOUT": "50m"})
         assert (done.status, pairs((tmp_path / "env").read_text())["OPENAI_API_KEY"]) == (0, token(env))
         assert token(env) != "ya29.short"
+
+
+def test_what_an_earlier_job_has_left_is_renewed_in_its_second_half(tmp_path: Path) -> None:
+    """No step of this one would renew it."""
+    with warmed(tmp_path) as env:
+        env |= {"GITHUB_ACTIONS": "true", "GITHUB_ENV": str(tmp_path / "env")}
+        shorten(env, 20)
+        assert run_cli("ci", env=env).status == 0
+        assert pairs((tmp_path / "env").read_text())["OPENAI_API_KEY"] == token(env) != "ya29.short"
 
 
 @pytest.mark.parametrize(("wanted", "hint"), [("90m", "--lifetime 95m"), ("14h", "vertex-env run --")])

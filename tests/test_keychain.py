@@ -227,7 +227,7 @@ def test_logout_leaves_nothing_of_ours(google: Sandbox, desktop: Desktop, tmp_pa
         assert names(tmp_path) == []
         assert desktop.items() == {}
     else:
-        assert len(names(tmp_path)) == 1 + 1 + 1 + 1
+        assert len(names(tmp_path)) == 1 + 1 + 1 + 1 + 1
         assert len(desktop.items()) == 1
         minted(env=with_scope)
         minted("--store", "file", env=with_scope)
