@@ -215,7 +215,7 @@ LOCALES: Mapping[str, Mapping[str, str | None]] = {
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("way", ["run", "in place"])
+@pytest.mark.parametrize("way", ["run", "in place", "cold"])
 def test_the_environment(hour: dict[str, str], way: str, locale: str) -> None:
     """Our variables are set, what contradicts them is unset, and nothing else differs from a bare run."""
     against = {"OPENAI_ORG_ID": "org", "OPENAI_API_TYPE": "azure", "OPENAI_CUSTOM_HEADERS": "Authorization: x"}
@@ -226,9 +226,9 @@ def test_the_environment(hour: dict[str, str], way: str, locale: str) -> None:
         "BASH_FUNC_f%%": "() { :; }",
         "VERTEX_ENV_GENERATION": "7",
     }
-    changed: dict[str, str | None] = {**against, **odd, **LOCALES[locale]}
+    changed: dict[str, str | None] = {**against, **odd, **LOCALES[locale], **(COLD if way == "cold" else {})}
     given = {name: value for name, value in {**hour, **changed}.items() if value is not None}
-    seen = environ(EVERY_WAY[way], given)
+    seen = environ(EVERY_WAY["run" if way == "cold" else way], given)
     ours = {name: seen.pop(name) for name in seen.keys() - (environ((), given).keys() - {"VERTEX_ENV_GENERATION"})}
     assert ours.pop("VERTEX_ENV_GENERATION") == "0"
     assert ours.pop("OPENAI_API_KEY").startswith("ya29.")

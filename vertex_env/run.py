@@ -80,7 +80,8 @@ def start_lean(command: Sequence[str], text: str) -> None:
     os.set_inheritable(fd, True)  # noqa: FBT003 -- Python's own
     os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}"
     try:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 -- our own program
+        # As started, or an LC_CTYPE that Python has set for itself would pass for one given to us.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], as_started(os.environ))  # noqa: S606 -- ourselves
     except OSError:
         os.close(fd)
         del os.environ[warm.HANDED_OVER]
