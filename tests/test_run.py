@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -688,15 +689,36 @@ def the_second_sigterm_while_stopping_kills(folder: Path) -> None:
 
 
 @scenario
-def ctrl_c_while_stopping_ends_all(folder: Path) -> None:
-    """The terminal tells only the command: its end by SIGINT, which we did not send, shows what the user wants."""
-    script = "trap 'echo told' TERM; while :; do sleep 0.1; done"
-    with sandboxed(folder, lifetime_s=2) as (_, env), Process([*RUN, "--", "sh", "-c", script], env, folder) as process:
-        until(lambda: "told" in process.stdout)
-        (command,) = children(process.pid)
-        os.killpg(command, signal.SIGINT)
-        assert process.status() == -signal.SIGINT
-        assert "anew" not in process.stderr
+def a_command_that_takes_sigterm_for_ctrl_c_is_renewed(folder: Path) -> None:
+    """Whatever its status: an end that we asked for is planned. Many a Python program ends like this one."""
+    script = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+print(os.environ["VERTEX_ENV_GENERATION"], flush=True)
+time.sleep(60)
+"""
+    command = [*RUN, "--", sys.executable, "-S", "-c", script]
+    with sandboxed(folder, lifetime_s=2) as (_, env), Process(command, env, folder) as process:
+        until(lambda: process.stdout == "0\n1\n")
+
+
+@scenario
+def a_reader_that_has_stopped_to_read_holds_up_nothing(folder: Path) -> None:
+    """With stderr in a pipe that is full, the command is started anew, and ends when it is told to."""
+    log = Log(folder)
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with suppress(BlockingIOError):
+        while os.write(write, b"x" * 4096):
+            pass
+    os.set_blocking(write, True)
+    command = [*RUN, "--", *log.probe()]
+    with sandboxed(folder, lifetime_s=2) as (_, env), Process(command, env, folder, stderr=write) as process:
+        log.start(1)
+        process.send(signal.SIGTERM)
+        assert process.status() == 143
+    os.close(read)
+    os.close(write)
 
 
 @scenario

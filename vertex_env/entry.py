@@ -51,8 +51,14 @@ def _start(args: "Sequence[str]") -> None:
     from vertex_env.errors import VertexEnvError
 
     def say(line: str) -> None:
+        import select
+
         try:
-            os.write(2, f"vertex-env: {line}\n".encode("utf-8", "surrogateescape"))
+            # A reader that has stopped to read must not keep the command from its signals and its next start.
+            listening = select.poll()
+            listening.register(2, select.POLLOUT)
+            if listening.poll(0):
+                os.write(2, f"vertex-env: {line}\n".encode("utf-8", "surrogateescape")[: select.PIPE_BUF])
         except OSError:
             pass  # nobody listens
 
