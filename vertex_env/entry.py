@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 def main() -> "NoReturn":
     """Print the remembered answer and end, or become the command line, which takes several times as long to import."""
     args = sys.argv[1:]
+    # A Ctrl-C while we import has the effect that it has on any program, instead of a traceback.
+    import _signal as signal  # type: ignore[import-not-found]  # the module `signal` would take long to import
+
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if args and args[0] == "run" and os.name == "posix":
         _start(args)
     if len(args) == 2 and args[0] == "hook":  # noqa: PLR2004 -- which shells start with
@@ -27,6 +33,8 @@ def main() -> "NoReturn":
             _replay(args)
     from vertex_env.cli import execute
 
+    if handler is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handler)
     status = execute(args)
     if args and args[0] in ("export", "token"):
         # To take apart what google-auth has imported would take as long as starting Python twice.
