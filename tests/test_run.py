@@ -303,6 +303,55 @@ def test_closed_streams_stay_closed(hour: dict[str, str], tmp_path: Path, kind: 
     assert seen["run"][1].startswith("ya29.")
 
 
+LIMITED = """
+import os, resource
+from vertex_env import linux
+from vertex_env.errors import ChildError
+from vertex_env.helper import Helper, HelperError
+from vertex_env.lifecycle import Rules
+from vertex_env.supervisor import Supervisor
+
+linux.collect_orphans()
+free = os.open(os.devnull, os.O_RDONLY)
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+try:
+    Helper(["true"], {})
+except HelperError as e:
+    print(e)
+try:
+    Supervisor(["true"], {}, {}, helper=(["true"], {}), rules=Rules("auto", "keep", 1), say=print)
+except ChildError as e:
+    print(e.status, e.message, e.hint)
+"""
+
+
+def test_limits_are_no_bug(hour: dict[str, str]) -> None:
+    """Where no process can be started, a renewal fails like any other, and a start with a status of ours."""
+    said = output([sys.executable, "-P", "-c", LIMITED], hour)
+    assert said.startswith("vertex-env: error: cannot run true: Too many open files\n")
+    assert "125 cannot start a process for the command: Too many open files see what is limited: ulimit -a" in said
+
+
+def test_ctrl_c_while_it_starts(hour: dict[str, str]) -> None:
+    """However early it comes, it leaves no traceback of ours."""
+    slow = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+class Interrupts(MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name in ("vertex_env.run", "vertex_env.cli"):
+            os.kill(os.getpid(), signal.SIGINT)
+from vertex_env.entry import main
+sys.meta_path.insert(0, Interrupts())
+main()
+"""
+    for env in (hour, {**hour, **COLD}):
+        argv = [sys.executable, "-P", "-c", slow, "run", "--", "true"]
+        done = subprocess.run(argv, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
 def test_a_variable_may_be_large(hour: dict[str, str]) -> None:
     """More than a pipe holds comes through from the process that mints."""
     done = run_cli("run", "--set", f"LARGE={'x' * 100_000}", "--", "sh", "-c", "echo ${#LARGE}", env={**hour, **COLD})

@@ -58,19 +58,22 @@ class Helper:
         # Were it ignored, nobody would learn how a child ended (wait(2)).
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Not pipes: nobody reads while it runs, and it must not have to wait for that.
-        self._out, self._err = memory(), memory()
-        actions = [
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, self._out, 1),
-            (os.POSIX_SPAWN_DUP2, self._err, 2),
-        ]
+        opened: list[int] = []
         try:
+            opened.append(memory())
+            opened.append(memory())
+            self._out, self._err = opened
+            actions = [
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, self._out, 1),
+                (os.POSIX_SPAWN_DUP2, self._err, 2),
+            ]
             self.pid = os.posix_spawn(
                 argv[0], list(argv), dict(environ), file_actions=actions, setpgroup=group, setsigmask=mask
             )
         except OSError as e:
-            os.close(self._out)
-            os.close(self._err)
+            for fd in opened:
+                os.close(fd)
             raise HelperError(_said(f"cannot run {argv[0]}: {e.strerror}")) from e
 
     def result(self, status: int) -> Environment:

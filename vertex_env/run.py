@@ -74,7 +74,10 @@ def start_lean(command: Sequence[str], text: str) -> None:
         return  # we are that process, and did not start where the others do
     from vertex_env.helper import memory
 
-    fd = memory()
+    try:
+        fd = memory()
+    except OSError:
+        return  # too many files are open
     with open(fd, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as file:
         file.write(text)
     os.set_inheritable(fd, True)  # noqa: FBT003 -- Python's own

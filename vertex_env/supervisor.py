@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from vertex_env import linux
 from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, restore_signals
+from vertex_env.errors import ChildError
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
 from vertex_env.terminal import Terminal
@@ -356,9 +357,13 @@ class Supervisor:
         hand_over = terminal.is_ours and terminal.has(os.getpgrp())
         # Where there is a terminal that we may not hand on (a pipeline, a script), the child stays in our group.
         own_group = terminal.is_ours or terminal.fd < 0
-        read, write = os.pipe()
         parent, die_with = os.getpid(), linux.die_with_parent()
-        pid = os.fork()
+        try:
+            read, write = os.pipe()
+            pid = os.fork()
+        except OSError as e:
+            hint = "see what is limited: ulimit -a, and what the container allows"
+            raise ChildError(f"cannot start a process for the command: {e.strerror}", hint, OWN_FAILURE) from e
         if pid == 0:
             try:
                 die_with(parent)
