@@ -7,6 +7,7 @@ import sys
 from contextlib import suppress
 
 if sys.platform != "win32":
+    import fcntl
     import termios
 
 
@@ -15,7 +16,10 @@ class Terminal:
 
     def __init__(self) -> None:
         try:
-            self.fd = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+            opened = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
+            # None of 0 to 2, should these be closed: it would pass for the command's.
+            self.fd = fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 3)
+            os.close(opened)
         except OSError:
             self.fd = -1
         # We may hand it on only if the whole job is ours: not within a pipeline, not within a script.
