@@ -164,11 +164,11 @@ class World:
                 self.life.failed(f"{what}\n", self.now, permanent=what == "refused")
         self.look()
 
-    def end(self, code: int, *, gone: bool = True) -> None:
+    def end(self, code: int, *, gone: bool = True, has_keys: bool = False) -> None:
         """The command ends, by itself or because it was told to."""
         if self.code is None:
             self.code = code
-            self.life.exited(code, self.now)
+            self.life.exited(code, self.now, has_keys=has_keys)
         self.gone = self.gone or gone
 
     def stop(self, *, insists: bool = True) -> None:
@@ -350,8 +350,34 @@ def test_a_token_that_became_due_while_the_command_ended() -> None:
         world.end(143)
         world.look()
         assert not world.became(Start)
+        assert world.became(Reclaim), "nobody would be told of a Ctrl-C"
         world.answer(answer)
         assert world.starts[-1].token == token
+
+
+@pytest.mark.parametrize("code", [-2, -3, 130])
+@pytest.mark.parametrize("has_keys", [False, True])
+def test_an_end_as_after_ctrl_c(code: int, has_keys: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    """It is one where the terminal tells the command; elsewhere, it is just how the command takes SIGTERM."""
+    world = World()
+    world.until_due()
+    world.answer("new")
+    world.end(code, has_keys=has_keys)
+    world.look()
+    assert (world.finished, len(world.starts)) == ((code, 1) if has_keys else (None, 2))
+
+
+def test_ctrl_c_is_no_early_death() -> None:
+    """Who pressed it knows why the command has ended."""
+    world = World()
+    world.until_due()
+    world.answer("new")
+    world.end(0)
+    world.look()
+    world.said.clear()
+    world.end(-2, has_keys=True)
+    world.look()
+    assert (world.finished, world.said) == (-2, [])
 
 
 def test_who_asks_twice_does_not_wait() -> None:

@@ -338,6 +338,27 @@ def a_raw_terminal_defers_the_restart(folder: Path) -> None:
 
 
 @scenario
+def ctrl_c_while_stopping_ends_all(folder: Path) -> None:
+    """The terminal tells only the command: its end by SIGINT, which we did not send, shows what the user wants."""
+    script = "trap 'echo told' TERM; while :; do sleep 0.1; done"
+    with sandboxed(folder, lifetime_s=2) as (_, env), Terminal([*RUN, "--", "sh", "-c", script], env) as terminal:
+        until(lambda: "told" in terminal.screen)
+        terminal.type(CTRL_C)
+        assert terminal.report()["status"] == -signal.SIGINT
+        assert "anew" not in terminal.screen
+
+
+@scenario
+def a_closed_stream_is_not_the_terminal(folder: Path) -> None:
+    """The terminal, which we open for ourselves, does not get what nobody wants to read."""
+    log = Log(folder)
+    closing = ["sh", "-c", 'exec "$@" 2>&-', "sh", *RUN, "--", *log.probe()]
+    with sandboxed(folder, lifetime_s=2) as (_, env), Terminal(closing, env) as terminal:
+        log.start(1)
+        assert terminal.screen == ""
+
+
+@scenario
 def what_was_not_said_is_said_at_the_end(folder: Path) -> None:
     """A command that held the terminal to its end ends as it likes; then we tell why its token was not renewed."""
     log = Log(folder)

@@ -224,9 +224,17 @@ class Lifecycle:
             self._tell_once(said, f"the token could not be renewed, trying again:\n{said.rstrip()}")
         self._retry_at = now.boot + pause
 
-    def exited(self, code: int, now: Now) -> None:
-        """The command itself has ended; others of its group may be left."""
+    def exited(self, code: int, now: Now, *, has_keys: bool = False) -> None:
+        """The command itself has ended; others of its group may be left.
+
+        Args:
+            code: Its exit code.
+            now: The instant.
+            has_keys: Whether the terminal told it of a Ctrl-C, and not us.
+        """
         self._code = code
+        if has_keys and code in _INTERRUPTED:
+            self._user_stop = True
         lasted = now.awake - self._started
         if code and self._generation and lasted < _EARLY_DEATH_S and not (self.is_stopping or self._user_stop):
             self._queue.append(f"start no. {self._generation} of the command ended after {lasted:.1f} s, by itself")
@@ -333,7 +341,7 @@ class Lifecycle:
                 self._insists, self._kill_at = False, now.awake + 1.0
                 return [Kill()]
             return []
-        if self._user_stop or self._code in _INTERRUPTED:
+        if self._user_stop:
             return self._finish(self._code)
         if self._next is None:
             self._queue.append("the token expires and could not be renewed: the command was stopped")
@@ -352,8 +360,10 @@ class Lifecycle:
         if left <= 0:
             self._tell_once("none", "the token expired before the command could be started anew: waiting for another")
         if self._asked_until is not None or left <= 0 or (lease.is_due(now) and not self._asked_again):
+            # Nobody else would be told of a Ctrl-C meanwhile.
+            reclaim: list[Action] = [] if self._alone else [Reclaim(modes=True)]
             self._asked_again = self._alone = True
-            return self._renew(now, wanted=True)
+            return [*reclaim, *self._renew(now, wanted=True)]
         generation = self._generation + 1
         self._queue.append(f"new token, lasting {int(left)} s: starting the command anew (no. {generation})")
         said = self._flush()

@@ -299,7 +299,8 @@ class Supervisor:
                     self._on_child_stopped(os.WSTOPSIG(status))
             elif pid == self._child.pid:
                 self._child.status = status
-                self._life.exited(os.waitstatus_to_exitcode(status), self._clock.now())
+                code = os.waitstatus_to_exitcode(status)
+                self._life.exited(code, self._clock.now(), has_keys=self._child.foreground)
             elif self._helper is not None and pid == self._helper.pid:
                 helped = self._helper, status
         # Last, because the child's own end, had it come already, is final.
