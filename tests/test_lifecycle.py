@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 POLICIES: list[Policy] = ["auto", "restart", "stop"]
 ON_FAILURE: list[OnFailure] = ["keep", "stop"]
-LIFETIME, MARGIN, GRACE = 3600.0, 225.0, 10.0
+LIFETIME, MARGIN, GRACE, SETTLED = 3600.0, 225.0, 10.0, 31.0
 
 
 class World:
@@ -322,8 +322,18 @@ def test_a_terminal_that_is_held_defers() -> None:
     world.pass_time(LIFETIME + 100)
     assert world.done == []
     world.busy = False
-    world.look()
+    world.pass_time(SETTLED)
     assert [type(action) for action in world.done] == [Tell, Tell, Ask]
+
+
+def test_what_is_run_at_a_prompt_may_take_a_while() -> None:
+    """A REPL that works on what was typed is not a server: its session would be lost all the same."""
+    world = World()
+    for busy, seconds in ((True, LIFETIME), (False, SETTLED - 2), (True, 5), (False, SETTLED - 2), (True, 5)):
+        world.busy = busy
+        world.pass_time(seconds)
+    assert not world.became(Ask)
+    assert not world.became(End)
 
 
 def test_a_token_put_off_for_long_is_not_given_to_anybody() -> None:
@@ -334,7 +344,7 @@ def test_a_token_put_off_for_long_is_not_given_to_anybody() -> None:
     world.answer("new")
     world.pass_time(LIFETIME)
     world.busy = False
-    world.look()
+    world.pass_time(SETTLED)
     assert not world.became(End)
     world.answer("new")
     assert world.became(End)

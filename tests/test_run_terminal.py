@@ -334,7 +334,7 @@ def a_raw_terminal_defers_the_restart(folder: Path) -> None:
         modes[3] |= termios.ICANON
         termios.tcsetattr(terminal.master, termios.TCSANOW, modes)
         assert log.start(1)["token"] != start["token"]
-        assert "it is left alone. --on-expiry restart would" in terminal.screen
+        assert "it is left alone while it does. --on-expiry restart would" in terminal.screen
 
 
 @scenario
@@ -370,7 +370,7 @@ def what_was_not_said_is_said_at_the_end(folder: Path) -> None:
         assert terminal.screen == ""
         terminal.type("exit 7")
         assert terminal.report()["status"] == 7
-        assert "it is left alone. --on-expiry restart would" in terminal.screen
+        assert "it is left alone while it does. --on-expiry restart would" in terminal.screen
         assert len(log("start")) == 1
 
 

@@ -35,6 +35,8 @@ NETWORK_S = 60.0
 _SUSPENDED_S = 5.0
 _EARLY_DEATH_S = 5.0
 _SLOWEST_S = 60.0
+_SETTLED_S = 30.0
+"""How long a terminal has to be out of raw mode until nobody is taken to sit at it."""
 _INTERRUPTED = (-2, -3, 128 + 2)
 """How commands end after a Ctrl-C (SIGINT, SIGQUIT), which the terminal tells them and not us."""
 
@@ -179,6 +181,7 @@ class Lifecycle:
         self._failures = self._fruitless = 0
         self._deferred = self._asked_again = self._alone = False
         self._kill_at: float | None = None
+        self._busy_at = -_SETTLED_S
         self._told: set[str] = set()
 
     @property
@@ -279,7 +282,11 @@ class Lifecycle:
 
     def _look_running(self, now: Now, *, busy: bool) -> list[Action]:
         left = self._lease.left(now)
-        self._deferred = busy and self._policy == "auto"
+        if busy:
+            self._busy_at = now.boot
+        # The prompt of a REPL is raw; while it works on what was typed, the terminal is as a server would leave it.
+        settling = now.boot - self._busy_at < min(_SETTLED_S, self._lease.margin)
+        self._deferred = (busy or settling) and self._policy == "auto"
         if self._user_stop or self._refused:
             if left <= 0:
                 why = "it was told to end" if self._user_stop else "it cannot be stopped"
@@ -299,7 +306,7 @@ class Lifecycle:
         if self._deferred:
             self._tell_once(
                 "deferred",
-                "the token is due for renewal, but the command holds the terminal: it is left alone. "
+                "the token is due for renewal, but the command holds the terminal: it is left alone while it does. "
                 "--on-expiry restart would restart it; --on-expiry ignore runs it without us",
             )
         return self._renew(now, wanted=not self._deferred)
