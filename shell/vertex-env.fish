@@ -180,8 +180,10 @@ function __vertex_env_load
             case 'none *'
                 test -e (string sub -s 6 -- $line); and return 1
             case 'file *'
-                set -l parts (string match -rg '^file (\S+) \S+ (.*)' -- $line)
-                contains -- $parts[1] (path mtime -- $parts[2]); or return 1
+                set -l parts (string match -rg '^file \S+ (\S+) (.*)' -- $line)
+                set -l mark $folder/$parts[1]
+                test -e $parts[2]; and test -e $mark; or return 1
+                test $parts[2] -nt $mark; or test $parts[2] -ot $mark; and return 1
             case 'until *'
                 test $__vertex_env_now -lt (string sub -s 7 -- $line); or return 1
         end

@@ -75,6 +75,14 @@ def test_first_prompt_has_the_stored_token_without_a_process(
     assert sh.value("VERTEX_ENV_STAMP") == str(place.stamp)
 
 
+def test_first_prompt_of_a_login_that_names_no_folder_of_gclouds(name: str, empty: Place, opened: Open) -> None:
+    del empty.env["CLOUDSDK_CONFIG"]
+    planted = empty.store()
+    sh = opened(name, empty.env, source(name))
+    assert sh.value("OPENAI_API_KEY") == planted
+    assert empty.calls == []
+
+
 def test_first_prompt_has_a_token_where_none_is_stored(name: str, empty: Place, opened: Open) -> None:
     sh = opened(name, empty.env, source(name))
     assert sh.start == ""

@@ -1,5 +1,6 @@
 """fish, nushell and xonsh with the integration: real shells, real terminals, tokens that really expire."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -170,6 +171,20 @@ def test_a_stale_snapshot_is_not_loaded(shell: Shell, place: Place) -> None:
     run = place.script(shell, shell.source, "REPORT", env={"GOOGLE_CLOUD_PROJECT": "other-project"})
     assert place.calls == [ASK]
     assert "/other-project/" in run.reports[0]["OPENAI_BASE_URL"]
+
+
+def test_credentials_of_the_same_second_are_others(shell: Shell, place: Place) -> None:
+    """They may be of another account, moved there with their time stamp."""
+    file = place.files / "credentials.json"
+    second = int(file.stat().st_mtime)
+    os.utime(file, (second + 0.25, second + 0.25))
+    place.prepare()
+    other = file.with_name("other.json")
+    other.write_text(file.read_text().replace("sandbox-client-id", "other-client-id"))
+    os.utime(other, (second + 0.75, second + 0.75))
+    other.rename(file)
+    place.script(shell, shell.source, "REPORT")
+    assert place.calls == [ASK]
 
 
 def test_inherited_values_are_not_evaluated(shell: Shell, place: Place) -> None:

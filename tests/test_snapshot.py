@@ -127,6 +127,14 @@ def test_file_that_has_changed_since_it_was_read_has_none(place: Place) -> None:
     assert snapshots(place) == set()
 
 
+def test_file_whose_time_stamp_others_may_have_has_none(place: Place) -> None:
+    """Another account's file in its place, with the whole second of an archive or of a Nix store, would pass for it."""
+    seconds = int(place.adc.stat().st_mtime)
+    os.utime(place.adc, (seconds, seconds))
+    assert not place.session().snapshot()
+    assert snapshots(place) == set()
+
+
 @pytest.mark.parametrize("profile", ["work", "a.b-c_d"])
 def test_each_profile_has_its_own(place: Place, profile: str) -> None:
     place.config.write_text(f'[profile."{profile}"]\nproject = "work-project"\n')
@@ -184,6 +192,17 @@ def test_it_names_every_variable_and_file(place: Place) -> None:
         assert (place.cache / mark).stat().st_mtime_ns == seen.st_mtime_ns
         assert (place.cache / mark).read_bytes() == b""
     assert any(line.startswith("none ") and line.endswith("/active_config") for line in lines)
+
+
+@pytest.mark.parametrize("unset", ["CLOUDSDK_CONFIG", "VERTEX_ENV_CONFIG"])
+def test_shells_can_read_every_line(place: Place, unset: str) -> None:
+    del place.env[unset]
+    place.store()
+    name, path = r"[A-Za-z_][A-Za-z0-9_]*", r"/\S+"
+    line = rf"(file -?\d+ \w+\.mark|none|token|stamp) {path}|(same|set) {name}=.*|(gone|unset) {name}|end"
+    first, *lines = text(place).splitlines()
+    assert first == "vertex-env-snapshot 1"
+    assert [each for each in lines if not re.fullmatch(line, each)] == []
 
 
 def test_header_that_is_unset_is_one_of_them(place: Place) -> None:

@@ -26,7 +26,7 @@ def gcloud_dir(environ: Mapping[str, str]) -> Path:
     """
     if environ.get("CLOUDSDK_CONFIG"):
         return Path(environ["CLOUDSDK_CONFIG"])
-    return _base(environ, "", "APPDATA", ".config") / "gcloud"
+    return _base(environ, None, "APPDATA", ".config") / "gcloud"
 
 
 def home(environ: Mapping[str, str]) -> Path:
@@ -41,9 +41,9 @@ def home(environ: Mapping[str, str]) -> Path:
         raise SettingsError("there is no home folder: HOME is not set, and the user is unknown", "set HOME") from e
 
 
-def _base(environ: Mapping[str, str], xdg: str, windows: str, fallback: str) -> Path:
+def _base(environ: Mapping[str, str], xdg: str | None, windows: str, fallback: str) -> Path:
     # The XDG specification has relative paths ignored.
-    if environ.get(xdg) and Path(environ[xdg]).is_absolute():
+    if xdg and environ.get(xdg) and Path(environ[xdg]).is_absolute():
         return Path(environ[xdg])
     if os.name == "nt" and environ.get(windows):
         return Path(environ[windows])

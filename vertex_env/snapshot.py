@@ -74,7 +74,7 @@ def write_snapshot(  # noqa: PLR0913
             if time.time() - status.st_mtime < _SETTLED_S:
                 return True
             mark = _mark(folder, path, status.st_mtime_ns)
-            if mark is None or warm.look(str(path)) != look:
+            if mark is None or _is_coarse(status.st_mtime_ns) or warm.look(str(path)) != look:
                 return False
             head.append(f"file {int(status.st_mtime)} {mark} {path}")
     # Unset in any case: a shell that has had them unset writes the next snapshot, for one in which they are still set.
@@ -88,6 +88,14 @@ def write_snapshot(  # noqa: PLR0913
         data = f"{text}\n{body.replace(stand_in, chr(0x1F))}end\n".encode("utf-8", "surrogateescape")
         return write_private(folder / (f"shell-{profile}.snapshot" if profile else "shell.snapshot"), data)
     return False
+
+
+def _is_coarse(mtime_ns: int) -> bool:
+    """Whether another file may well have the same time stamp and take this one's place without a shell noticing.
+
+    Whole seconds come from archives, image layers, and Nix and Guix, whose stores have the same one on every file.
+    """
+    return mtime_ns % 1_000_000_000 == 0
 
 
 def _mark(folder: Path, path: Path, mtime_ns: int) -> str | None:
