@@ -7,11 +7,35 @@
 # shellcheck shell=bash
 
 use_vertex() {
-  local statements expires keep=''
-  if [[ ${1-} == --keep-fresh ]]; then
-    keep=1
+  local status=0
+  case $- in
+  *x*)
+    # Tokens do not belong into the trace of set -x.
+    set +x
+    __vertex_env_direnv "$@" || status=$?
+    set -x
+    return "$status"
+    ;;
+  esac
+  __vertex_env_direnv "$@"
+}
+
+__vertex_env_direnv() {
+  local word statements expires='' keep=''
+  # Should this fail: what the shell has outside of this folder may be for another account.
+  unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_STAMP
+  for word in "$@"; do
     shift
-  fi
+    case $word in
+    --keep-fresh) keep=1 ;;
+    --format | --format=* | --help | -h)
+      # What these print is not for bash to evaluate.
+      log_error "vertex-env: use vertex takes settings, not $word: see vertex-env export --help"
+      return 1
+      ;;
+    *) set -- "$@" "$word" ;;
+    esac
+  done
   statements=$(command vertex-env export --format direnv "$@" </dev/null) || {
     # What is left is to watch the files whose change may cure it. A hook of ours tries again as well.
     eval "$statements" || :
@@ -21,7 +45,7 @@ use_vertex() {
   }
   eval "$statements"
   # What changed between the answer and the watch would never be noticed.
-  if [[ -n ${VERTEX_ENV_STAMP-} ]]; then
+  if [[ -f ${VERTEX_ENV_STAMP-} ]]; then
     { read -r _ expires _ <"$VERTEX_ENV_STAMP"; } 2>/dev/null || expires=$VERTEX_ENV_EXPIRES_AT
     if [[ $expires != "$VERTEX_ENV_EXPIRES_AT" ]]; then
       statements=$(command vertex-env export --format direnv "$@" </dev/null) && eval "$statements"

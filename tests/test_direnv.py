@@ -1,6 +1,7 @@
 """`use vertex` in direnv, alone and with our hook: its folders always have a token, and nobody reloads by hand."""
 
 import hashlib
+import os
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
@@ -238,6 +239,40 @@ def test_wrong_setting_is_said(name: str, place: Place, enter: Enter) -> None:
     assert sh.run("") == ""
 
 
+@pytest.mark.parametrize("line", ["use vertex --profile nobody", "use vertex --format sh"])
+def test_failure_leaves_nobody_with_the_key_of_another_folder(
+    name: str, place: Place, enter: Enter, line: str
+) -> None:
+    place.env |= {KEY: "outside", "OPENAI_BASE_URL": "https://outside.example", "OPENAI_API_BASE": "outside"}
+    sh = enter(name, place, line)
+    assert [sh.value(each) for each in (KEY, "OPENAI_BASE_URL", "OPENAI_API_BASE")] == ["unset"] * 3
+    sh.run("cd ..")
+    assert sh.value(KEY) == "outside"
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "--format json", "--format=lines"])
+def test_what_is_no_setting_is_said_and_not_evaluated(place: Place, enter: Enter, word: str) -> None:
+    sh = enter("bash", place, f"use vertex {word}")
+    assert "use vertex takes settings" in sh.entered
+    assert "command not found" not in sh.entered
+    assert "syntax error" not in sh.entered
+    assert place.stored not in sh.entered
+
+
+def test_trace_has_no_token(place: Place, enter: Enter) -> None:
+    sh = enter("bash", place, "set -x\nuse vertex\n: done")
+    assert "+ : done" in sh.entered  # it is still on
+    assert sh.value(KEY) == place.stored
+    assert place.stored not in sh.entered
+
+
+def test_stamp_that_is_a_pipe_keeps_nobody_waiting(place: Place, enter: Enter) -> None:
+    stamp = place.stamp
+    stamp.unlink()
+    os.mkfifo(stamp)
+    assert enter("bash", place).value(KEY) == place.stored
+
+
 # --- a process that waits ---
 
 
@@ -251,9 +286,9 @@ def waiting(place: Place) -> list[str]:
     return found
 
 
-def test_keep_fresh_renews_without_our_hook(name: str, empty: Place, enter: Enter) -> None:
+@pytest.mark.parametrize("line", ["use vertex --keep-fresh --min-ttl 1s", "use vertex --min-ttl 1s --keep-fresh"])
+def test_keep_fresh_renews_without_our_hook(name: str, empty: Place, enter: Enter, line: str) -> None:
     old = empty.store(left_s=15 + 7, life_s=60)  # due in seven seconds
-    line = "use vertex --keep-fresh --min-ttl 1s"
     shells = [enter(name, empty, line)]
     assert shells[0].value(KEY) == old  # it did not wait
     shells.append(enter(name, empty, line))
