@@ -175,7 +175,8 @@ __vertex_env_load() {
       case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
       case $line in
       gone*) [[ -z ${!name+set} ]] || return 1 ;;
-      *) [[ -n ${!name+set} && ${!name} == "${rest#*=}" ]] || return 1 ;;
+      # Not by [[, for which `shopt -s nocasematch` has Alice and alice be the same.
+      *) [ "${!name+set}${!name-}" = "set${rest#*=}" ] || return 1 ;;
       esac
       ;;
     'file '*)

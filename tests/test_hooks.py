@@ -634,6 +634,17 @@ def test_stale_snapshot_is_not_loaded(name: str, place: Place, opened: Open, cha
     assert sh.value("OPENAI_API_KEY") == "unset"
 
 
+def test_name_in_other_letters_is_another(name: str, empty: Place, opened: Open) -> None:
+    """Even for a shell that was told to match without regard to case."""
+    empty.env["VERTEX_ENV_PROJECT"] = "other-project"
+    empty.store()
+    empty.env["VERTEX_ENV_PROJECT"] = "OTHER-project"
+    empty.becomes("false")
+    ignore = {"bash": "shopt -s nocasematch\n", "zsh": "setopt nocasematch\n"}[name]
+    opened(name, empty.env, ignore + source(name))
+    assert empty.calls == [ASK]
+
+
 def test_changed_credentials_are_noticed_by_the_next_shell_only(name: str, place: Place, opened: Open) -> None:
     """A shell that runs keeps its token until that is due."""
     sh = opened(name, place.env, source(name))
