@@ -95,8 +95,11 @@ __vertex_env_ask() {
   if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
     # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
     command vertex-env token "$@" </dev/null >/dev/null || return
-    __vertex_env_failed='' __vertex_env_retry=0
+    # Where nothing is stored, no file that direnv watches has changed.
+    [[ -n ${VERTEX_ENV_STAMP-} ]] || command direnv reload </dev/null 2>/dev/null || :
     if declare -F _direnv_hook >/dev/null; then _direnv_hook || :; fi
+    # If that has failed, not again at the next prompt.
+    [[ ${VERTEX_ENV_REFRESH_AT-} == 0 ]] || __vertex_env_failed='' __vertex_env_retry=0
     return 0
   fi
   lines=$(command vertex-env export --format lines "$@" </dev/null) || {

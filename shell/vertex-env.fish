@@ -81,8 +81,11 @@ function __vertex_env_ask
     if test "$VERTEX_ENV_VIA" = direnv
         # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
         command vertex-env token $argv </dev/null >/dev/null; or return
-        set -g __vertex_env_failed
+        # Where nothing is stored, no file that direnv watches has changed.
+        test -n "$VERTEX_ENV_STAMP"; or command direnv reload </dev/null 2>/dev/null
         functions -q __direnv_export_eval; and __direnv_export_eval
+        # If that has failed, not again at the next prompt.
+        test "$VERTEX_ENV_REFRESH_AT" = 0; or set -g __vertex_env_failed
         return 0
     end
     set -l lines (command vertex-env export --format lines $argv </dev/null)

@@ -75,6 +75,11 @@ def --env __vertex_env_ask [now: int, ...more: string]: nothing -> bool {
         if $env.VERTEX_ENV_VIA? == "direnv" {
             # direnv watches the stamp: it takes the new token by itself.
             let token = "" | ^vertex-env token ...$more
+            # Where nothing is stored, no file that direnv watches has changed.
+            if ($env.VERTEX_ENV_STAMP? | is-empty) {
+                ^direnv reload
+                return true
+            }
             []
         } else {
             let text = "" | ^vertex-env export --format lines ...$more

@@ -93,19 +93,22 @@ def _vertex_env_setup():
                 if "VERTEX_ENV_REFRESH_AT" not in env:
                     self.do(["set VERTEX_ENV_REFRESH_AT=0"])
                 return status
+            if direnv and not env.get("VERTEX_ENV_STAMP"):
+                # Where nothing is stored, no file that direnv watches has changed.
+                return self.run("reload", program="direnv")[0]
             self.failed = 0
             if not direnv:
                 self.do(text.split("\n"))
             return 0
 
-        def run(self, *args, **more):
+        def run(self, *args, program="vertex-env", **more):
             environ = {**env.detype(), **more}
             try:
                 done = subprocess.run(
-                    ["vertex-env", *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environ
+                    [program, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environ
                 )
             except OSError:
-                print("vertex-env: error: there is no vertex-env on PATH", file=sys.stderr)
+                print(f"vertex-env: error: there is no {program} on PATH", file=sys.stderr)
                 return 127, ""
             except KeyboardInterrupt:
                 return 130, ""

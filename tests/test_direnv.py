@@ -232,6 +232,27 @@ def test_settings(place: Place, enter: Enter, option: Option) -> None:
         assert sh.value("MY_URL") == sh.value("OPENAI_BASE_URL") + "/it's"
 
 
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_token_that_nothing_stores_is_renewed(name: str, tmp_path: Path, enter: Enter, order: str) -> None:
+    need("direnv")
+    with settle(tmp_path, lifetime_s=6) as place:
+        library = tmp_path / ".config" / "direnv" / "lib" / "vertex-env.sh"
+        library.parent.mkdir(parents=True)
+        library.symlink_to(hook_file("direnv"))
+        (tmp_path / "project").mkdir()
+        sh = enter(name, place, "use vertex --store none", order)
+        old = sh.value(KEY)
+        until(lambda: sh.value(KEY) != old)
+        assert sh.value(KEY) != "unset"
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_option_that_is_none_is_not_tried_at_each_prompt(name: str, place: Place, enter: Enter, order: str) -> None:
+    sh = enter(name, place, "use vertex --nope", order)
+    assert "no such option" in sh.entered
+    assert "".join(sh.run("") for _ in range(5)).count(RELOAD) <= 1
+
+
 def test_wrong_setting_is_said(name: str, place: Place, enter: Enter) -> None:
     sh = enter(name, place, "use vertex --location nowhere!")
     assert "nowhere!" in sh.entered
@@ -240,9 +261,7 @@ def test_wrong_setting_is_said(name: str, place: Place, enter: Enter) -> None:
 
 
 @pytest.mark.parametrize("line", ["use vertex --profile nobody", "use vertex --format sh"])
-def test_failure_leaves_nobody_with_the_key_of_another_folder(
-    name: str, place: Place, enter: Enter, line: str
-) -> None:
+def test_failure_leaves_nobody_with_the_key_of_another_folder(name: str, place: Place, enter: Enter, line: str) -> None:
     place.env |= {KEY: "outside", "OPENAI_BASE_URL": "https://outside.example", "OPENAI_API_BASE": "outside"}
     sh = enter(name, place, line)
     assert [sh.value(each) for each in (KEY, "OPENAI_BASE_URL", "OPENAI_API_BASE")] == ["unset"] * 3

@@ -333,6 +333,21 @@ def test_nothing_stored_has_no_stamp(place: Place) -> None:
     assert "unset VERTEX_ENV_STAMP\n" in done.stdout
 
 
+def test_token_that_could_not_be_stored_has_no_stamp(place: Place) -> None:
+    place.cache.write_text("not a folder")
+    assert "unset VERTEX_ENV_STAMP\n" in run_cli(*ASK, env=place.env).stdout
+
+
+def test_token_that_could_not_replace_another_has_no_stamp(place: Place) -> None:
+    place.store(left_s=10)
+    before = place.stamp.read_text()
+    session = place.session()
+    assert session.stamp_of(token("later")) is None
+    place.store()
+    assert place.stamp.read_text() != before
+    assert place.session().stamp_of(place.session().token()) == place.stamp
+
+
 def direnv(place: Place, *arguments: str) -> tuple[int, dict[str, str], list[str]]:
     """Status, variables and watched files that bash has after it has evaluated what direnv would."""
     done = run_cli("export", "--format", "direnv", *arguments, env=place.env)

@@ -162,9 +162,11 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
         _hand_over(name, environment, session.token(), options)
         return  # what has effects besides its output cannot be replayed
 
+    stamp = session.stamp_of(session.token())
+
     def render(environment: Environment) -> str:
         if name in ("lines", "direnv"):
-            environment = {**environment, "VERTEX_ENV_STAMP": str(session.stamp) if session.stamp else None}
+            environment = {**environment, "VERTEX_ENV_STAMP": str(stamp) if stamp else None}
         if name != "direnv":
             return RENDERERS[name](environment)
         files = [*session.looked_at, *([session.stamp] if session.stamp else [])]

@@ -429,6 +429,14 @@ class Session:
             return None
         return Path(warm.stamp_path(str(self.folder), self.identity.key))
 
+    def stamp_of(self, token: Token) -> Path | None:
+        """The same, if it is about *token* or a later one; None where that could not be stored."""
+        try:
+            _, expires, _ = (warm.read_private(str(self.stamp)) or b"").split()
+            return self.stamp if int(expires) >= int(token.expiry.timestamp()) else None
+        except ValueError:
+            return None
+
     def keep_fresh(self) -> None:
         """Wait until the stored token is due and mint the next; at once where somebody waits already, or none is."""
         with self.store.keeper(self.identity.key) as alone:
