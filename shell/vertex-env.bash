@@ -153,7 +153,7 @@ __vertex_env_off() {
 
 # Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not.
 __vertex_env_load() {
-  local folder file line name rest issued ends='' token='' at='' expires='' mark=$'\037' lines=()
+  local folder file line name rest issued ends='' token='' at='' expires='' mark=$'\037' stored=() lines=() change IFS=' '
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
     folder=$VERTEX_ENV_CACHE_DIR
@@ -166,21 +166,28 @@ __vertex_env_load() {
   fi
   file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
   [[ -O $folder && -O $file && -f $file && ! -L $file ]] || return 1
-  while IFS= read -r line; do
+  # Half as long as reading line by line, which bash 3.2 has to.
+  if [[ ${BASH_VERSINFO[0]} -ge 4 ]]; then
+    mapfile -t stored <"$file"
+  else
+    while IFS= read -r line; do stored[${#stored[@]}]=$line; done <"$file"
+  fi
+  for line in ${stored[@]+"${stored[@]}"}; do
     rest=${line#* }
     case $line in
+    'gone '*)
+      case " $rest" in *' '[0-9]* | *[!A-Za-z0-9_\ ]*) return 1 ;; esac
+      for name in $rest; do [[ -z ${!name+set} ]] || return 1; done
+      ;;
+    'same '*)
+      name=${rest%%=*}
+      case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
+      # Not by [[, for which `shopt -s nocasematch` has Alice and alice be the same.
+      [ "${!name+set}${!name-}" = "set${rest#*=}" ] || return 1
+      ;;
     'set '* | 'unset '*)
       [[ -n $token && -n $at ]] || return 1
       lines[${#lines[@]}]=${line//$mark/$token}
-      ;;
-    'same '* | 'gone '*)
-      name=${rest%%=*}
-      case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
-      case $line in
-      gone*) [[ -z ${!name+set} ]] || return 1 ;;
-      # Not by [[, for which `shopt -s nocasematch` has Alice and alice be the same.
-      *) [ "${!name+set}${!name-}" = "set${rest#*=}" ] || return 1 ;;
-      esac
       ;;
     'file '*)
       rest=${rest#* }
@@ -210,13 +217,13 @@ __vertex_env_load() {
     'vertex-env-snapshot 1') ;;
     end)
       [[ ${#lines[@]} -gt 3 ]] || return 1
-      for line in "${lines[@]}"; do __vertex_env_set "$line" || return 1; done
+      for change in "${lines[@]}"; do __vertex_env_set "$change" || return 1; done
       __vertex_env_failed='' __vertex_env_retry=0
       return 0
       ;;
     *) return 1 ;;
     esac
-  done <"$file"
+  done
   return 1
 }
 

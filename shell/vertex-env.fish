@@ -171,12 +171,14 @@ function __vertex_env_load
     test "$lines[1]" = 'vertex-env-snapshot 1'; and test "$lines[-1]" = end; or return 1
     # Then it is one of these lines, and the names are names.
     set -l known '^(until [0-9]{1,15}|file -?[0-9]+ \S+ /.*|(none|token|stamp) /.*' \
-        '|(same|set) [A-Za-z_][A-Za-z0-9_]*=.*|(gone|unset) [A-Za-z_][A-Za-z0-9_]*)$'
+        '|(same|set) [A-Za-z_][A-Za-z0-9_]*=.*|gone( [A-Za-z_][A-Za-z0-9_]*)+|unset [A-Za-z_][A-Za-z0-9_]*)$'
     string match -qvr (string join '' $known) -- $lines[2..-2]; and return 1
     for line in $lines[2..-2]
         switch $line
             case 'gone *'
-                set -qx (string sub -s 6 -- $line); and return 1
+                for name in (string split ' ' -- $line)[2..]
+                    set -qx $name; and return 1
+                end
             case 'same *'
                 set -l name (string match -rg '^same ([^=]*)' -- $line)
                 set -qx $name; and contains -- $line "same $name=$$name"; or return 1

@@ -160,7 +160,7 @@ def __vertex_env_stored [now: int]: nothing -> any {
         let rest = $line | split row -n 2 " " | get 1
         match $verb {
             "set" | "unset" => { $changes ++= [$line] }
-            "gone" => { if $rest in $env { return null } }
+            "gone" => { if ($rest | split row " " | any {|name| $name in $env }) { return null } }
             "same" => {
                 let it = $rest | parse --regex '^(?<name>[A-Za-z_][A-Za-z0-9_]*)=(?<value>.*)$' | first
                 if $it.name not-in $env or ($env | get $it.name | into string) != $it.value { return null }

@@ -191,7 +191,9 @@ function global:__vertex_env_stored([long] $now) {
         switch -CaseSensitive -Exact ($verb) {
             { $_ -cin 'set', 'unset' } { $changes.Add($line); break }
             'gone' {
-                if ($null -ne [Environment]::GetEnvironmentVariable($rest)) { return $null }
+                foreach ($key in $rest.Split([char[]] ' ')) {
+                    if ($null -ne [Environment]::GetEnvironmentVariable($key)) { return $null }
+                }
                 break
             }
             'same' {

@@ -178,7 +178,7 @@ def _vertex_env_setup():
                 if verb in ("set", "unset"):
                     changes.append(line)
                 elif verb == "gone":
-                    if rest in environ:
+                    if any(name in environ for name in rest.split(" ")):
                         return None
                 elif verb == "same":
                     name, _, value = rest.partition("=")

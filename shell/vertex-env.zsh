@@ -140,14 +140,14 @@ __vertex_env_load() {
         [[ -n $token && -n $at ]] || return 1
         lines+=("${line//$mark/$token}")
         ;;
-      ('same '*|'gone '*)
+      ('gone '*)
+        case " $rest" in (*' '[0-9]*|*[^A-Za-z0-9_\ ]*) return 1 ;; esac
+        for name in ${(s: :)rest}; do [[ -z ${(P)name+set} ]] || return 1; done
+        ;;
+      ('same '*)
         name=${rest%%=*}
         [[ $name == [A-Za-z_]* && $name != *[^A-Za-z0-9_]* ]] || return 1
-        if [[ $line == gone* ]]; then
-          [[ -z ${(P)name+set} ]] || return 1
-        else
-          [[ -n ${(P)name+set} && ${(P)name} == "${rest#*=}" ]] || return 1
-        fi
+        [[ -n ${(P)name+set} && ${(P)name} == "${rest#*=}" ]] || return 1
         ;;
       ('file '*)
         rest=${rest#* }

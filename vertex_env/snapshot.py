@@ -7,7 +7,7 @@ A snapshot is a file of lines that a shell's builtins can read, and compare with
     file 1763812800 0f3a….mark /path    stale unless that is there, with this time stamp, which the mark has as well
     none /path                          stale if that is there
     same NAME=value                     stale unless the variable is so
-    gone NAME                           stale if the variable is set
+    gone NAME NAME...                   stale if one of the variables is set
     token /path                         the store's file with the token
     stamp /path                         the file with `REFRESH_AT EXPIRES_AT GENERATION`
     set NAME=value                      with \x1f where the token belongs
@@ -80,7 +80,8 @@ def write_snapshot(  # noqa: PLR0913
     # Unset in any case: a shell that has had them unset writes the next snapshot, for one in which they are still set.
     env = {**dict.fromkeys(CONFLICTS), **env}
     checked = [name for name in names if name not in CONFLICTS or env[name] is not None]
-    head += [f"same {name}={environ[name]}" if name in environ else f"gone {name}" for name in checked]
+    head += [f"same {name}={environ[name]}" for name in checked if name in environ]
+    head += [" ".join(("gone", *(name for name in checked if name not in environ)))]
     head += [f"token {warm.token_path(str(folder), key)}", f"stamp {warm.stamp_path(str(folder), key)}"]
     body = lines({name: value for name, value in env.items() if name not in _FROM_STAMP})
     text = "\n".join(head)
