@@ -206,7 +206,8 @@ function __vertex_env_load
     __vertex_env_set set VERTEX_ENV_STAMP $stamp_file
     __vertex_env_set set VERTEX_ENV_EXPIRES_AT $ends
     __vertex_env_set set VERTEX_ENV_REFRESH_AT $stamp[1]
-    __vertex_env_do (string replace -a \x1f $token -- $lines)
+    set -l changes (string match -r '^(?:set|unset) .*' -- $lines)
+    __vertex_env_do (string replace -a \x1f $token -- $changes)
     set -g __vertex_env_failed
     set -g __vertex_env_retry 0
     return 0
