@@ -19,7 +19,8 @@ from tests.google import external_account_executable, external_account_url, run_
 from tests.processes import sandboxed, warmed
 from tests.runners import RUNNERS, Azure, Buildkite, CircleCi, Github, Gitlab, Jenkins, Runner, TeamCity, pairs, program
 from tests.tools import need
-from vertex_env import ci, warm
+from vertex_env import warm
+from vertex_env.render import CI_SYSTEMS
 from vertex_env.shellfiles import shell_dir
 
 SHOW = 'echo "key $OPENAI_API_KEY and $AUTH"'
@@ -308,12 +309,12 @@ def test_failures(hour: dict[str, str], name: str) -> None:
     assert token(hour) not in done.stderr
 
 
-@pytest.mark.parametrize("name", ci.SYSTEMS)
+@pytest.mark.parametrize("name", CI_SYSTEMS)
 def test_a_failure_is_false_where_it_is_evaluated(hour: dict[str, str], name: str) -> None:
     """And only there: in a log it would be noise."""
     env = {**hour, "VERTEX_ENV_LOCATION": "$(id)"}
     by_name = run_cli("export", "--format", name, env=env)
-    detected = run_cli("ci", env={**env, ci.SYSTEMS[name]: "true"})
+    detected = run_cli("ci", env={**env, CI_SYSTEMS[name]: "true"})
     expected = "false\n" if name in ("gitlab", "jenkins") else ""
     assert (by_name.stdout, detected.stdout) == (expected, expected)
     assert by_name.status == detected.status == 78

@@ -33,22 +33,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from vertex_env.errors import SettingsError
+from vertex_env.render import CI_SYSTEMS, quote_sh
 from vertex_env.tokens import Token
 from vertex_env.variables import Environment
-
-SYSTEMS: Mapping[str, str] = {
-    "github": "GITHUB_ACTIONS",
-    "gitlab": "GITLAB_CI",
-    "azure": "TF_BUILD",
-    "circleci": "CIRCLECI",
-    "buildkite": "BUILDKITE",
-    "teamcity": "TEAMCITY_VERSION",
-    "jenkins": "JENKINS_URL",
-}
-"""System to the variable by which it is recognised."""
-
-EVALUATED = ("gitlab", "jenkins")
-"""Systems for which a statement for `eval` is printed."""
 
 _AGENT = "buildkite-agent"
 _QUIET = ("--input-format=json", "--output-format=quiet", "-")
@@ -116,7 +103,7 @@ class Job:
 def detect(environ: Mapping[str, str]) -> str | None:
     """The system that runs us, if it is one that we know."""
     return next(
-        (name for name, sign in SYSTEMS.items() if environ.get(sign, "").lower() not in ("", "0", "false")), None
+        (name for name, sign in CI_SYSTEMS.items() if environ.get(sign, "").lower() not in ("", "0", "false")), None
     )
 
 
@@ -129,9 +116,9 @@ def recognise(environ: Mapping[str, str]) -> str:
     found = detect(environ)
     if found is None:
         raise SettingsError(
-            f"no CI system is recognised: none of {', '.join(SYSTEMS.values())} is set",
+            f"no CI system is recognised: none of {', '.join(CI_SYSTEMS.values())} is set",
             'in the step\'s own script: eval "$(vertex-env export)"; or name one: vertex-env export --format '
-            + "|".join(SYSTEMS),
+            + "|".join(CI_SYSTEMS),
         )
     return found
 
@@ -270,9 +257,5 @@ def _statement(job: Job, otherwise: str = "") -> str:
     bash reads `$BASH_ENV` for every script, also for one that the command starts, such as the program of an
     executable-sourced credential: that would start the command again.
     """
-
-    def quote(word: str) -> str:
-        return "'" + word.replace("'", "'\\''") + "'"
-
-    settings = [f"{name}={quote(value)}" for name, value in job.settings.items()]
-    return f'set +x; eval "$({" ".join(["BASH_ENV=", *settings, *map(quote, job.again)])})"{otherwise};\n'
+    settings = [f"{name}={quote_sh(value)}" for name, value in job.settings.items()]
+    return f'set +x; eval "$({" ".join(["BASH_ENV=", *settings, *map(quote_sh, job.again)])})"{otherwise};\n'

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
 
-from vertex_env import ci, warm
+from vertex_env import warm
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
-from vertex_env.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format, watch
+from vertex_env.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format, watch
 from vertex_env.session import Session, Watched, open_session
 from vertex_env.settings import OPTIONS, as_environ, environ_layer, options_layer, parse_duration
 from vertex_env.shellfiles import COMPLETIONS, HOOKS, read_shell_file
@@ -27,6 +27,7 @@ from vertex_env.variables import Environment
 from vertex_env.version import __version__
 
 if TYPE_CHECKING:
+    from vertex_env.ci import Call
     from vertex_env.lifecycle import OnFailure, Policy, Rules
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -130,7 +131,7 @@ def app() -> None:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice([*RENDERERS, *ci.SYSTEMS]),
+    type=click.Choice([*RENDERERS, *CI_SYSTEMS]),
     envvar="VERTEX_ENV_EXPORT_FORMAT",
     show_envvar=True,
     help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
@@ -158,14 +159,15 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
         session = _session(options, refreshes=True)
         environment = session.environment(refresh=refresh)
     name = format_name or guess_format(_shells(session.environ))
-    if name in ci.SYSTEMS:
+    if name in CI_SYSTEMS:
         _hand_over(name, environment, session.token(), options)
         return  # what has effects besides its output cannot be replayed
 
-    stamp = session.stamp_of(session.token())
+    in_lines = name in ("lines", "direnv")
+    stamp = session.stamp_of(session.token()) if in_lines else None
 
     def render(environment: Environment) -> str:
-        if name in ("lines", "direnv"):
+        if in_lines:
             environment = {**environment, "VERTEX_ENV_STAMP": str(stamp) if stamp else None}
         if name != "direnv":
             return RENDERERS[name](environment)
@@ -177,9 +179,9 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
         _tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
     # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
     served = sys.argv[1:] == _HOOKS_CALL and session.snapshot()
-    if not served and not refresh and question == warm.ask(sys.argv[1:], os.environ):
+    if not served and not refresh:
         target = session.target()
-        session.remember(question, lambda token: render(session.environment_for(token, target)), _now())
+        session.remember(sys.argv[1:], question, lambda token: render(session.environment_for(token, target)), _now())
 
 
 @app.command(cls=Command)
@@ -216,8 +218,8 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
                 return json.dumps({"token": token.value, "token_type": "Bearer", **left}) + "\n"
 
     _print(render(minted))
-    if not refresh and question == warm.ask(sys.argv[1:], os.environ):
-        session.remember(question, render, now)
+    if not refresh:
+        session.remember(sys.argv[1:], question, render, now)
 
 
 @app.command(cls=Command, name="run", context_settings={"allow_interspersed_args": False})
@@ -287,8 +289,8 @@ def _run(rules: "Rules", command: Sequence[str], options: Mapping[str, Any]) -> 
         def render(token: Token) -> str:
             return run.pack(session.environment_for(token, target), overlay, rules)
 
-        if "--" in own and own.index("--") == len(own) - 1 and question == warm.ask(own, os.environ):
-            session.remember(question, render, _now(), refreshes=False)
+        if "--" in own and own.index("--") == len(own) - 1:
+            session.remember(own, question, render, _now(), refreshes=False)
     else:
         # google-auth would stay in the supervisor's memory.
         environment = ask_helper(helper_argv(), {**os.environ, **overlay})
@@ -314,6 +316,8 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
     CircleCI, with a fresh token for each step:            vertex-env ci
     GitLab, Jenkins, for the rest of the script:           eval "$(vertex-env ci)"
     """  # noqa: D301 -- Click wants the control character itself
+    from vertex_env import ci
+
     system = ci.recognise(os.environ)
     session = _session(options)
     environment = session.environment()
@@ -331,11 +335,13 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
     """Do what *system* needs to have the variables in later steps."""
     import shutil
 
+    from vertex_env import ci
+
     job = ci.Job(
         env=environment,
         token=token,
         environ=os.environ,
-        again=(sys.executable, "-P", "-m", "vertex_env", "export", "--format", "sh"),
+        again=warm.own_argv("export", "--format", "sh"),
         settings=as_environ({**environ_layer(os.environ), **options_layer(options)}),
         delimiter=f"ghadelimiter_{os.urandom(16).hex()}",
         agent=shutil.which("buildkite-agent") is not None,
@@ -355,7 +361,7 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
         raise SettingsError(f"cannot write to {plan.file}: {e.strerror}", "check that the job may write there") from e
 
 
-def _call(call: ci.Call) -> None:
+def _call(call: "Call") -> None:
     """Run a program that is told secrets. What it says is not repeated, for it might repeat them."""
     import subprocess
 
@@ -637,7 +643,9 @@ def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
     """Whether a shell evaluates what *args* print, so that printing nothing would pass for success."""
     words = [word for word in args if not word.startswith("-")]
     if words[:1] == ["ci"]:
-        return ci.detect(environ) in ci.EVALUATED
+        from vertex_env import ci
+
+        return ci.detect(environ) in CI_EVALUATED
     if words[:1] != ["export"]:
         return False
     name = environ.get("VERTEX_ENV_EXPORT_FORMAT", "")
@@ -649,7 +657,7 @@ def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
             name = word.removeprefix("--format=")
         elif word.startswith("--") and "=" not in word and word not in ("--refresh", "--help"):
             next(rest, "")  # its value, which may look like anything
-    return name not in DATA_FORMATS and (name not in ci.SYSTEMS or name in ci.EVALUATED)
+    return name not in DATA_FORMATS and (name not in CI_SYSTEMS or name in CI_EVALUATED)
 
 
 def _unexpected(error: Exception) -> tuple[VertexEnvError, int]:

@@ -10,11 +10,12 @@ from datetime import timedelta
 
 from vertex_env.errors import VertexEnvError
 from vertex_env.sandbox import Sandbox
+from vertex_env.warm import own_argv
 
 Say = Callable[[str], None]
 
 LIFETIME = timedelta(seconds=12)
-_PROGRAM = (sys.executable, "-P", "-m", "vertex_env")
+_PROGRAM = own_argv()
 
 # What any OpenAI client does, in the standard library: read two variables, post a chat.
 _ASK = """

@@ -7,6 +7,8 @@ import signal
 import sys
 from contextlib import suppress
 
+from vertex_env import warm
+
 if sys.platform != "win32":
     import fcntl
 
@@ -22,7 +24,7 @@ _PERMANENT = (77, 78)
 
 def helper_argv() -> list[str]:
     """What prints the variables as JSON; its settings are in its environment."""
-    return [sys.executable, "-P", "-m", "vertex_env", "export", "--format", "json"]
+    return warm.own_argv("export", "--format", "json")
 
 
 class HelperError(Exception):

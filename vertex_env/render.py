@@ -14,10 +14,11 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~:/@%+=,-]+", re.ASCII)
 
 def sh(env: Environment) -> str:
     r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`."""
-    return _lines(env, "export {}={};", "unset {};", _quote_sh)
+    return _lines(env, "export {}={};", "unset {};", quote_sh)
 
 
-def _quote_sh(value: str) -> str:
+def quote_sh(value: str) -> str:
+    """*value* as one word for a POSIX shell."""
     return "'" + value.replace("'", "'\\''") + "'"
 
 
@@ -90,7 +91,7 @@ def watch(files: Iterable[str]) -> str:
 
     https://direnv.net/man/direnv-stdlib.1.html (2026-11-22).
     """
-    return "watch_file" + "".join(" " + _quote_sh(file) for file in files) + ";\n"
+    return "watch_file" + "".join(" " + quote_sh(file) for file in files) + ";\n"
 
 
 def as_json(env: Environment) -> str:
@@ -138,6 +139,20 @@ RENDERERS: Mapping[str, Renderer] = {
     "lines": lines,
     "direnv": sh,
 }
+
+CI_SYSTEMS: Mapping[str, str] = {
+    "github": "GITHUB_ACTIONS",
+    "gitlab": "GITLAB_CI",
+    "azure": "TF_BUILD",
+    "circleci": "CIRCLECI",
+    "buildkite": "BUILDKITE",
+    "teamcity": "TEAMCITY_VERSION",
+    "jenkins": "JENKINS_URL",
+}
+"""CI system, which is a format as well, to the variable by which it is recognised; `ci` knows what each wants."""
+
+CI_EVALUATED = ("gitlab", "jenkins")
+"""CI systems for which a statement for `eval` is printed."""
 
 DATA_FORMATS = ("json", "dotenv", "lines")
 """Formats that no shell evaluates: on failure they print nothing, where the others print `false`."""

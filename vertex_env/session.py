@@ -390,15 +390,26 @@ class Session:
             environ=self.environ,
         )
 
-    def remember(self, question: str, render: Callable[[Token], str], now: datetime, *, refreshes: bool = True) -> None:
+    def remember(
+        self,
+        args: Sequence[str],
+        question: str,
+        render: Callable[[Token], str],
+        now: datetime,
+        *,
+        refreshes: bool = True,
+    ) -> None:
         """Keep what was printed, so that the warm path can print it again.
 
         Args:
-            question: As `warm.ask` put it at the beginning.
+            args: The arguments.
+            question: As `warm.ask` put it for them at the beginning; if that is another now, nothing is kept.
             render: What is printed for a token; it is called with one that stands for all.
             now: When it was printed.
             refreshes: Whether the warm path may start a refresh behind the user's back.
         """
+        if question != warm.ask(args, os.environ):
+            return
         if self.settings.store.value != "file" or self.store.load(self.identity.key) != self._token:
             return
         if not all(path.is_absolute() for path in (*self.looked_at, self.folder)):

@@ -45,6 +45,11 @@ REFRESH_GAP_S = 60.0
 """At most one refresh behind the user's back in so long."""
 
 
+def own_argv(*args: str) -> list[str]:
+    """How we start ourselves with *args*, whatever `PATH` and the folder that we are in say."""
+    return [sys.executable, "-P", "-m", "vertex_env", *args]
+
+
 def digest(*parts: str) -> str:
     """32 hexadecimal digits for *parts*, different for any two lists of texts."""
     text = "".join(f"{len(part)}:{part}" for part in parts)
@@ -334,7 +339,7 @@ def refresh_behind(args: "Sequence[str]", environ: "Mapping[str, str]") -> None:
     """
     if os.name != "posix":
         return
-    argv = [sys.executable, "-P", "-m", "vertex_env", args[0], "--refresh", *args[1:]]
+    argv = own_argv(args[0], "--refresh", *args[1:])
     actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)
     ]
