@@ -374,9 +374,28 @@ def test_json_of_hostile_names(hostile: tuple[Answers, dict[str, str]]) -> None:
         pytest.param("evil.example.com#.googleapis.com", id="fragment"),
         pytest.param("me@evil.example.com", id="user"),
         pytest.param("x.googleapis.com\nX: y", id="line break"),
+        pytest.param("a.prediction.vertexai.goog:444", id="port"),
+        pytest.param("a.prediction.vertexai.goog/evil", id="path behind Google's"),
+        pytest.param("a.prediction.vertexai.goog/", id="slash"),
+        pytest.param("evil.example/x.googleapis.com", id="path that looks like Google's"),
+        pytest.param("me@a.prediction.vertexai.goog", id="user at Google's"),
+        pytest.param("a.prediction.vertexai.goog#x", id="fragment behind Google's"),
+        pytest.param("a.prediction.vertexai.goog?x", id="query"),
+        pytest.param("A.prediction.vertexai.goog", id="upper case"),
+        pytest.param("a.prediction.vertexai.goog.", id="trailing dot"),
+        pytest.param("a..prediction.vertexai.goog", id="empty label"),
+        pytest.param("-a.prediction.vertexai.goog", id="label that begins with a hyphen"),
+        pytest.param("ä.prediction.vertexai.goog", id="unicode"),
+        pytest.param("a\u3002prediction.vertexai.goog", id="unicode dot"),
+        pytest.param("a.prediction.vertexai.goog\n", id="line end"),
+        pytest.param("127.0.0.1", id="address"),
+        pytest.param("googleapis.com", id="Google's domain itself"),
+        pytest.param("x" * 300 + ".googleapis.com", id="long"),
+        pytest.param(["a.prediction.vertexai.goog"], id="list"),
+        pytest.param(7, id="number"),
     ],
 )
-def test_dedicated_host_that_is_not_googles(host: str, hostile: tuple[Answers, dict[str, str]]) -> None:
+def test_dedicated_host_that_is_not_googles(host: object, hostile: tuple[Answers, dict[str, str]]) -> None:
     """The token is sent to no such host, whatever the API says, and nothing of it is remembered."""
     answers, env = hostile
     answers.routes[f"{LIST}/123"] = Reply(body=item("123", dedicatedEndpointDns=host))
@@ -386,6 +405,33 @@ def test_dedicated_host_that_is_not_googles(host: str, hostile: tuple[Answers, d
         error, hint = ended.stderr.splitlines()
         assert error.startswith("vertex-env: error: the dedicated host of endpoint 123 ")
         assert hint.startswith("vertex-env: hint: ")
+
+
+def test_control_dedicated_host_that_is_googles(hostile: tuple[Answers, dict[str, str]]) -> None:
+    """The same drive with a host that may have the token."""
+    answers, env = hostile
+    answers.routes[f"{LIST}/123"] = Reply(body=item("123", dedicatedEndpointDns="a.prediction.vertexai.goog"))
+    ended = run_cli("export", "--format", "json", "--endpoint", "123", env=env)
+    assert (ended.status, ended.stderr) == (0, "")
+    url = json.loads(ended.stdout)["OPENAI_BASE_URL"]
+    assert url.startswith("https://a.prediction.vertexai.goog/v1/projects/")
+
+
+@pytest.mark.parametrize("host", ["a.prediction.vertexai.goog:444/evil", 7, ["x"]])
+def test_remembered_host_that_is_none(host: object, hostile: tuple[Answers, dict[str, str]]) -> None:
+    """What has become of the note is not believed either: Google is asked again."""
+    answers, env = hostile
+    answers.routes[f"{LIST}/123"] = Reply(body=item("123", dedicatedEndpointDns="a.prediction.vertexai.goog"))
+    command = ("export", "--format", "json", "--endpoint", "123")
+    assert run_cli(*command, env=env).status == 0
+    (note,) = (Path(env["HOME"]) / ".cache" / "vertex-env").glob("endpoint-*")
+    written = json.loads(note.read_text())
+    assert "a.prediction.vertexai.goog" in json.dumps(written)
+    note.write_text(json.dumps(written).replace('"a.prediction.vertexai.goog"', json.dumps(host)))
+    asked = len(answers.asked)
+    ended = run_cli(*command, env=env)
+    assert json.loads(ended.stdout)["OPENAI_BASE_URL"].startswith("https://a.prediction.vertexai.goog/v1/")
+    assert len(answers.asked) == asked + 1
 
 
 def slowly(handler: Handler) -> None:

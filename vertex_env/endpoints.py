@@ -144,8 +144,14 @@ def _endpoint(item: Mapping[str, Any]) -> Endpoint:
             "try again in a minute",
         )
     models = tuple(str(m.get("displayName") or m.get("model") or "?") for m in _dicts(item.get("deployedModels")))
-    host = item.get("dedicatedEndpointDns")
-    return Endpoint(parts[5], str(item.get("displayName", "")), parts[3], models, str(host) if host else None)
+    host = item.get("dedicatedEndpointDns") or None
+    # A port or a path would pass a check of the URL's host.
+    if host is not None and not (isinstance(host, str) and matches("host", host)):
+        raise SettingsError(
+            f"the dedicated host of endpoint {parts[5]} is not a host name: {one_line(str(host))}",
+            f"see what Google says: gcloud ai endpoints describe {parts[5]} --region={parts[3]}",
+        )
+    return Endpoint(parts[5], str(item.get("displayName", "")), parts[3], models, host)
 
 
 def _dicts(value: object) -> list[Mapping[str, Any]]:

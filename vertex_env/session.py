@@ -506,7 +506,7 @@ class Session:
         notes = Notes(self.folder)
         self.looked_at.setdefault(notes.path(name), warm.look(str(notes.path(name))))
         note = None if refresh else notes.load(name)
-        if note is None or not matches("endpoint ID", str(note[0].get("id"))) or "host" not in note[0]:
+        if note is None or not _is_endpoint(note[0]):
             from vertex_env.endpoints import find_endpoint
 
             # The API version of requests says nothing about this one, which is always v1.
@@ -524,6 +524,12 @@ class Session:
 
     def _check_url(self, url: str, what: str) -> str:
         return check_url(url, what=what, allowed=self.settings.allow_host.value, universe=self.adc.universe)
+
+
+def _is_endpoint(fact: Mapping[str, Any]) -> bool:
+    """Whether a remembered *fact* has an endpoint's ID, and a dedicated host or None."""
+    host = fact.get("host", "")
+    return matches("endpoint ID", str(fact.get("id"))) and (host is None or matches("host", str(host)))
 
 
 def _changed_since(path: Path, instant: float) -> bool:

@@ -40,6 +40,8 @@ _PATTERNS = {
     "api-version": r"v[0-9]{1,2}(?:(?:alpha|beta)[0-9]{1,2})?",
     "model": r"[A-Za-z0-9][\w.:-]*(?:/[A-Za-z0-9][\w.:-]*)*",
     "universe": r"[a-z0-9-]+(?:\.[a-z0-9-]+)+",
+    # Names that DNS has, in lower case as Google writes them; no port.
+    "host": r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
     "allow-host": r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\]",
     "impersonate": r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)+|[0-9]{1,30}",
     "scope": r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~/-]+|openid|email|profile",
