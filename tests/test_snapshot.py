@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.google import run_cli
+from tests import google
+from tests.google import run_cli, write_adc
 from tests.shells import Place, backdate, now, settle
 from vertex_env import warm
 from vertex_env.errors import SettingsError
@@ -99,6 +100,23 @@ def test_account_of_a_machine_has_none(place: Place) -> None:
     assert session.adc.kind == "metadata"
     assert not session.snapshot()
     assert snapshots(place) == set()
+
+
+@pytest.mark.parametrize("kind", ["url", "aws", "executable", "file"])
+def test_subject_of_a_machine_has_none(place: Place, kind: str) -> None:
+    """Shells cannot tell one machine from another; a subject token in a file is the control."""
+    subject = place.folder / "subject"
+    subject.write_text("a subject")
+    info = {
+        "url": google.external_account_url(place.google.url),
+        "aws": google.external_account_aws(place.google.url),
+        "executable": google.external_account_executable("/bin/true"),
+        "file": google.external_account_file(subject),
+    }[kind]
+    for path in (subject, write_adc(place.adc, info)):
+        backdate(path)
+    given = place.session(AWS_ACCESS_KEY_ID="AKIAFAKE").snapshot()
+    assert (given, snapshots(place)) == ((True, {"shell.snapshot"}) if kind == "file" else (False, set()))
 
 
 def test_file_that_may_change_within_the_second_is_worth_another_try(place: Place) -> None:

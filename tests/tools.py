@@ -1,9 +1,12 @@
 """Programs that tests run for real."""
 
 import os
+import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,8 +19,21 @@ def need(program: str) -> str:
     """
     folders = os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)])
     path = os.environ.get(f"VERTEX_ENV_TESTS_{program.upper()}") or shutil.which(program, path=folders)
-    if path is not None:
-        return path
+    return path or _lacks(f"{program} is not installed")
+
+
+def need_namespaces(*options: str) -> tuple[str, ...]:
+    """The words before a command that give it namespaces of its own, such as `unshare -r -n`.
+
+    Where they are not allowed, the test is skipped or fails as with `need`.
+    """
+    command = (need("unshare"), "-r", *options)
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        _lacks(f"no namespaces are allowed: {shlex.join(command)}")
+    return command
+
+
+def _lacks(reason: str) -> NoReturn:
     if os.environ.get("VERTEX_ENV_TESTS_STRICT") == "1":
-        pytest.fail(f"{program} is not installed, and VERTEX_ENV_TESTS_STRICT=1 allows no skips", pytrace=False)
-    pytest.skip(f"{program} is not installed")
+        pytest.fail(f"{reason}, and VERTEX_ENV_TESTS_STRICT=1 allows no skips", pytrace=False)
+    pytest.skip(reason)

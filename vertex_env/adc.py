@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from vertex_env import warm
 from vertex_env.diagnosis import LOGIN, Exchange, Who, explain, make_anew, one_line
 from vertex_env.errors import CredentialsError, UnavailableError, VertexEnvError
 from vertex_env.metadata import Metadata
@@ -76,6 +77,8 @@ class Adc:
     """See `Who.named_by`."""
     files: tuple[Path, ...] = ()
     """What the fingerprint was taken from."""
+    of_machine: bool = False
+    """Whether the account may be another on another machine with the same home folder."""
 
     @property
     def universe(self) -> str:
@@ -146,13 +149,15 @@ def read_adc(path: Path, source: str, environ: Mapping[str, str] = os.environ) -
     kind = _check_info(info, where, named_by)
     fingerprint, subject = _fingerprint(content, info, where, environ)
     source = where.removeprefix("the credentials file ")
-    return Adc(kind, source, fingerprint, info, named_by=named_by, files=(path, *subject))
+    files, local = (path, *subject), _asks_around(_innermost(info))
+    return Adc(kind, source, fingerprint, info, named_by=named_by, files=files, of_machine=local)
 
 
 def from_metadata(metadata: Metadata) -> Adc:
     """The credentials of the machine's own service account."""
     fingerprint = hashlib.sha256(f"{metadata.host}\n{metadata.email}".encode()).hexdigest()
-    return Adc(METADATA, f"the metadata server {metadata.host}", fingerprint, metadata=metadata)
+    source = f"the metadata server {metadata.host}"
+    return Adc(METADATA, source, fingerprint, metadata=metadata, of_machine=True)
 
 
 def _read(path: Path) -> bytes:
@@ -220,15 +225,19 @@ def _fingerprint(
 ) -> tuple[str, tuple[Path, ...]]:
     """What the file's tokens are made from: its content, and what else google-auth makes them from; with further files.
 
-    With workload identity the file only says where the identity is, so that jobs may share it: a subject token on disk,
-    or an AWS access key in the environment (google-auth 2.62.2 `google/auth/aws.py`, 2026-11-22).
+    With workload identity the file only says where the identity is, so that jobs and machines may
+    share it. It may be a subject token on disk, an AWS access key in the environment (google-auth
+    2.62.2 `google/auth/aws.py`, 2026-11-22), or what a server or a program gives to this machine.
     """
     digest = hashlib.sha256(content)
     info = _innermost(info)
     if info["type"] != "external_account":
         return digest.hexdigest(), ()
-    if info["subject_token_type"] == _AWS:
-        digest.update(b"\0" + environ.get("AWS_ACCESS_KEY_ID", "").encode(errors="surrogateescape"))
+    if _asks_around(info):
+        digest.update(b"\0" + warm.machine().encode(errors="surrogateescape"))
+    names = ["AWS_ACCESS_KEY_ID"] if info["subject_token_type"] == _AWS else _named(info["credential_source"])
+    for name in names:
+        digest.update(f"\0{name}={environ.get(name)!r}".encode(errors="surrogateescape"))
     files = _certificates(info["credential_source"], environ)
     for path in files:
         with suppress(OSError, ValueError):
@@ -245,6 +254,25 @@ def _fingerprint(
             f"see whether the job that writes it has done so: ls -l {shown}",
         ) from None
     return digest.hexdigest(), (*files, Path(subject))
+
+
+def _asks_around(info: Mapping[str, Any]) -> bool:
+    """Whether a URL, AWS or a program gives the subject, and may give each machine another."""
+    if info.get("type") != "external_account":
+        return False
+    source = info["credential_source"]
+    return info["subject_token_type"] == _AWS or any(source.get(name) for name in ("url", "executable"))
+
+
+def _named(source: Mapping[str, Any]) -> list[str]:
+    """Words of the program's command that can be names of variables: `$NAME`, `--token-from NAME`.
+
+    google-auth starts it without a shell: it is the program that looks them up (google-auth 2.62.2
+    `google/auth/pluggable.py`, 2026-11-24).
+    """
+    program = source.get("executable")
+    command = program.get("command") if isinstance(program, dict) else None
+    return sorted(set(re.findall(r"[A-Za-z_]\w*", command, re.ASCII))) if isinstance(command, str) else []
 
 
 def _certificates(source: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Path, ...]:

@@ -465,7 +465,7 @@ class Session:
         stand_in = self._stand_in()
         if (
             self.settings.store.value != "file"
-            or self.adc.kind == METADATA  # the account is another on another machine with the same home folder
+            or self.adc.of_machine  # shells cannot tell one machine from another
             or self.settings.min_ttl.value > _SHELLS_MIN_TTL
             or not all(path.is_absolute() for path in (*self.looked_at, self.folder))
         ):

@@ -64,7 +64,8 @@ class Identity:
     kind: str
     """Type of the credentials, such as `authorized_user`, `service_account` or `metadata`."""
     fingerprint: str
-    """SHA-256 of what the credentials are made from: the content of the ADC file, or the metadata server's account."""
+    """SHA-256 of what the credentials are made from: the ADC file with what it refers to, or the
+    metadata server's account; with the machine where the identity may be its own."""
     scopes: tuple[str, ...]
     universe: str = "googleapis.com"
     impersonate: str | None = None

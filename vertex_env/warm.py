@@ -212,11 +212,18 @@ def ask(args: "Sequence[str]", environ: "Mapping[str, str]") -> str:
     chosen = sorted(
         f"{name}={value}" for name, value in environ.items() if name.startswith(_PREFIXES) and name not in _OWN_RESULTS
     )
-    # `export` without a format writes for the calling shell. A machine's metadata server, and with it the account, may
-    # be another after a start of it, or on another machine with the same home folder.
-    seen = [_read(path) for path in (f"/proc/{os.getppid()}/comm", "/proc/sys/kernel/random/boot_id")]
-    machine = os.uname().nodename if os.name == "posix" else ""
-    return digest(__version__, sys.version, machine, *seen, str(len(args)), *args, *chosen)
+    # `export` without a format writes for the calling shell.
+    shell = _read(f"/proc/{os.getppid()}/comm")
+    return digest(__version__, sys.version, machine(), shell, str(len(args)), *args, *chosen)
+
+
+def machine() -> str:
+    """What tells this machine from another one with the same home folder: name and, on Linux, boot.
+
+    Such a machine may have another account.
+    """
+    name = os.uname().nodename if os.name == "posix" else os.environ.get("COMPUTERNAME", "")
+    return f"{name} {_read('/proc/sys/kernel/random/boot_id').strip()}"
 
 
 def _read(path: str) -> str:
