@@ -65,13 +65,17 @@ class Answers(ThreadingHTTPServer):
 
     request_queue_size = 128
 
-    def __init__(self, routes: "Mapping[str, Route] | Mapping[str, Reply | list[Reply]] | None" = None) -> None:
+    def __init__(
+        self,
+        routes: "Mapping[str, Route] | Mapping[str, Reply | list[Reply]] | None" = None,
+        address: tuple[str, int] = ("127.0.0.1", 0),
+    ) -> None:
         self.routes: dict[str, Route] = dict(routes or {})
         self.asked: list[Asked] = []
         self.left = threading.Event()
         """Set when the test is over: those who keep a client waiting wait for it."""
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
+        super().__init__(address, Handler)
+        self.url = f"http://{address[0]}:{self.server_port}"
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
 
     def __enter__(self) -> Self:

@@ -117,6 +117,10 @@ def somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "is_certain", lambda environ: bool(environ.get("GCE_METADATA_HOST")))
 
 
+POD = {"NO_GCE_CHECK": "", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+"""Where a metadata server may be, and need not."""
+
+
 @pytest.mark.usefixtures("somewhere")
 def test_no_metadata_server_is_remembered(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that has none is asked once; one that is named is asked every time."""
@@ -125,10 +129,10 @@ def test_no_metadata_server_is_remembered(home: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(metadata, "_ADDRESS", host)
         for _ in range(3):
             with pytest.raises(CredentialsError, match="no metadata server"):
-                session(home, NO_GCE_CHECK="")
+                session(home, **POD)
         assert len(answers.asked) == 1
         answers.routes[EMAIL] = ROBOT
-        assert session(home, NO_GCE_CHECK="", GCE_METADATA_HOST=host).adc.kind == "metadata"
+        assert session(home, **POD, GCE_METADATA_HOST=host).adc.kind == "metadata"
 
 
 @pytest.mark.usefixtures("somewhere")
@@ -137,9 +141,9 @@ def test_another_machine_has_its_own_memory(home: Path, monkeypatch: pytest.Monk
     with Answers() as answers:
         monkeypatch.setattr(metadata, "_ADDRESS", answers.url.removeprefix("http://"))
         for boot in ("first", "first", "second"):
-            monkeypatch.setattr("vertex_env.session._boot_id", lambda boot=boot: boot)
+            monkeypatch.setattr("vertex_env.warm.machine", lambda boot=boot: boot)
             with pytest.raises(CredentialsError):
-                session(home, NO_GCE_CHECK="")
+                session(home, **POD)
     assert len(answers.asked) == 2
 
 
@@ -152,7 +156,7 @@ def test_black_hole(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for _ in range(2):
             started = time.monotonic()
             with pytest.raises(CredentialsError):
-                session(home, NO_GCE_CHECK="")
+                session(home, **POD)
             took.append(time.monotonic() - started)
     assert took[0] < 1.5
     assert took[1] < 0.1

@@ -8,7 +8,6 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -128,25 +127,38 @@ def _find_adc(
         return read_adc(known, "gcloud's well-known place", environ)
     from vertex_env import metadata
 
+    searched = f"no GOOGLE_APPLICATION_CREDENTIALS, no {known}"
+    server, hint = "no metadata server", f"run: {LOGIN}"
     if not metadata.is_ruled_out(environ):
-        here = {"boot": _boot_id()}
-        certain = metadata.is_certain(environ)
-        note = notes.load("no-metadata")
-        if certain or note is None or note[0] != here:
-            found = metadata.find(environ)
+        if metadata.is_credible(environ):
+            found = _ask_metadata(environ, notes)
             if found is not None:
-                return from_metadata(found)
-            if certain:
-                raise UnavailableError(
-                    "the metadata server does not answer, or has no service account for this machine",
-                    "give the machine a service account, check GCE_METADATA_HOST, or run: " + LOGIN,
-                )
-            notes.save("no-metadata", here, _REMEMBER_NO_METADATA)
-    raise CredentialsError(
-        f"there are no Application Default Credentials: no GOOGLE_APPLICATION_CREDENTIALS, no {known}, "
-        "no metadata server",
-        f"run: {LOGIN}",
-    )
+                return found
+        else:
+            server = "and nothing says that this machine is Google's and has a metadata server"
+            hint += f"; on a machine of Google's: {metadata.NAME_IT}"
+    raise CredentialsError(f"there are no Application Default Credentials: {searched}, {server}", hint)
+
+
+def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:
+    """The metadata server's account; None where there is no such server, which is remembered."""
+    from vertex_env import metadata
+
+    here = {"machine": warm.machine()}
+    certain = metadata.is_certain(environ)
+    note = notes.load("no-metadata")
+    if not certain and note is not None and note[0] == here:
+        return None
+    found = metadata.find(environ)
+    if found is not None:
+        return from_metadata(found)
+    if certain:
+        raise UnavailableError(
+            "the metadata server does not answer, or has no service account for this machine",
+            "give the machine a service account, check GCE_METADATA_HOST, or run: " + LOGIN,
+        )
+    notes.save("no-metadata", here, _REMEMBER_NO_METADATA)
+    return None
 
 
 def _well_known(environ: Mapping[str, str]) -> Path:
@@ -159,13 +171,6 @@ def _expand(named: Found, config: Path, environ: Mapping[str, str]) -> Path:
     if text == "~" or text.startswith("~/"):
         return home(environ) / text[2:]
     return config.parent / text if named.source.startswith(str(config)) else Path(text)
-
-
-def _boot_id() -> str:
-    """What tells this machine since its start from another with the same home folder."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return ""
 
 
 def _adc_layer(adc: Adc) -> Layer:
