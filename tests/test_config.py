@@ -13,7 +13,16 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from vertex_env.config import Config, config_path, gcloud_dir, home, read_config, read_gcloud
+from vertex_env.config import (
+    Config,
+    cache_folder,
+    config_path,
+    gcloud_dir,
+    gcloud_files,
+    home,
+    read_config,
+    read_gcloud,
+)
 from vertex_env.errors import SettingsError
 from vertex_env.settings import OPTIONS, Found, first, gcloud_layer, options_layer, resolve
 
@@ -59,7 +68,7 @@ def as_nobody(*lines: str) -> str:
     prelude = (
         "import os, pwd",
         "from pathlib import Path",
-        "from vertex_env.config import home, read_config",
+        "from vertex_env.config import cache_folder, config_path, gcloud_dir, home, read_config",
         "from vertex_env.errors import SettingsError",
         "if os.geteuid() == 0: os.setuid(54321)",
     )
@@ -69,17 +78,56 @@ def as_nobody(*lines: str) -> str:
 
 
 def test_home_of_nobody() -> None:
-    """Without HOME and without a user, as in some containers, the message says what to do."""
+    """Without HOME and without a user, as in some containers, there is none, and nothing of what would be in it."""
     if os.geteuid() != 0:
         pytest.skip("only root can become a user that does not exist")
-    said = as_nobody("try: home({})", "except SettingsError as e: print(e.message, e.hint, sep='|')")
-    assert said == "there is no home folder: HOME is not set, and the user is unknown|set HOME\n"
+    said = as_nobody("print(home({}), config_path({}), gcloud_dir({}), *cache_folder({}), sep='|')")
+    assert said == (
+        "None|None|None|None|nothing is stored: HOME is not set, and the user is unknown; "
+        "set HOME, XDG_CACHE_HOME or VERTEX_ENV_CACHE_DIR to an absolute path\n"
+    )
+    assert as_nobody("print(home({'HOME': ''}), home({'HOME': '/h'}))") == "None /h\n"
 
 
 def test_home() -> None:
-    """HOME counts; without it the user's own home does."""
+    """HOME counts; without it the user's own home does; a relative one is none."""
     assert home({"HOME": "/h"}) == Path("/h")
-    assert home({}).is_absolute()
+    found = home({})
+    assert found is not None
+    assert found.is_absolute()
+    assert home({"HOME": ""}) == found
+    assert home({"HOME": "relative"}) is None
+    assert config_path({"HOME": "relative"}) is gcloud_dir({"HOME": "relative"}) is None
+    assert gcloud_files({"HOME": "relative"}) == ("default", [])
+    assert read_gcloud({"HOME": "relative", "CLOUDSDK_ACTIVE_CONFIG_NAME": "work"}) == ("work", {})
+
+
+@pytest.mark.parametrize("home", ["/dev/null", "/nonexistent"])
+def test_home_of_a_system_user(home: str) -> None:
+    """Debian's have one of these: config.toml is absent there, and not an error."""
+    path = config_path({"HOME": home})
+    assert read_config(path) == Config(path)
+    assert read_gcloud({"HOME": home}) == ("default", {})
+
+
+@pytest.mark.parametrize(
+    ("environ", "why"),
+    [
+        ({"HOME": "relative"}, "HOME is not an absolute path"),
+        ({"HOME": "~"}, "HOME is not an absolute path"),
+        ({"HOME": "relative", "XDG_CACHE_HOME": "relative"}, "HOME is not an absolute path"),
+        ({"HOME": "/h", "VERTEX_ENV_CACHE_DIR": "relative"}, "VERTEX_ENV_CACHE_DIR is not an absolute path"),
+        ({"HOME": "/h", "VERTEX_ENV_CACHE_DIR": "~/cache"}, "VERTEX_ENV_CACHE_DIR is not an absolute path"),
+    ],
+    ids=str,
+)
+def test_relative_folder_is_no_place_to_store_in(environ: Mapping[str, str], why: str) -> None:
+    """It would be another one in each folder that we are called from."""
+    folder, said = cache_folder(environ)
+    assert folder is None
+    assert said is not None
+    assert said.startswith(f"nothing is stored: {why}; set ")
+    assert cache_folder({**environ, "VERTEX_ENV_CACHE_DIR": "/c"}) == (Path("/c"), None)
 
 
 # --- config.toml ---

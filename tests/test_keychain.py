@@ -21,6 +21,7 @@ import secretstorage
 from jeepney.io.blocking import open_dbus_connection  # type: ignore[import-untyped]
 from secretstorage.util import add_match_rules
 
+from tests import keychains
 from tests.fakes import PLANTED, token
 from tests.google import Completed, clean_environ, run_cli
 from tests.tools import need
@@ -346,6 +347,14 @@ def faulty(google: Sandbox, tmp_path: Path) -> dict[str, str]:
     return {**env, "PYTHONPATH": path, "TESTS_KEYCHAIN": str(items), **preferring("keychains.Keychain")}
 
 
+def install(faulty: Mapping[str, str]) -> None:
+    """Make `keychains` a plug-in of keyring, as one that pip has installed: keyring offers it, preferred or not."""
+    info = Path(faulty["PYTHONPATH"].split(os.pathsep)[0]) / "keychains-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: keychains\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[keyring.backends]\nkeychains = keychains\n")
+
+
 def preferring(name: str) -> dict[str, str]:
     return {"PYTHON_KEYRING_BACKEND": name}
 
@@ -394,7 +403,8 @@ def test_an_error_does_not_quote_the_token(google: Sandbox, faulty: Mapping[str,
 
 
 def test_another_preference_does_not_hide_the_token(faulty: Mapping[str, str]) -> None:
-    """The keychain that has proved itself stays the one, until `logout --all`."""
+    """The keychain that has proved itself stays the one, until `logout --all`, as long as it is installed."""
+    install(faulty)
     first = minted(env=faulty)
     for name in ("keychains.LikeWindows", "keyring.backends.null.Keyring", "nowhere.Keychain"):
         assert minted(env={**faulty, **preferring(name)}) == first
@@ -433,7 +443,9 @@ def items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def pinned(tmp_path: Path, name: str) -> KeyringStore:
     """A store that has settled on the keychain *name* of `tests/keychains.py`."""
-    write_private(tmp_path / "cache" / "keychain.pin", json.dumps({"backend": f"tests.keychains.{name}"}).encode())
+    backend = getattr(keychains, name)
+    pin = {"backend": f"{backend.__module__}.{backend.__qualname__}"}
+    write_private(tmp_path / "cache" / "keychain.pin", json.dumps(pin).encode())
     return KeyringStore(tmp_path / "cache")
 
 

@@ -684,7 +684,7 @@ def test_one_of_many_at_once_may_refresh(tmp_path: Path) -> None:
     """All the shells of a terminal that starts: one of them renews the token."""
     context = multiprocessing.get_context("fork")
     for i in range(20):
-        (tmp_path / str(i)).mkdir()
+        (tmp_path / str(i)).mkdir(mode=0o700)
         r, w = os.pipe()
         arguments = (str(tmp_path / str(i)), time.monotonic() + 0.02, w)
         processes = [context.Process(target=_ask_leave, args=arguments) for _ in range(8)]

@@ -284,8 +284,9 @@ def _certificates(source: Mapping[str, Any], environ: Mapping[str, str]) -> tupl
     if not isinstance(certificate, dict):
         return ()
     named = certificate.get("certificate_config_location") or environ.get("GOOGLE_API_CERTIFICATE_CONFIG")
-    known = Path(environ.get("HOME") or "~", ".config", "gcloud", "certificate_config.json")
-    config = Path(str(named or known)).expanduser()
+    known = os.path.join(environ.get("HOME") or "~", ".config", "gcloud", "certificate_config.json")  # noqa: PTH118
+    # As google-auth does: Path.expanduser raises where there is no home, and this leaves the `~`.
+    config = Path(os.path.expanduser(str(named or known)))  # noqa: PTH111
     try:
         workload = json.loads(_read(config))["cert_configs"]["workload"]
         return config, Path(str(workload["cert_path"]))

@@ -518,13 +518,16 @@ def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001
     from vertex_env.keychain import KeyringStore
 
     if everything:
-        KeyringStore(Path(warm.cache_dir(os.environ))).forget(None)
+        folder = warm.cache_dir(os.environ)
+        if folder is not None:
+            KeyringStore(Path(folder)).forget(None)
         return
     try:
         session = _session(options)
     except CredentialsError as e:
         raise CredentialsError(e.message, "vertex-env logout --all needs none") from e
-    KeyringStore(session.folder).forget(session.identity.key)
+    if session.folder is not None:
+        KeyringStore(session.folder).forget(session.identity.key)
 
 
 @app.command(cls=Command, context_settings={"allow_interspersed_args": False})

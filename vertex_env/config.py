@@ -6,55 +6,72 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vertex_env import warm
 from vertex_env.errors import SettingsError
 from vertex_env.settings import OPTIONS, Found, Layer
 
 _KEYS = {option.name: option for option in OPTIONS if not option.internal and option.name != "profile"}
 
 
-def config_path(environ: Mapping[str, str]) -> Path:
-    """`$VERTEX_ENV_CONFIG`, else `vertex-env/config.toml` in the user's configuration folder."""
+def config_path(environ: Mapping[str, str]) -> Path | None:
+    """`$VERTEX_ENV_CONFIG`, else `vertex-env/config.toml` in the user's configuration folder; None without a home."""
     if environ.get("VERTEX_ENV_CONFIG"):
         return Path(environ["VERTEX_ENV_CONFIG"])
-    return _base(environ, "XDG_CONFIG_HOME", "APPDATA", ".config") / "vertex-env" / "config.toml"
+    base = _base(environ, "XDG_CONFIG_HOME", "APPDATA", ".config")
+    return base and base / "vertex-env" / "config.toml"
 
 
-def gcloud_dir(environ: Mapping[str, str]) -> Path:
+def gcloud_dir(environ: Mapping[str, str]) -> Path | None:
     r"""The folder of gcloud: `$CLOUDSDK_CONFIG`, `%APPDATA%\gcloud` on Windows, else `~/.config/gcloud`.
+
+    None without a home.
 
     google-auth 2.62.2 `google/auth/_cloud_sdk.py` get_config_path (2026-11-22). XDG_CONFIG_HOME plays no part in it.
     """
     if environ.get("CLOUDSDK_CONFIG"):
         return Path(environ["CLOUDSDK_CONFIG"])
-    return _base(environ, None, "APPDATA", ".config") / "gcloud"
+    base = _base(environ, None, "APPDATA", ".config")
+    return base and base / "gcloud"
 
 
-def home(environ: Mapping[str, str]) -> Path:
-    """The user's home folder, `$HOME` first.
-
-    Raises:
-        SettingsError: There is none, as for a container's numeric user.
-    """
-    try:
-        return Path(environ["HOME"]) if environ.get("HOME") else Path("~").expanduser()
-    except RuntimeError as e:
-        raise SettingsError("there is no home folder: HOME is not set, and the user is unknown", "set HOME") from e
+def home(environ: Mapping[str, str]) -> Path | None:
+    """The user's home folder; see `warm.home_dir`."""
+    found = warm.home_dir(environ)
+    return None if found is None else Path(found)
 
 
-def _base(environ: Mapping[str, str], xdg: str | None, windows: str, fallback: str) -> Path:
+def no_home(environ: Mapping[str, str]) -> str:
+    """Why there is no home folder, such as `HOME is not set, and the user is unknown`."""
+    return "HOME is not an absolute path" if environ.get("HOME") else "HOME is not set, and the user is unknown"
+
+
+def cache_folder(environ: Mapping[str, str]) -> tuple[Path | None, str | None]:
+    """The folder of tokens, answers and facts; where it is not absolute, None and why nothing is stored."""
+    found = warm.cache_dir(environ)
+    if found is not None:
+        return Path(found), None
+    why = no_home(environ)
+    if environ.get("VERTEX_ENV_CACHE_DIR"):
+        why = "VERTEX_ENV_CACHE_DIR is not an absolute path"
+    return None, f"nothing is stored: {why}; set HOME, XDG_CACHE_HOME or VERTEX_ENV_CACHE_DIR to an absolute path"
+
+
+def _base(environ: Mapping[str, str], xdg: str | None, windows: str, fallback: str) -> Path | None:
     # The XDG specification has relative paths ignored.
     if xdg and environ.get(xdg) and Path(environ[xdg]).is_absolute():
         return Path(environ[xdg])
     if os.name == "nt" and environ.get(windows):
         return Path(environ[windows])
-    return home(environ) / fallback
+    found = home(environ)
+    return found and found / fallback
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """config.toml: profiles by name, and the one to use when none is named."""
 
-    path: Path
+    path: Path | None
+    """None where there is no place for it."""
     default_profile: Found | None = None
     profiles: Mapping[str, Layer] = field(default_factory=dict)
 
@@ -70,27 +87,28 @@ class Config:
         if not isinstance(wanted.value, str) or wanted.value not in self.profiles:
             known = ", ".join(sorted(self.profiles)) or "none"
             raise SettingsError(
-                f"there is no profile {wanted.value!r} (from {wanted.source}) in {self.path}",
+                f"there is no profile {wanted.value!r} (from {wanted.source}) in "
+                f"{self.path or 'config.toml: there is no home folder'}",
                 f"profiles there: {known}; add one as [profile.NAME]",
             )
         return {**self.profiles[wanted.value], "profile": wanted}
 
 
-def read_config(path: Path) -> Config:
-    """config.toml at *path*; an absent file is an empty one.
+def read_config(path: Path | None) -> Config:
+    """config.toml at *path*; an absent file is an empty one, and so is one that has no place.
 
     Raises:
         SettingsError: It cannot be read, is not TOML, or has a key or a value we do not know; with its line.
     """
     try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        return Config(path)
+        raw = path.read_bytes() if path else b""
     except OSError as e:
+        if path is None or _is_absent(path, e):
+            return Config(path)
         raise SettingsError(
             f"cannot read {path}: {e.strerror}", f"check the file, or move it away: ls -ld {path}"
         ) from e
-    if not raw:
+    if not raw or path is None:
         return Config(path)
     import tomllib
 
@@ -125,6 +143,12 @@ def read_config(path: Path) -> Config:
                 f"unknown key {key!r} in {source}", "known there: default-profile, and [profile.NAME] tables"
             )
     return Config(path, default, profiles)
+
+
+def _is_absent(path: Path, error: OSError) -> bool:
+    """Whether *error* means that there is no such file; in the home of a system's user, /dev/null, nothing is."""
+    in_no_folder = isinstance(error, NotADirectoryError) and not path.parent.exists()
+    return isinstance(error, FileNotFoundError) or in_no_folder
 
 
 def _profile(name: str, table: object, lines: "_Lines") -> Layer:
@@ -194,6 +218,8 @@ def gcloud_files(environ: Mapping[str, str]) -> tuple[str, list[Path]]:
     (https://cloud.google.com/sdk/docs/configurations, 2026-11-22).
     """
     folder = gcloud_dir(environ)
+    if folder is None:
+        return environ.get("CLOUDSDK_ACTIVE_CONFIG_NAME") or "default", []
     files = [folder / "active_config"]
     name = environ.get("CLOUDSDK_ACTIVE_CONFIG_NAME") or _read(files[0]).strip() or "default"
     if re.fullmatch(r"[a-z][-a-z0-9]*", name) is not None:
@@ -206,8 +232,8 @@ def read_gcloud(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
 
     What cannot be read counts as empty: the file is gcloud's, and gcloud says what is wrong with it.
     """
-    name, (_, *configuration) = gcloud_files(environ)
-    text = _read(configuration[0]) if configuration else ""
+    name, files = gcloud_files(environ)
+    text = _read(files[1]) if len(files) > 1 else ""
     if not text:
         return name, {}
     import configparser

@@ -58,6 +58,11 @@ def _start(args: "Sequence[str]") -> None:
     from vertex_env import run
     from vertex_env.errors import VertexEnvError
 
+    try:
+        env, overlay, rules = run.unpack(text)
+    except ValueError:
+        return
+
     def say(line: str) -> None:
         import select
 
@@ -70,7 +75,6 @@ def _start(args: "Sequence[str]") -> None:
         except OSError:
             pass  # nobody listens
 
-    env, overlay, rules = run.unpack(text)
     try:
         run.check_command(command)
         run.start(command, env, overlay, rules=rules, say=say)

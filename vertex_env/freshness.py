@@ -16,6 +16,9 @@ CLOCK_SLACK = 300.0
 MAX_LIFETIME = 13 * 3600.0
 """Twelve hours are the most that Google gives; an hour for clocks that disagree."""
 
+LATEST = 253_402_300_799.0
+"""The last second of the year 9999: no date can be made of a later instant."""
+
 
 def due(issued: float, expiry: float) -> float:
     """When to start looking for the next token: `EARLY` before expiry, or at three quarters of a short life."""

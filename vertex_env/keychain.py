@@ -14,7 +14,7 @@ from typing import Any
 
 from vertex_env import freshness, warm
 from vertex_env.errors import StoreError
-from vertex_env.store import FileStore, _is_ours, write_private
+from vertex_env.store import FileStore, epoch_seconds, is_own_folder, our_files, write_private
 from vertex_env.tokens import Token
 
 SERVICE = "vertex-env"
@@ -33,6 +33,18 @@ _MOST_ITEMS = 64
 
 _PIN = "keychain.pin"
 _SECRET_SERVICE = "keyring.backends.SecretService.Keyring"  # noqa: S105 -- a class
+_KNOWN = frozenset(
+    (
+        _SECRET_SERVICE,
+        "keyring.backends.libsecret.Keyring",
+        "keyring.backends.kwallet.DBusKeyring",
+        "keyring.backends.kwallet.DBusKeyringKWallet4",
+        "keyring.backends.macOS.Keyring",
+        "keyring.backends.Windows.WinVaultKeyring",
+    )
+)
+"""Keychains that are loaded by name: keyring's own (25.7.0 `keyring/backends`, 2026-11)."""
+
 _CURE = "unlock or set up the keychain, or choose --store file"
 
 
@@ -80,13 +92,14 @@ class KeyringStore(FileStore):
         """Forget the token under *key*."""
         super().delete(key)
         path = self.folder / f"{key}.keychain"
-        if path.exists():
+        if is_own_folder(self.folder) and os.path.lexists(path):
             # The pinned one where the file does not tell.
             known = [meta["backend"] for meta in (self._read(path.name), self._read(_PIN)) if meta is not None]
             backend = next(filter(None, map(_load_backend, known)), None)
             if backend is not None:
                 _remove(backend, key)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
 
     def forget(self, key: str | None) -> None:
         """As `FileStore` does; where a keychain cannot be reached, all that is elsewhere goes before that is told."""
@@ -107,8 +120,11 @@ class KeyringStore(FileStore):
 
     def keys(self) -> list[str]:
         """Keys of all tokens."""
-        ours = {path.stem for path in self.folder.glob("*.keychain") if _is_ours(path.name)}
-        return sorted(ours | set(super().keys()))
+        return sorted({*super().keys(), *self._known()})
+
+    def _known(self) -> list[str]:
+        """Keys of tokens that are, or may be, in a keychain."""
+        return [path.stem for path in our_files(self.folder) if path.suffix == ".keychain"]
 
     def problem(self) -> str | None:
         """What is wrong with the keychain, if anything."""
@@ -138,17 +154,17 @@ class KeyringStore(FileStore):
         """Remove the items of tokens that ended as well: those of an identity that is no more would stay for ever."""
         super()._prune()
         oldest = time.time() - freshness.MAX_LIFETIME
-        for path in self.folder.glob("*.keychain"):
-            meta = self._read(path.name)
+        for key in self._known():
+            meta = self._read(f"{key}.keychain")
             if meta is not None and meta["expiry"] < oldest:
                 with suppress(StoreError):
-                    self.delete(path.stem)
+                    self.delete(key)
 
     def _read(self, name: str) -> Mapping[str, Any] | None:
         try:
             found = json.loads(warm.read_private(str(self.folder / name)) or b"")
-            return {"backend": str(found["backend"]), "expiry": float(found.get("expiry", 0))}
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError):
+            return {"backend": str(found["backend"]), "expiry": epoch_seconds(found.get("expiry", 0))}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
     def _write(self, name: str, value: Mapping[str, object]) -> bool:
@@ -170,22 +186,38 @@ def _best_backend() -> Any:
 def _load_backend(name: str) -> Any | None:
     """The keychain whose class is called *name*, such as `keyring.backends.SecretService.Keyring`; None if none is.
 
+    *name* comes from a file, and to load a class is to run its module: only keyring's own are loaded by name. Another
+    one is found among those that keyring itself offers, by its configuration or as an installed plug-in.
+
     Raises:
         StoreError: It cannot be used here and now.
     """
     from keyring import core
 
     def load() -> Any | None:
+        if name not in _KNOWN:
+            return next((backend for backend in _offered() if _name(backend) == name), None)
         if name == _SECRET_SERVICE:
             _check_secret_service()
         try:
             return core.load_keyring(name)
         except RuntimeError:
             raise
-        except Exception:  # noqa: BLE001 -- whatever importing a name raises that is damaged, or of something uninstalled
+        except Exception:  # noqa: BLE001 -- whatever importing raises in a version of keyring that has it no more
             return None
 
     return _bounded(load)
+
+
+def _offered() -> Iterator[Any]:
+    """The keychains that keyring offers: the preferred one first, then all that are installed and can be used."""
+    import keyring
+    from keyring.backend import get_all_keyring
+
+    # A configuration that names what is not installed raises whatever an import raises.
+    with suppress(Exception):
+        yield keyring.get_keyring()
+    yield from get_all_keyring()
 
 
 def _items(backend: Any, key: str, start: int = 0) -> Iterator[tuple[str, str]]:

@@ -11,7 +11,7 @@ import os
 import stat
 import sys
 
-from vertex_env import warm
+from vertex_env import freshness, warm
 from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, die_like, exec_in_place
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 from vertex_env.lifecycle import Rules
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from vertex_env.supervisor import Say
     from vertex_env.variables import Environment
+
+
+_POLICIES = ("auto", "restart", "ignore", "stop")
+_ON_FAILURE = ("keep", "stop")
 
 
 def start(
@@ -101,13 +105,20 @@ def pack(env: Environment, overlay: Mapping[str, str], rules: Rules) -> str:
 
 
 def unpack(text: str) -> tuple[Environment, Mapping[str, str], Rules]:
-    """What was packed."""
+    """What was packed.
+
+    Raises:
+        ValueError: *text* was not.
+    """
     policy, on_failure, grace, settings, variables = text.split("\x1d")
     env: dict[str, str | None] = {}
     for item in variables.split("\x1e"):
         name, is_set, value = item.partition("=")
         env[name] = value if is_set else None
     overlay = dict(item.split("=", 1) for item in settings.split("\x1e") if item)
+    known = policy in _POLICIES and on_failure in _ON_FAILURE and 0 <= float(grace) <= freshness.LATEST
+    if not known or "\0" in text or "" in env or "" in overlay:
+        raise ValueError("it is not what pack gives")
     return env, overlay, Rules(policy, on_failure, float(grace))  # type: ignore[arg-type]
 
 

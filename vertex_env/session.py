@@ -18,7 +18,16 @@ from urllib.parse import urlsplit
 from vertex_env import freshness, warm
 from vertex_env.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.broker import Broker
-from vertex_env.config import config_path, gcloud_dir, gcloud_files, home, read_config, read_gcloud
+from vertex_env.config import (
+    cache_folder,
+    config_path,
+    gcloud_dir,
+    gcloud_files,
+    home,
+    no_home,
+    read_config,
+    read_gcloud,
+)
 from vertex_env.diagnosis import LOGIN
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.settings import (
@@ -97,24 +106,29 @@ def open_session(
     layers = [options_layer(options), environ_layer(environ)]
     looked_at = {} if looked_at is None else looked_at
     for path in (config_path(environ), *gcloud_files(environ)[1], _well_known(environ)):
-        looked_at[path] = warm.look(str(path))
+        if path is not None:
+            looked_at[path] = warm.look(str(path))
     config = read_config(config_path(environ))
     layers += [config.layer(first(layers, "profile")), google_layer(environ)]
     configuration, properties = read_gcloud(environ)
     layers.append(gcloud_layer(properties, configuration))
     resolve(layers)  # a wrong setting is told before anything is looked for
-    folder = Path(warm.cache_dir(environ))
+    folder, unstored = cache_folder(environ)
+    if unstored is not None and (chosen := first(layers, "store")) is not None and chosen.value == "none":
+        unstored = None
+    if unstored is not None:
+        layers.insert(0, {"store": Found("none", "no absolute folder to store in")})
     adc = _find_adc(layers, config.path, environ, Notes(folder), looked_at)
     looked_at |= {path: warm.look(str(path)) for path in adc.files}
     layers.append(_adc_layer(adc))
-    session = Session(resolve(layers), adc, environ, folder, now, warn, behind, started, looked_at)
+    session = Session(resolve(layers), adc, environ, folder, now, warn, behind, started, looked_at, unstored=unstored)
     if adc.kind == METADATA:
         session.facts_until = started + _REMEMBER_METADATA.total_seconds()
     return session
 
 
 def _find_adc(
-    layers: Sequence[Layer], config: Path, environ: Mapping[str, str], notes: Notes, looked_at: dict[Path, str]
+    layers: Sequence[Layer], config: Path | None, environ: Mapping[str, str], notes: Notes, looked_at: dict[Path, str]
 ) -> Adc:
     """The named file, else gcloud's well-known one, else the metadata server's account."""
     named = first(layers, "credentials")
@@ -123,12 +137,14 @@ def _find_adc(
         looked_at[path] = warm.look(str(path))
         return read_adc(path, named.source, environ)
     known = _well_known(environ)
-    if os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
+    if known is not None and os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
         return read_adc(known, "gcloud's well-known place", environ)
     from vertex_env import metadata
 
-    searched = f"no GOOGLE_APPLICATION_CREDENTIALS, no {known}"
+    searched = f"no GOOGLE_APPLICATION_CREDENTIALS, no {known or 'home folder'}"
     server, hint = "no metadata server", f"run: {LOGIN}"
+    if known is None:
+        hint = f"{no_home(environ)}: set HOME and run {LOGIN}, or add --credentials FILE"
     if not metadata.is_ruled_out(environ):
         if metadata.is_credible(environ):
             found = _ask_metadata(environ, notes)
@@ -161,16 +177,25 @@ def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:
     return None
 
 
-def _well_known(environ: Mapping[str, str]) -> Path:
-    return gcloud_dir(environ) / "application_default_credentials.json"
+def _well_known(environ: Mapping[str, str]) -> Path | None:
+    folder = gcloud_dir(environ)
+    return folder and folder / "application_default_credentials.json"
 
 
-def _expand(named: Found, config: Path, environ: Mapping[str, str]) -> Path:
-    """The path meant: `~` is home, and in config.toml a relative path starts at that file."""
+def _expand(named: Found, config: Path | None, environ: Mapping[str, str]) -> Path:
+    """The path meant: `~` is home, and in config.toml a relative path starts at that file.
+
+    Raises:
+        SettingsError: There is no home.
+    """
     text = named.value if isinstance(named.value, str) else named.value[0]
     if text == "~" or text.startswith("~/"):
-        return home(environ) / text[2:]
-    return config.parent / text if named.source.startswith(str(config)) else Path(text)
+        base = home(environ)
+        if base is None:
+            why = f"credentials {text!r} from {named.source} are in no home folder: {no_home(environ)}"
+            raise SettingsError(why, "name the file by its absolute path")
+        return base / text[2:]
+    return config.parent / text if config and named.source.startswith(str(config)) else Path(text)
 
 
 def _adc_layer(adc: Adc) -> Layer:
@@ -185,8 +210,8 @@ class Session:
     settings: Settings
     adc: Adc
     environ: Watched
-    folder: Path
-    """Where tokens, answers and facts are kept."""
+    folder: Path | None
+    """Where tokens, answers and facts are kept; None where that would be a relative path."""
     now: Now
     warn: Callable[[str], None]
     behind: Callable[[], None] | None
@@ -196,6 +221,8 @@ class Session:
     """Files that the settings and credentials depend on, there or not, and what they were like (`warm.look`)."""
     facts_until: float = 0.0
     """When the first of the remembered facts in use has to be looked up anew, in epoch seconds; 0 without any."""
+    unstored: str | None = None
+    """Why nothing is stored, where that was not the user's choice."""
     _token: Token | None = field(default=None, init=False)
 
     @cached_property
@@ -242,7 +269,9 @@ class Session:
         key = self.identity.key
 
         def behind() -> None:
-            if self.behind is not None and warm.may_refresh(str(self.folder), key, self.now().timestamp()):
+            if self.behind is None or self.folder is None:
+                return
+            if warm.may_refresh(str(self.folder), key, self.now().timestamp()):
                 self.behind()
 
         return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, late, behind)
@@ -250,15 +279,14 @@ class Session:
     @cached_property
     def store(self) -> Store:
         """Where tokens are kept."""
-        match self.settings.store.value:
-            case "none":
-                return NullStore()
-            case "keyring":
-                from vertex_env.keychain import KeyringStore
+        kind = self.settings.store.value
+        if kind == "none" or self.folder is None:
+            return NullStore(self.unstored)
+        if kind == "keyring":
+            from vertex_env.keychain import KeyringStore
 
-                return KeyringStore(self.folder)
-            case _:
-                return FileStore(self.folder)
+            return KeyringStore(self.folder)
+        return FileStore(self.folder)
 
     def token(self, *, refresh: bool = False) -> Token:
         """A fresh token, the same one throughout unless *refresh*; see `Broker.token`."""
@@ -371,7 +399,7 @@ class Session:
             },
             "store": {
                 "kind": self.settings.store.value,
-                "folder": str(self.folder),
+                "folder": self.folder and str(self.folder),
                 "problem": problem,
             },
             "unset": conflicts(self.environ),
@@ -415,9 +443,11 @@ class Session:
         """
         if question != warm.ask(args, os.environ):
             return
-        if self.settings.store.value != "file" or self.store.load(self.identity.key) != self._token:
+        if self.folder is None or self.settings.store.value != "file":
             return
-        if not all(path.is_absolute() for path in (*self.looked_at, self.folder)):
+        if self.store.load(self.identity.key) != self._token:
+            return
+        if not all(path.is_absolute() for path in self.looked_at):
             return  # it depends on the folder that we are in
         if any(_changed_since(p, self.started) or warm.look(str(p)) != look for p, look in self.looked_at.items()):
             return  # perhaps after we had read it
@@ -441,12 +471,14 @@ class Session:
     @property
     def stamp(self) -> Path | None:
         """The file that is replaced whenever the stored token changes; None where none is stored."""
-        if self.settings.store.value == "none":
+        if self.folder is None or self.settings.store.value == "none":
             return None
         return Path(warm.stamp_path(str(self.folder), self.identity.key))
 
     def stamp_of(self, token: Token) -> Path | None:
         """The same, if it is about *token* or a later one; None where that could not be stored."""
+        if self.stamp is None:
+            return None
         try:
             _, expires, _ = (warm.read_private(str(self.stamp)) or b"").split()
             return self.stamp if int(expires) >= int(token.expiry.timestamp()) else None
@@ -469,10 +501,11 @@ class Session:
         """Keep what shells load at their start; False where there cannot be such a thing. See `write_snapshot`."""
         stand_in = self._stand_in()
         if (
-            self.settings.store.value != "file"
+            self.folder is None
+            or self.settings.store.value != "file"
             or self.adc.of_machine  # shells cannot tell one machine from another
             or self.settings.min_ttl.value > _SHELLS_MIN_TTL
-            or not all(path.is_absolute() for path in (*self.looked_at, self.folder))
+            or not all(path.is_absolute() for path in self.looked_at)
         ):
             return False
         return write_snapshot(
@@ -509,9 +542,10 @@ class Session:
         question = f"{shared.origin}\n{shared.parent}\n{wanted}"
         name = "endpoint-" + hashlib.sha256(question.encode()).hexdigest()
         notes = Notes(self.folder)
-        self.looked_at.setdefault(notes.path(name), warm.look(str(notes.path(name))))
+        if (path := notes.path(name)) is not None:
+            self.looked_at.setdefault(path, warm.look(str(path)))
         note = None if refresh else notes.load(name)
-        if note is None or not _is_endpoint(note[0]):
+        if note is None or not self._is_endpoint(note[0]):
             from vertex_env.endpoints import find_endpoint
 
             # The API version of requests says nothing about this one, which is always v1.
@@ -522,6 +556,17 @@ class Session:
         self.facts_until = min(until, self.facts_until or until)
         return str(fact["id"]), fact["host"]
 
+    def _is_endpoint(self, fact: Mapping[str, object]) -> bool:
+        """Whether *fact*, from a file, has an endpoint's ID, and no dedicated host or one that may get a token."""
+        host = fact.get("host", "")
+        with suppress(SettingsError):
+            if isinstance(host, str):
+                self._check_url(f"https://{host}", "its dedicated host")
+            return matches("endpoint ID", str(fact.get("id"))) and (
+                host is None or (isinstance(host, str) and matches("host", host))
+            )
+        return False
+
     def _check_model(self) -> None:
         model = self.settings.model
         if model.value is not None and self.settings.api.value == "chat" and "/" not in model.value:
@@ -529,12 +574,6 @@ class Session:
 
     def _check_url(self, url: str, what: str) -> str:
         return check_url(url, what=what, allowed=self.settings.allow_host.value, universe=self.adc.universe)
-
-
-def _is_endpoint(fact: Mapping[str, Any]) -> bool:
-    """Whether a remembered *fact* has an endpoint's ID, and a dedicated host or None."""
-    host = fact.get("host", "")
-    return matches("endpoint ID", str(fact.get("id"))) and (host is None or matches("host", str(host)))
 
 
 def _changed_since(path: Path, instant: float) -> bool:

@@ -103,7 +103,8 @@ def _mark(folder: Path, path: Path, mtime_ns: int) -> str | None:
     """Name of the mark of *path*; None where the file system's time stamps are too coarse for it."""
     mark = folder / f"{warm.digest(str(path))}.mark"
     with suppress(OSError):
-        if mark.stat().st_mtime_ns == mtime_ns:
+        status = mark.lstat()
+        if warm.is_private_file(status) and status.st_mtime_ns == mtime_ns:
             return mark.name
     if not write_private(mark, b""):
         return None

@@ -7,6 +7,7 @@ a token can always be minted again.
 import json
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,8 @@ if sys.platform != "win32":
     import fcntl
 
 _LOCK_WAIT_S = 30.0
+_SOON_S = 3600.0
+"""A stamp may be so far ahead of the clock: each change of the token moves it by a second at least."""
 
 
 _PERISHABLE = (".token", ".note", ".answer", ".behind", ".failure", ".stamp", ".snapshot", ".keeper", ".tmp")
@@ -69,7 +72,14 @@ class Store(Protocol):
 
 
 class NullStore:
-    """Keeps nothing."""
+    """Keeps nothing.
+
+    Args:
+        why: What `problem` says, where that was not the user's choice.
+    """
+
+    def __init__(self, why: str | None = None) -> None:
+        self._why = why
 
     def load(self, key: str) -> Token | None:  # noqa: ARG002, D102
         return None
@@ -84,7 +94,7 @@ class NullStore:
         pass
 
     def problem(self) -> str | None:  # noqa: D102
-        return None
+        return self._why
 
     def ready(self) -> None:  # noqa: D102
         pass
@@ -132,40 +142,38 @@ class FileStore:
         2026-11-22).
         """
         path = Path(warm.stamp_path(str(self.folder), key))
-        generation, changed = 0, 0.0
+        generation, changed, now = 0, 0.0, int(time.time())
         with suppress(OSError, ValueError):
             _, _, count = (warm.read_private(str(path)) or b"").decode("ascii").split()
-            generation, changed = int(count) + 1, path.stat().st_mtime
+            generation, changed = int(count) % 10**9 + 1, path.lstat().st_mtime
+        if changed > now + _SOON_S:
+            changed = 0.0  # it was not written by us, or with another clock
         due = int(freshness.due(*token.seconds))
         data = f"{due} {int(token.expiry.timestamp())} {generation}\n".encode()
-        write_private(path, data, at=max(int(time.time()), int(changed) + 1))
+        write_private(path, data, at=max(now, int(changed) + 1))
 
     def delete(self, key: str) -> None:
         """Forget the token under *key*."""
-        with suppress(OSError):
-            self._path(key).unlink()
+        if is_own_folder(self.folder):
+            with suppress(OSError):
+                self._path(key).unlink()
 
     def forget(self, key: str | None) -> None:
         """Forget the token under *key*, or all, with the answers and notes that came of them; locks stay."""
         for each in self.keys() if key is None else [key]:
             self.delete(each)
-        with suppress(OSError):
-            if self.folder.is_symlink() or not _owned(self.folder.lstat()):
-                return
-            for path in self.folder.iterdir():
-                if not _is_ours(path.name) or path.name.startswith("lock-"):
-                    continue
-                if key is not None and not _concerns(path, key):
-                    continue
-                with suppress(OSError):
-                    path.unlink()
+        for path in our_files(self.folder):
+            if path.name.startswith("lock-") or (key is not None and not _concerns(path, key)):
+                continue
+            with suppress(OSError):
+                path.unlink()
 
     def ready(self) -> None:
         """Never in the way: what cannot be kept is minted again."""
 
     def keys(self) -> list[str]:
         """Keys of all tokens."""
-        return sorted(path.stem for path in self.folder.glob("*.token") if _is_ours(path.name))
+        return sorted(path.stem for path in our_files(self.folder) if path.suffix == ".token")
 
     def problem(self) -> str | None:
         """Why nothing is stored, if that is so."""
@@ -217,6 +225,7 @@ class FileStore:
 
     def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:
         """Note *error* for those who wait; see `Store`."""
+        met: dict[str, object]
         met = {"at": at.timestamp(), "kind": type(error).__name__, "message": error.message, "hint": error.hint}
         write_private(self.folder / f"{key}.failure", json.dumps(met).encode())
 
@@ -225,10 +234,11 @@ class FileStore:
         try:
             met = json.loads(warm.read_private(str(self.folder / f"{key}.failure")) or b"")
             # A clock that was set back leaves notes from the future.
-            meanwhile = since.timestamp() <= met["at"] <= until.timestamp()
-            return revive(met["kind"], met["message"], met["hint"]) if meanwhile else None
+            meanwhile = since.timestamp() <= epoch_seconds(met["at"]) <= until.timestamp()
+            told = [met["kind"], met["message"], met["hint"]]
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
+        return revive(*told) if meanwhile and all(isinstance(text, str) for text in told) else None
 
     def _prune(self) -> None:
         """Remove what no call can use any more, so that the folder of a busy CI host does not grow for ever."""
@@ -246,31 +256,63 @@ class Notes:
     """Small facts that cost a request and are no secrets, each remembered for a while.
 
     Args:
-        folder: As for `FileStore`.
+        folder: As for `FileStore`; without one nothing is remembered.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
-    def path(self, name: str) -> Path:
+    def path(self, name: str) -> Path | None:
         """The file of the fact under *name*."""
-        return self.folder / f"{name}.note"
+        return self.folder and self.folder / f"{name}.note"
 
     def load(self, name: str) -> tuple[dict[str, Any], float] | None:
         """The fact under *name*, such as `{"id": "123", "host": "…"}`, and the epoch second until which it holds."""
-        data = warm.read_private(str(self.path(name)))
+        path = self.path(name)
         try:
-            note = json.loads(data or b"")
-            holds = note["from"] <= time.time() < note["until"]
-            return (dict(note["fact"]), float(note["until"])) if holds else None
+            note = json.loads((path and warm.read_private(str(path))) or b"")
+            fact, until = note["fact"], epoch_seconds(note["until"])
+            holds = epoch_seconds(note["from"]) <= time.time() < until
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
+        return (fact, until) if holds and isinstance(fact, dict) else None
 
     def save(self, name: str, fact: Mapping[str, Any], keep: timedelta) -> None:
         """Remember *fact* for *keep*."""
-        now = time.time()
+        now, path = time.time(), self.path(name)
         note = {"from": now, "until": now + keep.total_seconds(), "fact": dict(fact)}
-        write_private(self.path(name), json.dumps(note).encode())
+        if path is not None:
+            write_private(path, json.dumps(note).encode())
+
+
+def epoch_seconds(value: object) -> float:
+    """*value*, found in a file, as epoch seconds.
+
+    Raises:
+        ValueError: It is no number, or no instant: NaN, infinite, or an integer of a thousand digits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= freshness.LATEST:
+        raise ValueError("not an instant")
+    return float(value)
+
+
+def our_files(folder: Path) -> list[Path]:
+    """Our files in *folder*, with whatever else has the name of one; none where it is not this user's own."""
+    if not is_own_folder(folder):
+        return []
+    try:
+        return [path for path in folder.iterdir() if _is_ours(path.name)]
+    except OSError:
+        return []
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Whether *folder* is this user's and no link; one that others may enter is, to delete what is in it."""
+    try:
+        status = folder.lstat()
+    except (OSError, ValueError):
+        return False
+    return folder.is_absolute() and stat.S_ISDIR(status.st_mode) and _owned(status)
 
 
 def _concerns(path: Path, key: str) -> bool:
@@ -309,7 +351,9 @@ def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
 
 
 def make_private(folder: Path) -> bool:
-    """Whether *folder* is, or could be made, a 0700 directory of this user's."""
+    """Whether *folder*, an absolute path, is, or could be made, a 0700 directory of this user's."""
+    if not folder.is_absolute():
+        return False
     if not warm.is_private_folder(str(folder)):
         try:
             if not folder.exists():
@@ -323,7 +367,7 @@ def make_private(folder: Path) -> bool:
                 and all(_is_ours(path.name) for path in folder.iterdir())  # not /tmp, when root has named that
             ):
                 folder.chmod(0o700)
-        except OSError:
+        except (OSError, ValueError):
             return False
     return warm.is_private_folder(str(folder))
 
@@ -348,10 +392,13 @@ def _open_lock(path: Path, wait_s: float = _LOCK_WAIT_S) -> int | None:
     """A descriptor that holds the lock at *path* until it is closed, or None where there can be none."""
     if sys.platform == "win32":
         return None
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         fd = os.open(path, flags, 0o600)
     except OSError:
+        return None
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
         return None
     deadline, pause = time.monotonic() + wait_s, 0.01
     while True:

@@ -64,28 +64,53 @@ def rfc3339(instant: float) -> str:
 # --- private files ---
 
 
-def cache_dir(environ: "Mapping[str, str]") -> str:
-    """`$VERTEX_ENV_CACHE_DIR`, else `vertex-env` in the user's cache folder.
+def home_dir(environ: "Mapping[str, str]") -> str | None:
+    """The user's home folder, such as `/home/me`: `$HOME`, else what the system says; None where that is not absolute.
 
-    That folder is `$XDG_CACHE_HOME` where that is absolute, or `~/.cache`; `~/Library/Caches` on macOS,
+    A container's numeric user has none, and a relative one would be another in each folder that we are called from.
+    """
+    home = environ.get("HOME") or ""
+    if sys.platform == "win32":
+        home = home if os.path.isabs(home) else os.path.expanduser("~")
+    elif not home:
+        import pwd
+
+        try:
+            home = pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            return None
+    return home if os.path.isabs(home) else None
+
+
+def cache_dir(environ: "Mapping[str, str]") -> str | None:
+    """`$VERTEX_ENV_CACHE_DIR`, else `vertex-env` in the user's cache folder; None where that is not absolute.
+
+    The user's cache folder is `$XDG_CACHE_HOME` where that is absolute, or `~/.cache`; `~/Library/Caches` on macOS,
     `%LOCALAPPDATA%` on Windows.
     """
     own = environ.get("VERTEX_ENV_CACHE_DIR")
     if own:
-        return own
+        return own if os.path.isabs(own) else None
     xdg = environ.get("XDG_CACHE_HOME") or ""
     if os.path.isabs(xdg):
         return os.path.join(xdg, "vertex-env")
-    home = environ.get("HOME") or os.path.expanduser("~")
-    if sys.platform == "darwin":
-        return os.path.join(home, "Library", "Caches", "vertex-env")
-    if os.name == "nt" and environ.get("LOCALAPPDATA"):
-        return os.path.join(environ["LOCALAPPDATA"], "vertex-env", "Cache")
-    return os.path.join(home, ".cache", "vertex-env")
+    local = environ.get("LOCALAPPDATA") or "" if os.name == "nt" else ""
+    if os.path.isabs(local):
+        return os.path.join(local, "vertex-env", "Cache")
+    home = home_dir(environ)
+    if home is None:
+        return None
+    parts = ("Library", "Caches") if sys.platform == "darwin" else (".cache",)
+    return os.path.join(home, *parts, "vertex-env")
 
 
 def is_private_folder(path: str) -> bool:
-    """Whether *path* is a directory, not a link, of this user's, that nobody else may enter."""
+    """Whether *path* is absolute and a directory, not a link, of this user's, that nobody else may enter.
+
+    The folders above it may be links, such as a `~/.cache` on another disk: what they lead to is checked, not the way.
+    """
+    if not os.path.isabs(path):
+        return False
     try:
         status = os.lstat(path)
     except (OSError, ValueError):
@@ -105,13 +130,18 @@ def read_private(path: str) -> bytes | None:
         return None
     try:
         status = os.fstat(fd)
-        if status.st_mode & _KIND != _FILE or not _is_mine(status) or status.st_size > MAX_BYTES:
+        if not is_private_file(status) or status.st_size > MAX_BYTES:
             return None
         return os.read(fd, MAX_BYTES)
     except OSError:
         return None
     finally:
         os.close(fd)
+
+
+def is_private_file(status: os.stat_result) -> bool:
+    """Whether *status*, not followed through a link, is of a regular file of this user's that nobody else may open."""
+    return status.st_mode & _KIND == _FILE and _is_mine(status)
 
 
 def _is_mine(status: os.stat_result) -> bool:
@@ -149,12 +179,15 @@ def parse_token(data: bytes | None, key: str) -> tuple[str, float, float] | None
         value, issued, expiry = token_line[6:], float(issued_line[7:]), float(expiry_line[7:])
     except ValueError:
         return None
-    if not is_token(value) or not 0 < expiry - issued <= freshness.MAX_LIFETIME:
+    if not is_token(value) or not 0 <= issued < expiry <= min(issued + freshness.MAX_LIFETIME, freshness.LATEST):
         return None
     return (value, issued, expiry) if format_token(key, value, issued, expiry) == data else None
 
 
 # --- answers ---
+
+_MARKS = 5
+"""As many texts as `Answer.fill` puts in."""
 
 
 class Answer:
@@ -287,14 +320,22 @@ def parse_answer(data: bytes | None, environ: "Mapping[str, str]") -> Answer | N
         )
     except ValueError:
         return None
-    if found != digest(body) or header != _ANSWER_FIRST_LINE:
+    if found != digest(body) or header != _ANSWER_FIRST_LINE or not _is_sound(answer):
         return None
     return answer if state(answer.names, answer.files, environ) == seen else None
+
+
+def _is_sound(answer: Answer) -> bool:
+    """Whether `fill` and the search for its token can do with it: anybody can make a sum, and none can be NaN."""
+    instants = 0 <= answer.min_ttl <= freshness.LATEST and 0 <= answer.until <= freshness.LATEST
+    return instants and answer.key.isalnum() and len(answer.marks) == _MARKS and all(answer.marks)
 
 
 def recall(args: "Sequence[str]", environ: "Mapping[str, str]", now: float) -> tuple[str, bool] | None:
     """The text remembered for *args*, and whether its token should be renewed behind the user's back; else None."""
     folder = cache_dir(environ)
+    if folder is None:
+        return None
     answer = parse_answer(read_private(answer_path(folder, ask(args, environ))), environ)
     if answer is None or (answer.until and now >= answer.until):
         return None
@@ -319,6 +360,8 @@ def may_refresh(folder: str, key: str, now: float) -> bool:
         return False
     import fcntl
 
+    if not is_private_folder(folder):
+        return False
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         fd = os.open(os.path.join(folder, f"{key}.behind"), flags, 0o600)
@@ -328,6 +371,8 @@ def may_refresh(folder: str, key: str, now: float) -> bool:
         # Shells that start at once all come here: whoever has the lock is the one to go.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         status = os.fstat(fd)
+        if not is_private_file(status):
+            return False  # a pipe keeps no time of the last refresh
         if status.st_size and 0 <= now - status.st_mtime < REFRESH_GAP_S:
             return False
         os.write(fd, b"\n")
