@@ -559,13 +559,15 @@ class Session:
     def _is_endpoint(self, fact: Mapping[str, object]) -> bool:
         """Whether *fact*, from a file, has an endpoint's ID, and no dedicated host or one that may get a token."""
         host = fact.get("host", "")
-        with suppress(SettingsError):
-            if isinstance(host, str):
-                self._check_url(f"https://{host}", "its dedicated host")
-            return matches("endpoint ID", str(fact.get("id"))) and (
-                host is None or (isinstance(host, str) and matches("host", host))
-            )
-        return False
+        if not matches("endpoint ID", str(fact.get("id"))):
+            return False
+        if not isinstance(host, str):
+            return host is None
+        try:
+            self._check_url(f"https://{host}", "its dedicated host")
+        except SettingsError:
+            return False
+        return matches("host", host)
 
     def _check_model(self) -> None:
         model = self.settings.model
