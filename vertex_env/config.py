@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vertex_env.errors import SettingsError
+from vertex_env.files import read_file
 from vertex_env.settings import OPTIONS, Found, Layer
 
 _KEYS = {option.name: option for option in OPTIONS if not option.internal and option.name != "profile"}
@@ -83,7 +84,7 @@ def read_config(path: Path) -> Config:
         SettingsError: It cannot be read, is not TOML, or has a key or a value we do not know; with its line.
     """
     try:
-        raw = path.read_bytes()
+        raw = read_file(path)
     except FileNotFoundError:
         return Config(path)
     except OSError as e:
@@ -222,8 +223,8 @@ def read_gcloud(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_file(path).decode()
+    except (OSError, ValueError):
         return ""
 
 
