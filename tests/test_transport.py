@@ -331,7 +331,7 @@ def test_as_much_as_allowed(size: int, encoding: str, tmp_path: Path) -> None:
     file = tmp_path / "body"
     file.write_bytes(gzip.compress(content, 1) if encoding == "gzip" else content)
     with file.open("rb") as body:
-        assert read_body(body, encoding, MAX_BYTES) == content
+        assert read_body(body.read, encoding, MAX_BYTES) == content
 
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
@@ -340,7 +340,7 @@ def test_one_more(encoding: str, tmp_path: Path) -> None:
     file = tmp_path / "body"
     file.write_bytes(gzip.compress(content, 1) if encoding == "gzip" else content)
     with file.open("rb") as body, pytest.raises(TooLargeError, match="larger than 1 MiB"):
-        read_body(body, encoding, MAX_BYTES)
+        read_body(body.read, encoding, MAX_BYTES)
 
 
 def packed(handler: Handler) -> None:

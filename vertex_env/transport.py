@@ -9,8 +9,9 @@ import threading
 import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -28,20 +29,12 @@ class TooLargeError(OSError):
     """An answer has more bytes than it may have."""
 
 
-class Readable(Protocol):
-    """What an answer's bytes come from."""
-
-    def read(self, amount: int, /) -> bytes:
-        """Up to *amount* bytes; none at the end."""
-        ...
-
-
-@dataclass(slots=True)
 class Line:
     """The connections that a request uses, so that it can be ended from another thread."""
 
-    _connections: list[Any] = field(default_factory=list)
-    _is_cut: bool = False
+    def __init__(self) -> None:
+        self._connections: list[Any] = []
+        self._is_cut = False
 
     def cut(self) -> None:
         """End the request: a read that is under way fails, and nothing is connected any more."""
@@ -100,11 +93,11 @@ def in_time(ask: Callable[[], T], left_s: float, line: Line | None = None) -> T:
     return answers[0]
 
 
-def read_body(body: Readable, encoding: str, max_bytes: int) -> bytes:
-    """All of *body*, decoded if it is compressed.
+def read_body(read: Callable[[int], bytes], encoding: str, max_bytes: int) -> bytes:
+    """All of an answer's body, decoded if it is compressed.
 
     Args:
-        body: Where it comes from.
+        read: Gives up to so many of its bytes; none at its end.
         encoding: The header `Content-Encoding`, such as `gzip`; another one leaves it as it came.
         max_bytes: What it may have, decoded.
 
@@ -115,7 +108,7 @@ def read_body(body: Readable, encoding: str, max_bytes: int) -> bytes:
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding.strip().lower() in ("gzip", "x-gzip") else None
     content = bytearray()
     while len(content) <= max_bytes:
-        piece = body.read(_PIECE)
+        piece = read(_PIECE)
         if not piece:
             return bytes(content)
         if decoder is not None:
@@ -165,7 +158,7 @@ def lean_request(
         target = f"{path}?{parts.query}" if parts.query else path
         connection.request(method, target, body=body, headers=dict(headers or {}))
         answer = connection.getresponse()
-        data = read_body(answer, answer.headers.get("Content-Encoding", ""), MAX_BYTES)
+        data = read_body(answer.read, answer.headers.get("Content-Encoding", ""), MAX_BYTES)
         if answer.length:
             raise ConnectionError("Connection broken: IncompleteRead")
         return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, data)
@@ -188,9 +181,11 @@ def bind(session: "requests.Session", line: Line, max_bytes: int) -> None:
 
     def read(response: "requests.Response", **_: object) -> None:
         encoding = response.headers.get("Content-Encoding", "")
+        # urllib3's other ways to read take a chunk's size from a line without limit.
+        pieces = partial(response.raw.read, decode_content=False)
         try:
             # requests takes this for what it has read itself.
-            response._content = read_body(_Raw(response.raw), encoding, max_bytes)  # noqa: SLF001
+            response._content = read_body(pieces, encoding, max_bytes)  # noqa: SLF001
             response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         except urllib3.exceptions.HTTPError as e:
             raise ConnectionError(str(e)) from None
@@ -203,16 +198,6 @@ def bind(session: "requests.Session", line: Line, max_bytes: int) -> None:
     for adapter in session.adapters.values():
         _put_on(line, adapter.poolmanager)
         adapter.proxy_manager_for = _on_line(line, adapter.proxy_manager_for)
-
-
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    """urllib3's answer, not decoded. Its other ways to read take a chunk's size from a line without limit."""
-
-    raw: Any
-
-    def read(self, amount: int, /) -> bytes:
-        return bytes(self.raw.read(amount, decode_content=False))
 
 
 def _on_line(line: Line, make: Callable[..., Any]) -> Callable[..., Any]:
