@@ -6,7 +6,6 @@ A socket's time-out does neither. It holds for each read, so that an answer can 
 import http.client
 import socket
 import threading
-import zlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -105,19 +104,29 @@ def read_body(read: Callable[[int], bytes], encoding: str, max_bytes: int) -> by
         TooLargeError: It has more.
         ConnectionError: It cannot be decoded.
     """
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32) if encoding.strip().lower() in ("gzip", "x-gzip") else None
+    unpack = _unpacker() if encoding.strip().lower() in ("gzip", "x-gzip") else None
     content = bytearray()
     while len(content) <= max_bytes:
         piece = read(_PIECE)
         if not piece:
             return bytes(content)
-        if decoder is not None:
-            try:
-                piece = decoder.decompress(piece, max_bytes + 1 - len(content))
-            except zlib.error:
-                raise ConnectionError("Connection broken: its compression is damaged") from None
-        content += piece
+        content += piece if unpack is None else unpack(piece, max_bytes + 1 - len(content))
     raise TooLargeError(f"the answer is larger than {max_bytes >> 20} MiB")
+
+
+def _unpacker() -> Callable[[bytes, int], bytes]:
+    """A function that unpacks the next piece of a gzip file, to so many bytes at most."""
+    import zlib
+
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def unpack(piece: bytes, max_bytes: int) -> bytes:
+        try:
+            return decoder.decompress(piece, max_bytes)
+        except zlib.error:
+            raise ConnectionError("Connection broken: its compression is damaged") from None
+
+    return unpack
 
 
 # --- the standard library ---
