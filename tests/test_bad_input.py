@@ -4,7 +4,6 @@ Each failure has the exit code of errors.py, one `error:` and one `hint:` line o
 """
 
 import json
-import os
 import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -134,7 +133,6 @@ def make_nothing(_: Path) -> None:
     [
         pytest.param("adc.json", make_nothing, "does not exist", f"correct the path, or {LOG_IN}", id="absent"),
         pytest.param("adc.json", Path.mkdir, "is a directory", "name the JSON file in it", id="directory"),
-        pytest.param("adc.json", os.mkfifo, "cannot be read: it is not a regular file", LOOK, id="pipe"),
         pytest.param("/dev/zero", make_nothing, "cannot be read: it is not a regular file", LOOK, id="without end"),
         pytest.param(f"{__file__}/adc", make_nothing, "cannot be read: Not a directory", LOOK, id="below a file"),
     ],

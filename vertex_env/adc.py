@@ -10,27 +10,26 @@ import json
 import logging
 import os
 import re
-import stat
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from vertex_env import warm
 from vertex_env.diagnosis import LOGIN, Exchange, Who, explain, make_anew, one_line
 from vertex_env.errors import CredentialsError, UnavailableError, VertexEnvError
+from vertex_env.files import is_pipe, read_file, read_pipe
 from vertex_env.metadata import Metadata
 from vertex_env.target import DEFAULT_UNIVERSE, matches
 from vertex_env.tokens import Identity, Now, Token
-
-T = TypeVar("T")
+from vertex_env.transport import MAX_BYTES, Line, bind, in_time, lean_request
 
 TIMEOUT_S = 10.0
 """For everything that one mint asks over the network, together."""
@@ -48,6 +47,24 @@ _REQUIRED: Mapping[str, tuple[str, ...]] = {
 }
 """Types of credentials files and the fields without which google-auth 2.62.2 cannot use them (2026-11-22)."""
 
+_EMPTY_IS_FINE = (("authorized_user", "client_secret"),)
+"""google-auth refreshes with an empty one."""
+
+_WITH_TOKEN = ("authorized_user", "external_account_authorized_user")
+"""Types whose files may have an access token, with its expiry, in place of what refreshes one."""
+
+_SOURCE: Mapping[tuple[str, ...], type] = {
+    ("file",): str,
+    ("url",): str,
+    ("executable",): dict,
+    ("executable", "command"): str,
+    ("executable", "output_file"): str,
+    ("certificate",): dict,
+    ("certificate", "certificate_config_location"): str,
+    ("certificate", "trust_chain_path"): str,
+}
+"""Fields of `credential_source`. Python opens a number as the descriptor of that number, and then closes it."""
+
 _AWS = "urn:ietf:params:aws:token-type:aws4_request"
 
 _OBJECTS = ("source_credentials", "credential_source")
@@ -57,8 +74,6 @@ _ACCOUNT = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
 
 _WELL_KNOWN = "application_default_credentials.json"
 """The name under which gcloud keeps a login."""
-
-_MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +94,8 @@ class Adc:
     """What the fingerprint was taken from."""
     of_machine: bool = False
     """Whether the account may be another on another machine with the same home folder."""
+    is_pipe: bool = False
+    """Whether the file was a pipe: nobody can read it again."""
 
     @property
     def universe(self) -> str:
@@ -116,41 +133,58 @@ class Adc:
         return Who(self.kind, principal, self.source, self.target, self.named_by)
 
 
-def read_adc(path: Path, source: str, environ: Mapping[str, str] = os.environ) -> Adc:
-    """The credentials file at *path*.
+def read_adc(path: Path, source: str, environ: Mapping[str, str] = os.environ, again: str = "") -> Adc:
+    """The credentials file at *path*, which may be a pipe.
 
     Args:
         path: Where it is.
         source: Where the path came from, such as `GOOGLE_APPLICATION_CREDENTIALS`.
         environ: The environment, in which some of the credentials may be.
+        again: Why it has to be read more than once, such as `run renews the token`; a pipe is refused then.
 
     Raises:
         CredentialsError: It is absent, unreadable, not a credentials file, or lacks a field.
     """
     where = f"the credentials file {_shown(path)} (from {source})"
     named_by = None if path.name == _WELL_KNOWN else source
-    again = make_anew("", named_by)
+    anew, once = make_anew("", named_by), is_pipe(path)
+    if once and again:
+        hint = 'write the credentials to a file, or use: eval "$(vertex-env export)"'
+        raise CredentialsError(f"{where} is a pipe, which can be read only once, but {again}", hint)
+    content = _content(path, where, named_by, once=once)
     try:
-        content = _read(path)
-        info = json.loads(content) if content.strip() else None
-    except FileNotFoundError:
-        raise CredentialsError(f"{where} does not exist", f"correct the path, or {again}") from None
-    except IsADirectoryError:
-        raise CredentialsError(f"{where} is a directory", "name the JSON file in it") from None
-    except OSError as e:
-        reason = e.strerror or str(e)
-        raise CredentialsError(f"{where} cannot be read: {reason}", f"see what it is: ls -l {_shown(path)}") from None
+        info = json.loads(content)
     except (ValueError, RecursionError):
-        raise CredentialsError(f"{where} is not JSON", again) from None
-    if not content.strip():
-        raise CredentialsError(f"{where} is empty", again)
+        raise CredentialsError(f"{where} is not JSON", anew) from None
     if not isinstance(info, dict):
-        raise CredentialsError(f"{where} is not a JSON object", again)
+        raise CredentialsError(f"{where} is not a JSON object", anew)
     kind = _check_info(info, where, named_by)
+    _check_files(info, where, environ)
     fingerprint, subject = _fingerprint(content, info, where, environ)
     source = where.removeprefix("the credentials file ")
     files, local = (path, *subject), _asks_around(_innermost(info))
-    return Adc(kind, source, fingerprint, info, named_by=named_by, files=files, of_machine=local)
+    return Adc(kind, source, fingerprint, info, named_by=named_by, files=files, of_machine=local, is_pipe=once)
+
+
+def _content(path: Path, where: str, named_by: str | None, *, once: bool) -> bytes:
+    """What the credentials file has; *once* if it is a pipe."""
+    anew = make_anew("", named_by)
+    try:
+        content = read_pipe(path) if once else read_file(path)
+    except FileNotFoundError:
+        raise CredentialsError(f"{where} does not exist", f"correct the path, or {anew}") from None
+    except IsADirectoryError:
+        raise CredentialsError(f"{where} is a directory", "name the JSON file in it") from None
+    except (OSError, ValueError) as e:
+        reason = (isinstance(e, OSError) and e.strerror) or str(e)
+        look = (
+            "see whether the command that writes to the pipe works" if once else f"see what it is: ls -l {_shown(path)}"
+        )
+        raise CredentialsError(f"{where} cannot be read: {reason}", look) from None
+    if not content.strip():
+        reason = ": it is a pipe, which can be read only once" if once else ""
+        raise CredentialsError(f"{where} is empty{reason}", anew)
+    return content
 
 
 def from_metadata(metadata: Metadata) -> Adc:
@@ -158,25 +192,6 @@ def from_metadata(metadata: Metadata) -> Adc:
     fingerprint = hashlib.sha256(f"{metadata.host}\n{metadata.email}".encode()).hexdigest()
     source = f"the metadata server {metadata.host}"
     return Adc(METADATA, source, fingerprint, metadata=metadata, of_machine=True)
-
-
-def _read(path: Path) -> bytes:
-    """Content of a regular file; anything else, such as a pipe or a device, could keep us waiting for ever.
-
-    Raises:
-        OSError: It is something else, too large, or cannot be read.
-    """
-
-    def opener(name: str, flags: int) -> int:
-        return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
-
-    with open(path, "rb", opener=opener) as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError("it is not a regular file")
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise OSError("it is too large")
-    return content
 
 
 def _shown(path: Path) -> str:
@@ -196,14 +211,19 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_
     if not isinstance(kind, str) or kind not in _REQUIRED:
         unknown = repr(kind)[:60]
         raise CredentialsError(f"{where} has the unknown type {unknown}", "known types: " + ", ".join(_REQUIRED))
-    for name in _REQUIRED[kind]:
+    for name in ("token", "expiry") if _is_token_alone(info) else _REQUIRED[kind]:
         value = info.get(name)
-        if not (isinstance(value, dict) if name in _OBJECTS else isinstance(value, str) and value):
+        is_text = isinstance(value, str) and (value or (kind, name) in _EMPTY_IS_FINE)
+        if not (isinstance(value, dict) if name in _OBJECTS else is_text):
             state = "lacks the" if value is None else "has a malformed"
             raise CredentialsError(f"{where} {state} field {name!r} (its type is {kind})", again)
-    for name, is_sound in _OPTIONAL.items():
-        if info.get(name) is not None and not is_sound(info[name]):
-            raise CredentialsError(f"{where} has a malformed field {name!r} (its type is {kind})", again)
+    malformed = [
+        name for name, is_sound in _OPTIONAL.items() if info.get(name) is not None and not is_sound(info[name])
+    ]
+    if kind == "external_account":
+        malformed += _malformed_source(info["credential_source"])
+    if malformed:
+        raise CredentialsError(f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again)
     if kind == "impersonated_service_account":
         if info["source_credentials"].get("type") == kind:
             raise CredentialsError(f"{where} impersonates twice", "name the account in between in 'delegates'")
@@ -215,9 +235,58 @@ _OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
     "universe_domain": lambda value: isinstance(value, str) and matches("universe", value),
     "service_account_impersonation_url": lambda value: isinstance(value, str) and _TARGET.search(value) is not None,
     "service_account_impersonation": lambda value: isinstance(value, dict),
+    "ca_cert_path": lambda value: isinstance(value, str),  # with false, requests would trust any certificate
     "delegates": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
 }
 """What google-auth takes as it comes, and then fails on or asks the wrong thing with."""
+
+
+def _is_token_alone(info: Mapping[str, Any]) -> bool:
+    """Whether *info* has an access token and lacks what refreshes one."""
+    kind = info.get("type")
+    refreshes = kind not in _WITH_TOKEN or all(
+        info.get(name) or (info.get(name) == "" and (kind, name) in _EMPTY_IS_FINE) for name in _REQUIRED[kind]
+    )
+    return bool(info.get("token")) and not refreshes
+
+
+def _malformed_source(source: Mapping[str, Any]) -> list[str]:
+    """Such as `["credential_source.file"]`."""
+    found = []
+    for names, kind in _SOURCE.items():
+        value: Any = source
+        for name in names:
+            value = value.get(name) if isinstance(value, dict) else None
+        if value is not None and not isinstance(value, kind):
+            found.append(".".join(("credential_source", *names)))
+    return found
+
+
+def _check_files(info: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> None:
+    """Refuse a pipe or a device in the place of a file that google-auth opens: it waits there for ever."""
+    source = _innermost(info).get("credential_source")
+    if not isinstance(source, dict):
+        return
+    for path in _opened(source, environ):
+        with suppress(OSError, ValueError):  # what is absent or no path is google-auth's to tell
+            if not path.is_file() and path.exists():
+                shown = _shown(path)
+                raise CredentialsError(
+                    f"{shown}, which {where} names, is not a regular file", f"see what it is: ls -l {shown}"
+                )
+
+
+def _opened(source: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Path]:
+    """The files that google-auth opens besides the subject token's."""
+    for names in (("executable", "output_file"), ("certificate", "trust_chain_path")):
+        value = (source.get(names[0]) or {}).get(names[1])
+        if value:
+            yield Path(value)
+    certificates = _certificates(source, environ)
+    yield from certificates
+    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+        if certificates:
+            yield Path(json.loads(read_file(certificates[0]))["cert_configs"]["workload"]["key_path"])
 
 
 def _fingerprint(
@@ -241,12 +310,12 @@ def _fingerprint(
     files = _certificates(info["credential_source"], environ)
     for path in files:
         with suppress(OSError, ValueError):
-            digest.update(b"\0" + _read(path))
+            digest.update(b"\0" + read_file(path))
     subject = info["credential_source"].get("file")
     if not isinstance(subject, str):
         return digest.hexdigest(), files
     try:
-        digest.update(b"\0" + _read(Path(subject)))
+        digest.update(b"\0" + read_file(Path(subject)))
     except (OSError, ValueError) as e:
         shown, reason = _shown(Path(subject)), e.strerror if isinstance(e, OSError) else None
         raise CredentialsError(
@@ -288,7 +357,7 @@ def _certificates(source: Mapping[str, Any], environ: Mapping[str, str]) -> tupl
     # As google-auth does: Path.expanduser raises where there is no home, and this leaves the `~`.
     config = Path(os.path.expanduser(str(named or known)))  # noqa: PTH111
     try:
-        workload = json.loads(_read(config))["cert_configs"]["workload"]
+        workload = json.loads(read_file(config))["cert_configs"]["workload"]
         return config, Path(str(workload["cert_path"]))
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return (config,)  # google-auth says what is wrong with it
@@ -328,10 +397,16 @@ class AdcSource:
             transport = _transport(self.budget_s, lean=_is_lean(self.adc, os.environ))
             try:
                 credentials = self._credentials()
-                credentials.refresh(transport)
+                if self._is_refreshed:
+                    credentials.refresh(transport)
             except Exception as e:  # noqa: BLE001 -- google-auth lets TypeError, OSError, JSONDecodeError and more escape
                 raise self._explain(e, transport.exchange) from None
         return self._token(credentials, issued, transport.exchange)
+
+    @property
+    def _is_refreshed(self) -> bool:
+        """Whether the token comes from Google, and not from the file itself."""
+        return self.identity.impersonate is not None or not _is_token_alone(self.adc.info)
 
     def _token(self, credentials: Any, issued: datetime, exchange: Exchange | None) -> Token:
         value, expiry = credentials.token, credentials.expiry
@@ -344,11 +419,20 @@ class AdcSource:
         # google-auth's expiry is naive UTC (google-auth 2.62.2 `google/auth/_helpers.py` utcnow, 2026-11-22).
         token = Token(value, expiry.replace(tzinfo=UTC), issued)
         if token.remaining(self.now()) <= timedelta(0):
+            if not self._is_refreshed:
+                raise self._spent()
             raise UnavailableError(
                 f"{host} answered with a token that had expired at {token.expiry:%Y-%m-%d %H:%M:%S} UTC already",
                 "try again; if that does not help, see whether this machine's clock is right: date -u",
             )
         return token
+
+    def _spent(self) -> VertexEnvError:
+        """What to say of a file with a token that has expired."""
+        return CredentialsError(
+            f"the token in {self.adc.source} has expired, and the file has nothing to get another with",
+            make_anew(self.adc.kind, self.adc.named_by),
+        )
 
     def _credentials(self) -> Any:
         """google-auth's credentials for the identity, not yet refreshed."""
@@ -387,6 +471,8 @@ class AdcSource:
             case "authorized_user":
                 from google.oauth2 import credentials
 
+                # google-auth wants the names to be there, with or without a value.
+                data = {**dict.fromkeys(_REQUIRED["authorized_user"]), **data}
                 return credentials.Credentials.from_authorized_user_info(data, None if self.default_scopes else wanted)
             case "service_account":
                 from google.oauth2 import service_account
@@ -410,8 +496,11 @@ class AdcSource:
 
     def _explain(self, error: Exception, exchange: Exchange | None) -> VertexEnvError:
         """*error* in our words."""
-        if exchange is None and "executable" in _innermost(self.adc.info).get("credential_source", ()):
+        source = _innermost(self.adc.info).get("credential_source") or {}
+        if exchange is None and source.get("executable") is not None:
             return self._explain_program(error)
+        if exchange is None and type(error).__name__ == "InvalidOperation" and _is_token_alone(self.adc.info):
+            return self._spent()
         return explain(exchange, _told(error), self.adc.who)
 
     def _explain_program(self, error: Exception) -> VertexEnvError:
@@ -440,7 +529,7 @@ def _load_external_account(data: dict[str, Any], scopes: list[str] | None, lifet
         from google.auth import aws
 
         return aws.Credentials.from_info(data, scopes=scopes)
-    if "executable" in data["credential_source"]:
+    if data["credential_source"].get("executable") is not None:
         from google.auth import pluggable
 
         return pluggable.Credentials.from_info(data, scopes=scopes)
@@ -494,13 +583,20 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
     """
     from google.auth import exceptions, transport
 
-    base: Any = _LeanRequest
+    base: Any = object
     if not lean:
         from google.auth.transport.requests import Request as base  # noqa: N813 -- a class by a role
+    line = Line()
 
     class Transport(base):  # type: ignore[misc]
         exchange: Exchange | None = None
         started: float | None = None
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            # google-auth may put another session in the place of its first.
+            if name == "session" and value is not None:
+                bind(value, line, MAX_BYTES)
+            super().__setattr__(name, value)
 
         def __call__(
             self,
@@ -523,10 +619,11 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
                 if "authorization" in map(str.lower, headers or ()):
                     # Without this, requests puts in its place what ~/.netrc has for the host.
                     kwargs["auth"] = lambda request: request
-            ask = super().__call__
+            ask: Callable[..., Any] = partial(lean_request, line) if lean else super().__call__
             left = self.started + budget_s - time.monotonic()
+            limit = min(left, timeout or left)
             try:
-                response = _in_time(lambda: ask(url, method, body, headers, min(left, timeout or left), **kwargs), left)
+                response = in_time(lambda: ask(url, method, body, headers, limit, **kwargs), left, line)
             except exceptions.TransportError as e:
                 # google-auth would try again after this, for longer than we want to wait; not after an OSError.
                 raise ConnectionError(str(e)) from None
@@ -538,47 +635,8 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
             return response
 
     # What is a transport to google-auth is one by registration, so that ours need not import it to be defined.
-    transport.Request.register(_LeanRequest)
+    transport.Request.register(Transport)
     return Transport()
-
-
-class _LeanRequest:
-    """One request by the standard library: what google-auth wants of a transport, without proxies and redirects."""
-
-    def __call__(
-        self, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: float
-    ) -> "_LeanResponse":
-        import http.client
-
-        parts = urlsplit(url)
-        connection: http.client.HTTPConnection
-        if parts.scheme == "https":
-            import ssl
-
-            import certifi
-
-            # The certificates that requests would trust.
-            context = ssl.create_default_context(cafile=certifi.where())
-            connection = http.client.HTTPSConnection(parts.hostname or "", parts.port, timeout=timeout, context=context)
-        else:
-            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-        try:
-            path = parts.path or "/"
-            target = f"{path}?{parts.query}" if parts.query else path
-            connection.request(method, target, body=body, headers=dict(headers or {}))
-            response = connection.getresponse()
-            return _LeanResponse(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-        except http.client.HTTPException as e:
-            raise ConnectionError(f"Connection aborted: {type(e).__name__}") from None
-        finally:
-            connection.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _LeanResponse:
-    status: int
-    headers: Mapping[str, str]
-    data: bytes
 
 
 def _is_lean(adc: Adc, environ: Mapping[str, str]) -> bool:
@@ -594,32 +652,3 @@ def _is_lean(adc: Adc, environ: Mapping[str, str]) -> bool:
         and adc.kind not in (METADATA, "gdch_service_account")
         and not any(word in json.dumps(dict(adc.info)) for word in ("mtls", '"certificate"'))
     )
-
-
-def _in_time(ask: Callable[[], T], left_s: float) -> T:
-    """What *ask* returns or raises.
-
-    A socket's time-out is not enough: it holds for each address of a name and each read, and the resolver has none. The
-    thread that is left behind ends with the process at the latest.
-
-    Raises:
-        TimeoutError: It takes longer than *left_s*.
-    """
-    answers: list[T] = []
-    failures: list[Exception] = []
-
-    def work() -> None:
-        try:
-            answers.append(ask())
-        except Exception as e:  # noqa: BLE001 -- raised again below
-            failures.append(e)
-
-    if left_s > 0:
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        thread.join(left_s)
-    if failures:
-        raise failures[0]
-    if not answers:
-        raise TimeoutError("timed out")
-    return answers[0]

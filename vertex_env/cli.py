@@ -35,6 +35,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 _HOOKS_CALL = ["export", "--format", "lines"]
 """How a shell's hook asks: it hears of an error, but not, at each prompt of a train ride, that there is no network."""
 
+_READ_AGAIN = {
+    "lines": "the shell's hook renews the token",
+    "direnv": "direnv renews the token",
+    "circleci": "each step of the job reads it",
+}
+"""Formats after which the credentials are read again."""
+
 USAGE = 2
 BUG = 70
 INTERRUPTED = 130
@@ -142,11 +149,12 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     """Print statements that set (and unset) the variables."""
     question = warm.ask(sys.argv[1:], os.environ)
     settings = as_environ(options_layer(options))
+    again = _READ_AGAIN.get(format_name or "", "")
     if format_name == "direnv":
         looked_at: dict[Path, str] = {}
         stamps: list[Path] = []
         try:
-            session = _session(options, refreshes=True, looked_at=looked_at)
+            session = _session(options, refreshes=True, looked_at=looked_at, again=again)
             stamps += [session.stamp] if session.stamp else []
             environment = session.environment(refresh=refresh)
         except VertexEnvError as e:
@@ -156,7 +164,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
             _print(RENDERERS["direnv"](settings) + watch(map(str, [*looked_at, *stamps])) + "false\n")
             sys.exit(e.exit_code)
     else:
-        session = _session(options, refreshes=True)
+        session = _session(options, refreshes=True, again=again)
         environment = session.environment(refresh=refresh)
     name = format_name or guess_format(_shells(session.environ))
     if name in CI_SYSTEMS:
@@ -281,9 +289,12 @@ def _run(rules: "Rules", command: Sequence[str], options: Mapping[str, Any]) -> 
     overlay = as_environ(options_layer(options))
     own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
     question = warm.ask(own, os.environ)
-    session = _session(options)
-    if session.broker.stored() is not None and session.settings.endpoint.value is None:
-        environment: Environment = session.environment()
+    in_place = rules.policy == "ignore"
+    session = _session(options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)")
+    if session.adc.is_pipe:
+        environment: Environment = session.environment()  # the helper could not read it any more
+    elif session.broker.stored() is not None and session.settings.endpoint.value is None:
+        environment = session.environment()
         target = session.target()
 
         def render(token: Token) -> str:
@@ -319,7 +330,8 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
     from vertex_env import ci
 
     system = ci.recognise(os.environ)
-    session = _session(options)
+    again = "the steps of a long job renew the token" if job_timeout is not None else _READ_AGAIN.get(system, "")
+    session = _session(options, again=again)
     environment = session.environment()
     stored, now = session.token(), _now()
     # What an earlier job on this machine has left may do for a shell, but no step renews it.
@@ -505,7 +517,7 @@ def completion(shell: str) -> None:
 @settings_options
 def keep_fresh(**options: Any) -> None:
     """Wait until the stored token is due, have it renewed, and end: what `use vertex --keep-fresh` starts."""
-    _session(options).keep_fresh()
+    _session(options, again="this renews the token").keep_fresh()
 
 
 @app.command(cls=Command)
@@ -688,7 +700,11 @@ def _bug(error: Exception) -> VertexEnvError:
 
 
 def _session(
-    options: Mapping[str, Any], *, refreshes: bool = False, looked_at: dict[Path, str] | None = None
+    options: Mapping[str, Any],
+    *,
+    refreshes: bool = False,
+    looked_at: dict[Path, str] | None = None,
+    again: str = "",
 ) -> Session:
     return open_session(
         options,
@@ -697,6 +713,7 @@ def _session(
         warn=lambda line: None if sys.argv[1:] == _HOOKS_CALL else _tell(f"warning: {line}"),
         behind=(lambda: warm.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
         looked_at=looked_at,
+        again=again,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vertex_env import warm
 from vertex_env.errors import SettingsError
+from vertex_env.files import read_file
 from vertex_env.settings import OPTIONS, Found, Layer
 
 _KEYS = {option.name: option for option in OPTIONS if not option.internal and option.name != "profile"}
@@ -101,7 +102,7 @@ def read_config(path: Path | None) -> Config:
         SettingsError: It cannot be read, is not TOML, or has a key or a value we do not know; with its line.
     """
     try:
-        raw = path.read_bytes() if path else b""
+        raw = read_file(path) if path else b""
     except OSError as e:
         if path is None or _is_absent(path, e):
             return Config(path)
@@ -248,8 +249,8 @@ def read_gcloud(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+        return read_file(path).decode()
+    except (OSError, ValueError):
         return ""
 
 

@@ -164,7 +164,12 @@ def explain(exchange: Exchange | None, cause: str, who: Who) -> VertexEnvError:
 
 
 def unreachable(host: str, cause: str) -> VertexEnvError:
-    """The error for a request that got no answer, or could not even be made."""
+    """The error for a request that got no answer or too much of one, or could not even be made."""
+    if found := re.search(r"the answer is (larger than \d+ MiB)", cause):
+        return UnavailableError(
+            f"{host} gave an answer {found[1]}, which was not read to its end",
+            "that is not how Google answers: check HTTPS_PROXY, and the URLs in the credentials file",
+        )
     for pattern, message, hint in _LOCAL:
         if found := re.search(pattern, cause, re.IGNORECASE):
             return SettingsError(message.format(host=host, found=one_line(found[found.lastindex or 0])), hint)

@@ -8,8 +8,11 @@ from urllib.parse import urlsplit
 from vertex_env.diagnosis import Exchange, Who, explain, one_line, unreachable
 from vertex_env.errors import SettingsError, UnavailableError
 from vertex_env.target import matches
+from vertex_env.transport import Line, bind, in_time
 
 TIMEOUT_S = 10.0
+"""For a request and its answer, together."""
+_MAX_BYTES = 16 << 20
 _PAGE_SIZE = 100
 _MAX_PAGES = 1000
 
@@ -37,22 +40,28 @@ class Endpoint:
     """
 
 
-def http_get(token: str, who: Who, quota_project: str | None) -> Get:
+def http_get(token: str, who: Who, quota_project: str | None, budget_s: float = TIMEOUT_S) -> Get:
     """A `Get` that authenticates with *token*; proxies, private CAs and the like work as in requests."""
     import requests
 
-    session = requests.Session()
-    # Without this, requests puts in place of the token what ~/.netrc has for the host.
-    session.auth = lambda request: request
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     if quota_project:
         headers["x-goog-user-project"] = quota_project
 
     def get(url: str, query: Mapping[str, str]) -> Mapping[str, Any] | None:
-        parts = urlsplit(url)
+        parts, line = urlsplit(url), Line()
+
+        def ask() -> requests.Response:
+            # One session a request: those of other threads go on when this one is cut.
+            with requests.Session() as session:
+                bind(session, line, _MAX_BYTES)
+                # Without this, requests puts in place of the token what ~/.netrc has for the host.
+                session.auth = lambda request: request
+                # A redirect would carry the token to another host.
+                return session.get(url, params=query, headers=headers, timeout=budget_s, allow_redirects=False)
+
         try:
-            # A redirect would carry the token to another host.
-            response = session.get(url, params=query, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
+            response = in_time(ask, budget_s, line)
         except (requests.RequestException, OSError) as e:
             raise unreachable(parts.netloc, str(e)) from None
         if response.status_code == requests.codes.not_found and "json" in response.headers.get("Content-Type", ""):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from vertex_env.errors import SettingsError
 from vertex_env.target import DEFAULT_UNIVERSE, matches
+from vertex_env.transport import Line, in_time
 
 _ADDRESS = "169.254.169.254"
 _FLAVOR = {"Metadata-Flavor": "Google"}
@@ -132,9 +133,11 @@ def find(environ: Mapping[str, str], timeout_s: float = 1.0) -> Metadata | None:
 
 
 def _get(host: str, path: str, timeout_s: float) -> str | None:
-    """The word at *path*; None for anything else, such as a captive portal's page."""
-    try:
-        connection = http.client.HTTPConnection(host, timeout=timeout_s)
+    """The word at *path*; None for anything else, such as a captive portal's page, or an answer that is too slow."""
+    line = Line()
+
+    def ask() -> str | None:
+        connection: http.client.HTTPConnection = line.on(http.client.HTTPConnection)(host, timeout=timeout_s)
         try:
             connection.request("GET", path, headers=_FLAVOR)
             response = connection.getresponse()
@@ -144,5 +147,8 @@ def _get(host: str, path: str, timeout_s: float) -> str | None:
             return text if response.status == http.client.OK and genuine and sound else None
         finally:
             connection.close()
+
+    try:
+        return in_time(ask, timeout_s, line)
     except (OSError, http.client.HTTPException, ValueError):
         return None

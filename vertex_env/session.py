@@ -79,13 +79,15 @@ class Watched(Mapping[str, str]):
         return len(self._environ)
 
 
-def open_session(
+def open_session(  # noqa: PLR0913
     options: Mapping[str, str | Sequence[str] | None],
     environ: Mapping[str, str],
     now: Now,
     warn: Callable[[str], None],
     behind: Callable[[], None] | None = None,
     looked_at: dict[Path, str] | None = None,
+    *,
+    again: str = "",
 ) -> "Session":
     """Resolve the settings and find the credentials.
 
@@ -96,6 +98,7 @@ def open_session(
         warn: See `Broker`.
         behind: Starts a refresh in a process of its own; not called more than once a minute.
         looked_at: Gets the files that were looked at, also when that fails; see `Session`.
+        again: Why the credentials have to be read again later; see `read_adc`.
 
     Raises:
         SettingsError: A setting or a file with settings is wrong.
@@ -118,9 +121,12 @@ def open_session(
         unstored = None
     if unstored is not None:
         layers.insert(0, {"store": Found("none", "no absolute folder to store in")})
-    adc = _find_adc(layers, config.path, environ, Notes(folder), looked_at)
+    adc = _find_adc(layers, config.path, environ, Notes(folder), looked_at, again)
     looked_at |= {path: warm.look(str(path)) for path in adc.files}
     layers.append(_adc_layer(adc))
+    if adc.is_pipe:
+        # Nothing could tell later whose token it is, nor renew it.
+        layers.insert(0, {"store": Found("none", f"{adc.source}, a pipe")})
     session = Session(resolve(layers), adc, environ, folder, now, warn, behind, started, looked_at, unstored=unstored)
     if adc.kind == METADATA:
         session.facts_until = started + _REMEMBER_METADATA.total_seconds()
@@ -128,17 +134,22 @@ def open_session(
 
 
 def _find_adc(
-    layers: Sequence[Layer], config: Path | None, environ: Mapping[str, str], notes: Notes, looked_at: dict[Path, str]
+    layers: Sequence[Layer],
+    config: Path | None,
+    environ: Mapping[str, str],
+    notes: Notes,
+    looked_at: dict[Path, str],
+    again: str,
 ) -> Adc:
     """The named file, else gcloud's well-known one, else the metadata server's account."""
     named = first(layers, "credentials")
     if named is not None:
         path = _expand(named, config, environ)
         looked_at[path] = warm.look(str(path))
-        return read_adc(path, named.source, environ)
+        return read_adc(path, named.source, environ, again)
     known = _well_known(environ)
     if known is not None and os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
-        return read_adc(known, "gcloud's well-known place", environ)
+        return read_adc(known, "gcloud's well-known place", environ, again)
     from vertex_env import metadata
 
     searched = f"no GOOGLE_APPLICATION_CREDENTIALS, no {known or 'home folder'}"

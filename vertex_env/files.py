@@ -1,0 +1,133 @@
+"""Files that others write, such as config.toml and credentials: read with a limit on their size, without waiting.
+
+A pipe or a device in the place of a file can keep a reader waiting for ever, or never end.
+"""
+
+import errno
+import os
+import re
+import stat
+import sys
+import time
+from pathlib import Path
+
+MAX_BYTES = 1 << 20
+"""No file of settings or credentials is as large."""
+
+PIPE_WAIT_S = 10.0
+"""How long the program at the other end of a pipe may take."""
+
+_DESCRIPTOR = re.compile(r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+", re.ASCII)
+_MAX_LINKS = 40
+
+
+def read_file(path: Path) -> bytes:
+    """Content of the regular file at *path*; links are followed.
+
+    Raises:
+        OSError: It is absent, too large, a pipe, a device, a directory, or a descriptor of this process such as
+            `/dev/stdin`.
+        ValueError: *path* can be no path.
+    """
+    if is_descriptor(path):
+        raise _refusal(path)
+    return _read(path, _open(path))
+
+
+def is_pipe(path: Path) -> bool:
+    """Whether *path* can be read once at most: it is a pipe, or a descriptor that we were started with."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return False
+    return stat.S_ISFIFO(mode) or (stat.S_ISREG(mode) and is_descriptor(path))
+
+
+def read_pipe(path: Path, wait_s: float = PIPE_WAIT_S) -> bytes:
+    """What comes through the pipe at *path* until its end, such as `/dev/fd/63` of the shell's `<(…)`.
+
+    Raises:
+        OSError: Its end does not come within *wait_s* seconds, it is too large, or it is our stdin.
+    """
+    if _is_stdin(path):
+        raise OSError(errno.EINVAL, "stdin is never read", str(path))
+    fd = _open(path, fifo=True)
+    if stat.S_ISREG(os.fstat(fd).st_mode) or sys.platform == "win32":
+        return _read(path, fd)
+    import select
+
+    deadline, content = time.monotonic() + wait_s, bytearray()
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    try:
+        while len(content) <= MAX_BYTES:
+            left = deadline - time.monotonic()
+            # Without a writer so far there is no event; once the last one has left, there is POLLHUP (poll(2)).
+            if left <= 0 or not poll.poll(left * 1000):
+                raise TimeoutError(
+                    errno.ETIMEDOUT, f"it is a pipe, and its end did not come within {wait_s:g} s", str(path)
+                )
+            piece = os.read(fd, MAX_BYTES + 1 - len(content))
+            if not piece:
+                return bytes(content)
+            content += piece
+    finally:
+        os.close(fd)
+    raise _too_large(path)
+
+
+def is_descriptor(path: Path) -> bool:
+    """Whether *path* leads to a descriptor of a process: what is there is another thing in each process."""
+    name = os.path.abspath(path)  # noqa: PTH100 -- Path.resolve would follow the link to the end
+    for _ in range(_MAX_LINKS):
+        if _DESCRIPTOR.fullmatch(name):
+            return True
+        try:
+            name = os.path.normpath(os.path.join(os.path.dirname(name), os.readlink(name)))  # noqa: PTH115, PTH118, PTH120
+        except (OSError, ValueError):
+            break
+    return False
+
+
+def _is_stdin(path: Path) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(0))
+    except OSError:
+        return False
+
+
+def _open(path: Path, *, fifo: bool = False) -> int:
+    """A descriptor of the file, or of a pipe if *fifo*."""
+    # To open a device can have an effect, and to open a pipe wakes the program at its other end.
+    _check(path, path.stat().st_mode, fifo=fifo)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    fd = os.open(path, flags | getattr(os, "O_NOCTTY", 0))
+    try:
+        _check(path, os.fstat(fd).st_mode, fifo=fifo)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _check(path: Path, mode: int, *, fifo: bool) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode) and not (fifo and stat.S_ISFIFO(mode)):
+        raise _refusal(path)
+
+
+def _read(path: Path, fd: int) -> bytes:
+    with open(fd, "rb") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise _too_large(path)
+    return content
+
+
+def _refusal(path: Path) -> OSError:
+    return OSError(errno.EINVAL, "it is not a regular file", str(path))
+
+
+def _too_large(path: Path) -> OSError:
+    return OSError(errno.EFBIG, "it is too large", str(path))
