@@ -116,7 +116,10 @@ def table_or_json(variable: str) -> Callable[[F], F]:
 )
 @click.version_option(__version__, message="vertex-env %(version)s", allow_from_autoenv=False)
 def app() -> None:
-    """Vertex AI for every OpenAI client: fresh Google access tokens as OPENAI_API_KEY.
+    """Vertex AI for OpenAI clients: fresh Google access tokens as OPENAI_API_KEY.
+
+    Clients that ignore OPENAI_BASE_URL send the token or the prompt to OpenAI: pi, cline -P openai,
+    Codex with its default provider, Goose without --client goose.
 
     \b
       eval "$(vertex-env export)"          variables for this shell

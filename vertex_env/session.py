@@ -503,7 +503,7 @@ class Session:
             self.folder,
             self.environ.get("VERTEX_ENV_PROFILE", ""),
             key=self.identity.key,
-            names=self.environ.names,
+            names=tuple(self.environ.names),  # not the live table, which grows as values are compared
             judged=self.environ.judged,
             files=self.looked_at,
             environ=self.environ,
