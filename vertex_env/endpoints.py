@@ -1,5 +1,6 @@
 """Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 
 from vertex_env.diagnosis import Exchange, Who, explain, one_line, unreachable
 from vertex_env.errors import SettingsError, UnavailableError
+from vertex_env.redaction import Secrets
 from vertex_env.target import matches
 
 TIMEOUT_S = 10.0
@@ -44,23 +46,30 @@ def http_get(token: str, who: Who, quota_project: str | None) -> Get:
     session = requests.Session()
     # Without this, requests puts in place of the token what ~/.netrc has for the host.
     session.auth = lambda request: request
-    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    # Not in a variable of `get`: a traceback may be sent with those.
+    session.headers.update({"Authorization": f"Bearer {token}", "Accept": "application/json"})
     if quota_project:
-        headers["x-goog-user-project"] = quota_project
+        session.headers["x-goog-user-project"] = quota_project
+    secrets = Secrets()
+    secrets.add(token)
 
     def get(url: str, query: Mapping[str, str]) -> Mapping[str, Any] | None:
-        parts = urlsplit(url)
+        parts, failed = urlsplit(url), None
         try:
             # A redirect would carry the token to another host.
-            response = session.get(url, params=query, headers=headers, timeout=TIMEOUT_S, allow_redirects=False)
+            response = session.get(url, params=query, timeout=TIMEOUT_S, allow_redirects=False)
         except (requests.RequestException, OSError) as e:
-            raise unreachable(parts.netloc, str(e)) from None
+            failed = unreachable(parts.netloc, secrets.redact(str(e)))
+        if failed is not None:
+            # Not in the except clause: the exception of requests, with the token in it, would be its context.
+            raise failed
         if response.status_code == requests.codes.not_found and "json" in response.headers.get("Content-Type", ""):
             return None
         if response.status_code != requests.codes.ok:
-            raise explain(Exchange(parts.netloc, parts.path, response.status_code, response.content), "", who)
+            met = Exchange(parts.netloc, parts.path, response.status_code, response.content)
+            raise explain(met, "", who, secrets)
         try:
-            data = response.json()
+            data = json.loads(secrets.redact(response.content.decode()))
         except (ValueError, RecursionError):
             data = None
         if not isinstance(data, dict):
