@@ -320,11 +320,11 @@ def test_unreachable(cause: str, kind: type[Exception], message: str) -> None:
         pytest.param(None, "", id="nothing"),
         pytest.param(["x"], "", id="a wrong type"),
         pytest.param("y" * 301, "y" * 297 + "...", id="long"),
-        pytest.param(f"token '{PLANTED}' is bad", "token '[hidden] is bad", id="access token"),
+        pytest.param(f"token '{PLANTED}' is bad", "token '[hidden]' is bad", id="access token"),
         pytest.param("jwt eyJhbGciOi.eyJpc3Mi.c2ln here", "jwt [hidden] here", id="JWT"),
         pytest.param("1//0gFakeRefreshToken here", "[hidden] here", id="refresh token"),
         pytest.param("GOCSPX-fakeFAKEfake here", "[hidden] here", id="client secret"),
-        pytest.param("Bearer 0123456789abcdef0 here", "[hidden] here", id="bearer"),
+        pytest.param("Bearer 0123456789abcdef0 here", "Bearer [hidden] here", id="bearer"),
         pytest.param("a -----BEGIN PRIVATE KEY----- MIIE\nabc", "a [hidden]", id="private key"),
         pytest.param("x " + "Ab1_" * 12 + " y", "x [hidden] y", id="base64"),
         pytest.param(

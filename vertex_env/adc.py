@@ -27,6 +27,7 @@ from vertex_env.diagnosis import LOGIN, Exchange, Who, explain, make_anew, one_l
 from vertex_env.errors import CredentialsError, UnavailableError, VertexEnvError
 from vertex_env.files import is_pipe, read_file, read_pipe
 from vertex_env.metadata import Metadata
+from vertex_env.redaction import Secrets
 from vertex_env.target import DEFAULT_UNIVERSE, matches
 from vertex_env.tokens import Identity, Now, Token
 from vertex_env.transport import MAX_BYTES, Line, bind, in_time, lean_request
@@ -392,7 +393,7 @@ class AdcSource:
             RefusedError: Google said no.
             UnavailableError: Google could not be reached, or did not answer with a token.
         """
-        issued = self.now()
+        issued, failed = self.now(), None
         with _silence():
             transport = _transport(self.budget_s, lean=_is_lean(self.adc, os.environ))
             try:
@@ -400,7 +401,10 @@ class AdcSource:
                 if self._is_refreshed:
                     credentials.refresh(transport)
             except Exception as e:  # noqa: BLE001 -- google-auth lets TypeError, OSError, JSONDecodeError and more escape
-                raise self._explain(e, transport.exchange) from None
+                failed = self._explain(e, transport.exchange, transport.secrets)
+        if failed is not None:
+            # Not in the except clause: google-auth's exception, with answers in its arguments, would be its context.
+            raise failed
         return self._token(credentials, issued, transport.exchange)
 
     @property
@@ -494,16 +498,18 @@ class AdcSource:
             case _:
                 return _load_external_account(data, wanted, lifetime)
 
-    def _explain(self, error: Exception, exchange: Exchange | None) -> VertexEnvError:
-        """*error* in our words."""
+    def _explain(self, error: Exception, exchange: Exchange | None, sent: Secrets) -> VertexEnvError:
+        """*error* in our words, without the secrets that were *sent* or are in the credentials."""
+        sent.add_data(self.adc.info)
+        sent.add_environ(os.environ)
         source = _innermost(self.adc.info).get("credential_source") or {}
         if exchange is None and source.get("executable") is not None:
-            return self._explain_program(error)
+            return self._explain_program(error, sent)
         if exchange is None and type(error).__name__ == "InvalidOperation" and _is_token_alone(self.adc.info):
             return self._spent()
-        return explain(exchange, _told(error), self.adc.who)
+        return explain(exchange, _told(error), self.adc.who, sent)
 
-    def _explain_program(self, error: Exception) -> VertexEnvError:
+    def _explain_program(self, error: Exception, secrets: Secrets) -> VertexEnvError:
         """What went wrong with the program that gives the subject token."""
         program = f"the program named in {self.adc.source}"
         by_hand = "run the command in that file by hand to see"
@@ -518,7 +524,7 @@ class AdcSource:
         if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | TypeError | AttributeError | KeyError):
             said = "what it printed is not what https://google.aip.dev/auth/4117 asks for"
         # google-auth quotes what the program printed, which may be the subject token.
-        said = one_line(said.partition(". Error: ")[0])
+        said = one_line(said.partition(". Error: ")[0], secrets)
         return CredentialsError(f"{program} gave no subject token: {said}", by_hand)
 
 
@@ -591,6 +597,7 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
     class Transport(base):  # type: ignore[misc]
         exchange: Exchange | None = None
         started: float | None = None
+        secrets = Secrets()
 
         def __setattr__(self, name: str, value: Any) -> None:
             # google-auth may put another session in the place of its first.
@@ -609,6 +616,7 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
         ) -> Any:
             parts = urlsplit(url)
             self.exchange = Exchange(parts.netloc.rpartition("@")[2], parts.path)
+            self.secrets.add_request(url, body, headers)
             if self.started is None:
                 self.started = time.monotonic()
             if not lean:
@@ -628,6 +636,7 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
                 # google-auth would try again after this, for longer than we want to wait; not after an OSError.
                 raise ConnectionError(str(e)) from None
             self.exchange = Exchange(self.exchange.host, parts.path, response.status, response.data)
+            self.secrets.add_body(response.data)
             # It doubles its pauses, so that the next is about as long as everything so far.
             spent = time.monotonic() - self.started
             if response.status in transport.DEFAULT_RETRYABLE_STATUS_CODES and 2 * spent > budget_s:

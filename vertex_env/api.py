@@ -14,24 +14,86 @@ Errors are `VertexEnvError`: its `message` says what failed, its `hint` what cur
 """
 
 import asyncio
+import copy
+import functools
 import os
 import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from vertex_env.errors import VertexEnvError
+from vertex_env.redaction import of_environ
 from vertex_env.session import Session, Watched, open_session
 from vertex_env.tokens import Token
 
 __all__ = ["Settings", "VertexEnvError", "atoken", "base_url", "environment", "token"]
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _LOOK_AGAIN_S = 10.0
 """How long a token that is due is given out before the store is looked at again for the one fetched behind our back."""
+
+
+def _cleaned(error: BaseException) -> BaseException:
+    """*error* as it may leave: without the exceptions that it came of and without the variables of our functions.
+
+    Programs that report errors send both (https://docs.sentry.io/platforms/python/data-management/sensitive-data/,
+    2026-11): google-auth's exceptions have answers in them, and a variable may have the token. The lines of the
+    traceback stay.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        with suppress(RuntimeError):  # it is still running: our caller
+            trace.tb_frame.clear()
+        trace = trace.tb_next
+    error.__cause__ = error.__context__ = None
+    error.__suppress_context__ = False
+    if isinstance(error, VertexEnvError):
+        error.rewrite(of_environ(os.environ).redact)
+    return error
+
+
+def _sheltered(function: Callable[P, T]) -> Callable[P, T]:
+    """*function*, whose exceptions leave without secrets."""
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as e:  # noqa: BLE001 -- raised again below
+            failed = _cleaned(e)
+        # A token that was pasted in the wrong place is an argument. Outside the except clause, as a new context.
+        del args, kwargs
+        try:
+            raise failed
+        finally:
+            del failed
+
+    return call
+
+
+def _sheltered_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """The same for a coroutine."""
+
+    @functools.wraps(function)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await function(*args, **kwargs)
+        except BaseException as e:  # noqa: BLE001 -- raised again below
+            failed = _cleaned(e)
+        del args, kwargs
+        try:
+            raise failed
+        finally:
+            del failed
+
+    return call
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,13 +170,12 @@ class _Holder:
                 return value
             if self._failed is not None and self._failed[1] >= asked:
                 # Met while we waited: else all threads would meet it one after another.
-                error = self._failed[0]
-                raise type(error)(error.message, error.hint)
+                raise copy.copy(self._failed[0])
             try:
                 session = _session(self._options)
                 token = session.token()
             except VertexEnvError as e:
-                self._failed = e, time.monotonic()
+                self._failed = copy.copy(e), time.monotonic()  # which has no traceback
                 raise
             self._token, self._min_left = token, session.broker.min_left
             self._look_at = time.monotonic() + _LOOK_AGAIN_S
@@ -128,6 +189,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_holders.clear)
 
 
+@_sheltered
 def token(settings: Settings | None = None, **options: Any) -> str:
     """An access token that outlasts a request: from memory, else from the store, else minted. Thread-safe.
 
@@ -142,6 +204,7 @@ def token(settings: Settings | None = None, **options: Any) -> str:
     return _holder(settings, options).get()
 
 
+@_sheltered_async
 async def atoken(settings: Settings | None = None, **options: Any) -> str:
     """`token` for asyncio: what takes time is done in a thread."""
     holder = _holder(settings, options)
@@ -149,6 +212,7 @@ async def atoken(settings: Settings | None = None, **options: Any) -> str:
     return value if value is not None else await asyncio.to_thread(holder.get)
 
 
+@_sheltered
 def base_url(settings: Settings | None = None, **options: Any) -> str:
     """The base URL, such as `https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi`.
 
@@ -157,6 +221,7 @@ def base_url(settings: Settings | None = None, **options: Any) -> str:
     return _session(_merge(settings, options).options()).target().base_url
 
 
+@_sheltered
 def environment(settings: Settings | None = None, **options: Any) -> dict[str, str | None]:
     """The variables that `vertex-env export` would set, and those to unset as None.
 
@@ -176,6 +241,7 @@ def _holder(settings: Settings | None, options: dict[str, Any]) -> _Holder:
 
 
 def _session(options: dict[str, str | Sequence[str] | None]) -> Session:
+    @_sheltered
     def refresh() -> None:
         # Whoever needs a token when this one is too late meets the failure then.
         with suppress(VertexEnvError):

@@ -18,6 +18,7 @@ import click
 
 from vertex_env import warm
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
+from vertex_env.redaction import hide, of_environ
 from vertex_env.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format, watch
 from vertex_env.session import Session, Watched, open_session
 from vertex_env.settings import OPTIONS, as_environ, environ_layer, options_layer, parse_duration
@@ -457,7 +458,7 @@ def status(format_name: str, **options: Any) -> None:
     """Show every setting and where it comes from, the identity, the stored token's expiry, and the store."""
     import json
 
-    report = _session(options).report()
+    report = _without_secrets(_session(options).report())
     if format_name == "json":
         _print(json.dumps(report, indent=2, default=_plain) + "\n")
         return
@@ -488,6 +489,15 @@ def _what_it_does(name: str) -> str:
         return "openai-agents sends the token and the prompts to api.openai.com; =1 stops that"
     clients = " and ".join(SHARED[name])
     return f"{clients} sends the token to its host; --client {SHARED[name][0]} sets it"
+
+
+def _without_secrets(value: Any) -> Any:
+    """*value* without what looks like a token, in a folder's name, say, or in a profile's."""
+    if isinstance(value, Mapping):
+        return {hide(name): _without_secrets(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_without_secrets, value))
+    return hide(value) if isinstance(value, str) else value
 
 
 def _plain(value: object) -> str:
@@ -778,6 +788,8 @@ def _tell(line: str) -> None:
 
 
 def _say(text: str) -> None:
+    """Write *text* to stderr; a token that was pasted in the wrong place is not repeated there."""
+    text = of_environ(os.environ).redact(hide(text))
     with suppress(OSError, AttributeError):
         sys.stderr.write(text)
         sys.stderr.flush()
@@ -785,6 +797,7 @@ def _say(text: str) -> None:
 
 def tell_error(error: VertexEnvError) -> None:
     """Say what failed and what cures it."""
+    error.rewrite(of_environ(os.environ).redact)  # before line breaks are escaped
     for kind, text in (("error", error.message), ("hint", error.hint)):
         # A path may have a line break in it, or what a terminal takes for a command.
         _tell(f"{kind}: " + "".join(c if c.isprintable() else repr(c)[1:-1] for c in text))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from vertex_env.errors import CredentialsError, RefusedError, SettingsError, UnavailableError, VertexEnvError
+from vertex_env.redaction import HIDDEN, Secrets, hide
 
 LOGIN = "gcloud auth application-default login"
 
@@ -94,8 +95,8 @@ class Answer:
         return self.message or self.error
 
 
-def read_answer(body: bytes) -> Answer | None:
-    """*body* as an `Answer`, or None if it is not Google's.
+def read_answer(body: bytes, secrets: Secrets | None = None) -> Answer | None:
+    """*body* as an `Answer` without *secrets*, or None if it is not Google's.
 
     OAuth: `{"error": "invalid_grant", "error_description": "…", "error_subtype": "invalid_rapt"}` (RFC 6749 §5.2).
     APIs: `{"error": {"code": 403, "message": "…", "status": "PERMISSION_DENIED", "details": [{"reason": "…",
@@ -112,11 +113,12 @@ def read_answer(body: bytes) -> Answer | None:
         return None
     error = data.get("error")
     if isinstance(error, str):
-        return Answer(one_line(error), one_line(data.get("error_description")), one_line(data.get("error_subtype")))
-    return _read_api_answer(error) if isinstance(error, dict) else None
+        texts = (one_line(data.get(name), secrets) for name in ("error", "error_description", "error_subtype"))
+        return Answer(*texts)
+    return _read_api_answer(error, secrets) if isinstance(error, dict) else None
 
 
-def _read_api_answer(error: Mapping[str, object]) -> Answer:
+def _read_api_answer(error: Mapping[str, object], secrets: Secrets | None) -> Answer:
     details = error.get("details")
     infos = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
     info = next((d for d in infos if isinstance(d.get("reason"), str)), {})
@@ -124,21 +126,32 @@ def _read_api_answer(error: Mapping[str, object]) -> Answer:
     consumer = str(metadata.get("consumer")) if isinstance(metadata, dict) else ""
     project = re.fullmatch(r"projects/([\w.:-]+)", consumer, re.ASCII)
     return Answer(
-        one_line(error.get("status")),
-        one_line(error.get("message")),
-        one_line(info.get("reason")),
+        one_line(error.get("status"), secrets),
+        one_line(error.get("message"), secrets),
+        one_line(info.get("reason"), secrets),
         project[1] if project else "",
     )
 
 
-def explain(exchange: Exchange | None, cause: str, who: Who) -> VertexEnvError:
+def explain(exchange: Exchange | None, cause: str, who: Who, secrets: Secrets | None = None) -> VertexEnvError:
     """The error to raise for a request that failed.
 
     Args:
         exchange: The last request, None if none was made.
         cause: The exception's text, quoted where nothing better is known.
         who: Whose request it was.
+        secrets: What was sent and answered, which the answer may repeat.
     """
+    secrets = secrets or Secrets()
+    secrets.add_body(exchange.body if exchange else b"")
+    # Before it is cut to the length of a line, which would leave a part of a secret at its end, and after, because
+    # not every part of an answer is a text: a project, say, goes into the hint.
+    error = _explain(exchange, secrets.redact(cause), who, secrets)
+    error.rewrite(secrets.redact)
+    return error
+
+
+def _explain(exchange: Exchange | None, cause: str, who: Who, secrets: Secrets) -> VertexEnvError:
     if exchange is None:
         hint = make_anew(who.kind, who.named_by)
         correct = "" if who.kind == "metadata" else "correct the file, or "
@@ -150,7 +163,7 @@ def explain(exchange: Exchange | None, cause: str, who: Who) -> VertexEnvError:
             f"{exchange.host} answered {exchange.status}, but with nothing that can be used",
             "a captive portal or a proxy may have answered instead: open any web page to see, or check HTTPS_PROXY",
         )
-    answer = read_answer(exchange.body)
+    answer = read_answer(exchange.body, secrets)
     said = f": {answer.said}" if answer and answer.said else ""
     if exchange.status == 429:  # noqa: PLR2004 -- HTTP's own number
         return UnavailableError(
@@ -320,20 +333,18 @@ _CURES: Mapping[str, str] = {
 }
 
 
-_SECRET = re.compile(
-    r"-----BEGIN.*"
-    # A password in a URL.
-    r"|(?<=//)[^/\s]+(?=@)"
-    r"|(?:ya29\.|\beyJ|\b1//|\bGOCSPX-|\bBearer\s+(?=\S{16}))\S*"
+_FOREIGN_SECRET = re.compile(
+    r"(?:\beyJ|\b1//|\bBearer\s+(?=\S{16}))\S*"
     # What else is this long and has digits is no word: base64 or the like.
     r"|(?=[A-Za-z_+=-]*[0-9])[\w+=-]{40,}"
 )
 
 
-def one_line(text: object) -> str:
-    """*text* on one line, without control characters, without anything that looks like a secret, and not long."""
+def one_line(text: object, secrets: Secrets | None = None) -> str:
+    """*text* on one line, without control characters, without *secrets* and what looks like one, and not long."""
     if not isinstance(text, str):
         return ""
+    text = secrets.redact(text) if secrets else text
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    line = _SECRET.sub("[hidden]", line).rstrip(". ")
+    line = _FOREIGN_SECRET.sub(HIDDEN, hide(line)).rstrip(". ")
     return line if len(line) <= 300 else line[:297] + "..."  # noqa: PLR2004 -- a line that fits on a screen

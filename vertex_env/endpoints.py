@@ -1,5 +1,6 @@
 """Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +8,14 @@ from urllib.parse import urlsplit
 
 from vertex_env.diagnosis import Exchange, Who, explain, one_line, unreachable
 from vertex_env.errors import SettingsError, UnavailableError
+from vertex_env.redaction import Secrets
 from vertex_env.target import matches
 from vertex_env.transport import Line, bind, in_time
 
 TIMEOUT_S = 10.0
 """For a request and its answer, together."""
 _MAX_BYTES = 16 << 20
+_OK, _NOT_FOUND = 200, 404
 _PAGE_SIZE = 100
 _MAX_PAGES = 1000
 
@@ -47,39 +50,59 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float = 
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
     if quota_project:
         headers["x-goog-user-project"] = quota_project
+    secrets = Secrets()
+    secrets.add(token)
+
+    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Here, and not in a variable of `get`: a traceback may be sent with those. Without an
+        # `auth` of our own, requests puts in place of the token what ~/.netrc has for the host.
+        request.headers.update(headers)
+        return request
 
     def get(url: str, query: Mapping[str, str]) -> Mapping[str, Any] | None:
-        parts, line = urlsplit(url), Line()
+        parts, line, failed = urlsplit(url), Line(), None
 
         def ask() -> requests.Response:
             # One session a request: those of other threads go on when this one is cut.
             with requests.Session() as session:
                 bind(session, line, _MAX_BYTES)
-                # Without this, requests puts in place of the token what ~/.netrc has for the host.
-                session.auth = lambda request: request
+                session.auth = authorize
                 # A redirect would carry the token to another host.
-                return session.get(url, params=query, headers=headers, timeout=budget_s, allow_redirects=False)
+                return session.get(url, params=query, timeout=budget_s, allow_redirects=False)
 
         try:
             response = in_time(ask, budget_s, line)
         except (requests.RequestException, OSError) as e:
-            raise unreachable(parts.netloc, str(e)) from None
-        if response.status_code == requests.codes.not_found and "json" in response.headers.get("Content-Type", ""):
+            failed = unreachable(parts.netloc, secrets.redact(str(e)))
+        if failed is not None:
+            # Not in the except clause: the exception of requests, with the token in it, would be its context.
+            raise failed
+        exchange = Exchange(parts.netloc, parts.path, response.status_code, response.content)
+        if response.status_code == _NOT_FOUND and "json" in response.headers.get("Content-Type", ""):
             return None
-        if response.status_code != requests.codes.ok:
-            raise explain(Exchange(parts.netloc, parts.path, response.status_code, response.content), "", who)
-        try:
-            data = response.json()
-        except (ValueError, RecursionError):
-            data = None
-        if not isinstance(data, dict):
-            raise UnavailableError(
-                f"{parts.netloc} answered with something that is not JSON",
-                "a captive portal or a proxy may have answered instead: check HTTPS_PROXY",
-            )
-        return data
+        return _decoded(exchange, who, secrets)
 
     return get
+
+
+def _decoded(exchange: Exchange, who: Who, secrets: Secrets) -> Mapping[str, Any]:
+    """The JSON object that an API answered with.
+
+    Raises:
+        VertexEnvError: The answer is a refusal, or no JSON object.
+    """
+    if exchange.status != _OK:
+        raise explain(exchange, "", who, secrets)
+    try:
+        data = json.loads(secrets.redact(exchange.body.decode()))
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise UnavailableError(
+            f"{exchange.host} answered with something that is not JSON",
+            "a captive portal or a proxy may have answered instead: check HTTPS_PROXY",
+        )
+    return data
 
 
 def list_endpoints(get: Get, root: str, parent: str) -> Iterator[Endpoint]:

@@ -14,21 +14,38 @@ Modules raise; only `cli` prints and exits. Every error carries a hint: the comm
 The exit codes follow sysexits.h (https://man7.org/linux/man-pages/man3/sysexits.h.3head.html, 2026-11-22).
 """
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class VertexEnvError(Exception):
     """An expected failure, told to a person in two lines.
 
     Args:
-        message: What was tried and what failed, lower case, without a full stop. Never contains a token.
+        message: What was tried and what failed, lower case, without a full stop. What looks like a token is hidden.
         hint: What cures it, as a command where there is one.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str) -> None:
+        # Only a failure needs it: it imports `re`, which `run` starts without.
+        from vertex_env.redaction import hide
+
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.rewrite(hide)
+
+    def rewrite(self, change: "Callable[[str], str]") -> None:
+        """Put message and hint as *change* gives them, such as `Secrets.redact`."""
+        self.message, self.hint = change(self.message), change(self.hint)
+        self.args = (self.message,)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copies and pickles have what the error is made of, and nothing else that hangs on it."""
+        return type(self), (self.message, self.hint)
 
 
 class SettingsError(VertexEnvError):
@@ -71,6 +88,10 @@ class ChildError(VertexEnvError):
     def __init__(self, message: str, hint: str, status: int) -> None:
         super().__init__(message, hint)
         self.status = status
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """With the status."""
+        return type(self), (self.message, self.hint, self.status)
 
 
 def revive(kind: str, message: str, hint: str) -> VertexEnvError | None:

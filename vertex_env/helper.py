@@ -92,8 +92,11 @@ class Helper:
 
                 return dict(json.loads(out))
         permanent = code in _PERMANENT
+        # It hides secrets in what it says itself; this is for what an interpreter that breaks down says.
+        from vertex_env.redaction import hide
+
         raise HelperError(
-            said or _said(f"the process that mints tokens ended with status {code} and without a word"),
+            hide(said) or _said(f"the process that mints tokens ended with status {code} and without a word"),
             permanent=permanent,
         )
 

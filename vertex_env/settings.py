@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Generic, TypeVar
 
 from vertex_env.errors import SettingsError
+from vertex_env.redaction import looks_secret
 from vertex_env.target import Api, is_zone, matches
 from vertex_env.variables import CLIENTS, check_template
 
@@ -275,6 +276,8 @@ _SHAPES: Mapping[str, str] = {
     "scope": "a scope looks like https://www.googleapis.com/auth/cloud-platform, or cloud-platform for short",
 }
 
+_MISPLACED = "leave it out: the access token is minted, and a --set template has {token} where it belongs"
+
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "api": ("chat", "responses"),
     "store": ("file", "keyring", "none"),
@@ -301,6 +304,8 @@ def _items(found: Found) -> tuple[str, ...]:
 
 
 def _check(name: str, text: str, source: str) -> str:
+    if looks_secret(text):
+        raise SettingsError(f"{name} from {source} has a token or a key in it", _MISPLACED)
     if name == "scope" and re.fullmatch(r"[a-z][a-z0-9._-]*", text) and text not in ("openid", "email", "profile"):
         text = _SCOPE_PREFIX + text
     if name in _CHOICES and text not in _CHOICES[name]:
@@ -329,6 +334,9 @@ def _duration(name: str, text: str, source: str) -> timedelta:
 def _templates(found: Found) -> dict[str, str]:
     templates = {}
     for item in _items(found):
+        if looks_secret(item):
+            # It would be printed, and remembered with what is printed.
+            raise SettingsError(f"set from {found.source} has a token or a key in it", _MISPLACED)
         name, equals, template = item.partition("=")
         if not equals:
             raise SettingsError(
