@@ -131,6 +131,11 @@ __vertex_env_load() {
   else
     folder=${HOME-}/.cache/vertex-env
   fi
+  # begin: made by python -m tests.hooknames
+  local keys=' AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY '
+  local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
+  local words=' OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
+  # end
   file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
   [[ -O $folder && -O $file && -f $file && ! -L $file ]] || return 1
   while IFS= read -r line; do
