@@ -164,6 +164,11 @@ function __vertex_env_load
     else if test -d /System/Library/CoreServices
         set folder $HOME/Library/Caches/vertex-env
     end
+    # begin: made by python -m tests.hooknames
+    set -l keys 'AIDER_OPENAI_API_KEY|GENERIC_OPEN_AI_API_KEY|OPENAI_API_KEY'
+    set -l urls 'AIDER_OPENAI_API_BASE|API_BASE_URL|GENERIC_OPEN_AI_BASE_PATH|OPENAI_API_BASE|OPENAI_API_BASE_URL|OPENAI_BASE_URL|OPENAI_HOST'
+    set -l words 'OPENAI_AGENTS_DISABLE_TRACING|OPENAI_BASE_PATH|OPENAI_MODEL'
+    # end
     set -l file $folder/shell.snapshot
     test -n "$VERTEX_ENV_PROFILE"; and set file $folder/shell-$VERTEX_ENV_PROFILE.snapshot
     test -O $folder; and __vertex_env_is_ours $file; or return 1

@@ -60,7 +60,7 @@ def test_snapshot_is_what_the_program_has_printed(place: Place) -> None:
     assert int(printed.pop("VERTEX_ENV_EXPIRES_AT")) == int(stored.expiry.timestamp())
     assert place.stamp.read_text().split()[0] == printed.pop("VERTEX_ENV_REFRESH_AT")
     assert printed == kept
-    assert text(place).startswith("vertex-env-snapshot 1\n")
+    assert text(place).startswith("vertex-env-snapshot 2\n")
     assert text(place).endswith("end\n")
     assert (place.cache / "shell.snapshot").stat().st_mode & 0o777 == 0o600
 
@@ -201,7 +201,7 @@ def test_shells_can_read_every_line(place: Place, unset: str) -> None:
     name, path = r"[A-Za-z_][A-Za-z0-9_]*", r"/\S+"
     line = rf"(file -?\d+ \w+\.mark|none|token|stamp) {path}|(same|set) {name}=.*|gone( {name})+|unset {name}|end"
     first, *lines = text(place).splitlines()
-    assert first == "vertex-env-snapshot 1"
+    assert first == "vertex-env-snapshot 2"
     assert [each for each in lines if not re.fullmatch(line, each)] == []
 
 

@@ -40,6 +40,49 @@ CLIENTS: Mapping[str, Mapping[str, str | None]] = {
 Facts as of 2026-11-22, with the version they were read in.
 """
 
+TRACING = "OPENAI_AGENTS_DISABLE_TRACING"
+"""The switch of openai-agents: with any other value than `1` or `true` it sends OPENAI_API_KEY and the prompts to
+api.openai.com at each run, whatever OPENAI_BASE_URL says
+(https://openai.github.io/openai-agents-python/tracing/, openai-agents 0.24.0 run 2026-11-24)."""
+
+REDIRECTS = tuple(
+    sorted({n for names in CLIENTS.values() for n in names if n.startswith("OPENAI_") and n != "OPENAI_API_KEY"})
+)
+"""Names by which some client would talk to another host or with another key, such as `OPENAI_API_HOST`.
+
+They are always unset, unless `--client` sets them.
+"""
+
+ELSEWHERE = tuple(
+    sorted(
+        name
+        for names in CLIENTS.values()
+        for name, template in names.items()
+        if name not in REDIRECTS and template is not None and re.search(r"\{(?:base_url|host)\}", template)
+    )
+)
+"""Names of other programs as well, such as `API_BASE_URL`: unset only if their host is OpenAI's."""
+
+SETTABLE: tuple[str, ...] = tuple(
+    sorted(
+        {
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "OPENAI_API_BASE",
+            "OPENAI_MODEL",
+            TRACING,
+            "VERTEX_ENV_EXPIRES_AT",
+            "VERTEX_ENV_REFRESH_AT",
+            "VERTEX_ENV_STAMP",
+            *(n for names in CLIENTS.values() for n, template in names.items() if template is not None),
+        }
+    )
+)
+"""Every name that gets a value without `--set`, sorted; the shells' hooks load no other one from a snapshot."""
+
+UNSETTABLE: tuple[str, ...] = tuple(sorted({*CONFLICTS, "OPENAI_CUSTOM_HEADERS", *REDIRECTS, *ELSEWHERE}))
+"""Every name that may be unset, sorted."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
