@@ -129,7 +129,10 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
 
 def --env __vertex_env_off [] {
     for name in $env.__vertex_env.names { hide-env --ignore-errors $name }
-    load-env $env.__vertex_env.before
+    for it in ($env.__vertex_env.before | transpose name value) {
+        # PWD and its like can be neither set nor set back.
+        try { load-env { $it.name: $it.value } }
+    }
     $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
 }
 
@@ -152,7 +155,7 @@ def __vertex_env_stored [now: int]: nothing -> any {
     if $profile =~ '[^A-Za-z0-9._-]' { return null }
     let folder = __vertex_env_folder
     let lines = __vertex_env_read $folder (if $profile == "" { "shell.snapshot" } else { $"shell-($profile).snapshot" })
-    if ($lines | first) != "vertex-env-snapshot 1" or ($lines | last) != "end" { return null }
+    if ($lines | first) != "vertex-env-snapshot 2" or ($lines | last) != "end" { return null }
     mut stored: list<string> = []
     mut stamp: list<string> = []
     mut stamp_file = ""
@@ -161,11 +164,20 @@ def __vertex_env_stored [now: int]: nothing -> any {
         let verb = $line | split row -n 2 " " | first
         let rest = $line | split row -n 2 " " | get 1
         match $verb {
-            "set" | "unset" => { $changes ++= [$line] }
+            "set" => { $changes ++= [$line] }
+            "unset" => { $changes ++= ($rest | split row " " | each {|name| $"unset ($name)" }) }
             "gone" => { if ($rest | split row " " | any {|name| $name in $env }) { return null } }
             "same" => {
                 let it = $rest | parse --regex '^(?<name>[A-Za-z_][A-Za-z0-9_]*)=(?<value>.*)$' | first
                 if $it.name not-in $env or ($env | get $it.name | into string) != $it.value { return null }
+            }
+            "fits" | "lacks" => {
+                let it = $rest | parse --regex '^(?<name>[A-Za-z_][A-Za-z0-9_]*)=(?<value>.+)$' | first
+                if $it.name in $env {
+                    let value = $env | get $it.name | into string
+                    if $verb == "fits" and $value != $it.value { return null }
+                    if $verb == "lacks" and $it.value in ($value | str downcase) { return null }
+                }
             }
             "none" => { if ($rest | path exists) { return null } }
             "file" => {
@@ -195,7 +207,8 @@ def __vertex_env_stored [now: int]: nothing -> any {
     let mark = char --unicode "1f"
     # Where to, and until when, before the key.
     [
-        ...($changes | where {|it| $mark not-in $it })
+        ...($changes | where {|it| $it starts-with "unset " })
+        ...($changes | where {|it| $it starts-with "set " and $mark not-in $it })
         $"set VERTEX_ENV_STAMP=($stamp_file)"
         $"set VERTEX_ENV_EXPIRES_AT=($ends)"
         $"set VERTEX_ENV_REFRESH_AT=($stamp.0)"
@@ -242,7 +255,7 @@ def __vertex_env_is_harmless [changes: list<string>]: nothing -> bool {
     if ($found | length) != ($changes | length) { return false }
     for it in $found {
         if $it.verb == "unset" {
-            if $it.name not-in $drops { return false }
+            if $it.name not-in $urls and $it.name !~ '^OPENAI_' { return false }
         } else if $it.name in $keys {
             if $it.value != $mark { return false }
         } else if $it.name in $urls {
@@ -251,21 +264,24 @@ def __vertex_env_is_harmless [changes: list<string>]: nothing -> bool {
             return false
         }
     }
-    # One of them missing, and clients that read that one would take the key to its default, which is OpenAI.
+    # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The last
+    # one keeps openai-agents from doing so at each run, unless the user wants that.
     let given = $found | where verb == "set" | get name
-    [OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE] | all {|name| $name in $given }
+    let quiet = "set OPENAI_AGENTS_DISABLE_TRACING=1" in $changes or "OPENAI_AGENTS_DISABLE_TRACING" in $env
+    $quiet and ([OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE] | all {|name| $name in $given })
 }
 
 # Whether a URL is one that a token may be sent to.
 def __vertex_env_is_allowed [url: string]: nothing -> bool {
     let plain = [
-        '^(?<scheme>https?)://(?<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]{1,5})?'
-        '(?:/[A-Za-z0-9._~:@%+=,-]+)*/?$'
+        '^(?<scheme>https?)://(?<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?<port>:[0-9]{1,5})?'
+        '(?:/[A-Za-z0-9._~:@%+=,/-]*)?$'
     ] | str join
     let it = $url | parse --regex $plain | get --optional 0
     if $it == null { return false }
-    let host = $it.host | str downcase
-    if $it.scheme == "https" and $host =~ '^([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)$' { return true }
+    let host = $it.host
+    let google = $host =~ '^([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)$'
+    if $it.scheme == "https" and $google and ($it.port | is-empty) { return true }
     let allowed = $env.VERTEX_ENV_ALLOW_HOST? | default "" | split row --regex '[,\s]+' | str downcase
     let local = $host in [localhost "[::1]"] or $host =~ '^127(\.[0-9]{1,3}){3}$'
     $host in $allowed and ($it.scheme == "https" or $local)

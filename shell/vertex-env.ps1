@@ -185,13 +185,22 @@ function global:__vertex_env_stored([long] $now) {
     if ($null -eq $folder) { return $null }
     $name = if ($vertexEnvProfile) { "shell-$vertexEnvProfile.snapshot" } else { 'shell.snapshot' }
     $lines = __vertex_env_read ([IO.Path]::Combine($folder, $name))
-    if ($null -eq $lines -or $lines[0] -cne 'vertex-env-snapshot 1' -or $lines[-1] -cne 'end') { return $null }
+    if ($null -eq $lines -or $lines[0] -cne 'vertex-env-snapshot 2' -or $lines[-1] -cne 'end') { return $null }
     $stored = $stamp = $stampFile = $null
     $changes = [Collections.Generic.List[string]]::new()
     foreach ($line in $lines[1..($lines.Count - 2)]) {
         $verb, $rest = $line.Split([char[]] ' ', 2)
         switch -CaseSensitive -Exact ($verb) {
-            { $_ -cin 'set', 'unset' } { $changes.Add($line); break }
+            'set' { $changes.Add($line); break }
+            'unset' { foreach ($key in $rest.Split([char[]] ' ')) { $changes.Add("unset $key") }; break }
+            { $_ -cin 'fits', 'lacks' } {
+                $key, $value = $rest.Split([char[]] '=', 2)
+                $has = [Environment]::GetEnvironmentVariable($key)
+                if ($null -eq $has) { break }
+                if ($verb -ceq 'fits' -and $has -cne $value) { return $null }
+                if ($verb -ceq 'lacks' -and $has.ToLowerInvariant().Contains($value)) { return $null }
+                break
+            }
             'gone' {
                 foreach ($key in $rest.Split([char[]] ' ')) {
                     if ($null -ne [Environment]::GetEnvironmentVariable($key)) { return $null }
@@ -243,7 +252,8 @@ function global:__vertex_env_stored([long] $now) {
     if ($stamp[1] -cne $ends -or -not (__vertex_env_is_after $ends ($now + 60))) { return $null }
     # Where to, and until when, before the key.
     $place = [string] [char] 0x1F
-    foreach ($line in $changes) { if (-not $line.Contains($place)) { $line } }
+    foreach ($line in $changes) { if ($line -clike 'unset *') { $line } }
+    foreach ($line in $changes) { if ($line -clike 'set *' -and -not $line.Contains($place)) { $line } }
     "set VERTEX_ENV_STAMP=$stampFile"
     "set VERTEX_ENV_EXPIRES_AT=$ends"
     "set VERTEX_ENV_REFRESH_AT=$($stamp[0])"
@@ -279,16 +289,16 @@ function global:__vertex_env_is_within([string] $folder, [string] $path, [string
 # key, and each URL on a host of Google's or on one that this shell itself allows.
 function global:__vertex_env_is_harmless([string[]] $changes) {
     # begin: made by python -m tests.hooknames
-    $keys = @('AIDER_OPENAI_API_KEY', 'GENERIC_OPEN_AI_API_KEY', 'OPENAI_API_KEY')
-    $urls = @('AIDER_OPENAI_API_BASE', 'API_BASE_URL', 'GENERIC_OPEN_AI_BASE_PATH', 'OPENAI_API_BASE', 'OPENAI_API_BASE_URL', 'OPENAI_BASE_URL', 'OPENAI_HOST')
-    $words = @('OPENAI_AGENTS_DISABLE_TRACING', 'OPENAI_BASE_PATH', 'OPENAI_MODEL')
+    $keys = 'AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY' -split ' '
+    $urls = 'AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST' -split ' '
+    $words = 'OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
     # end
     $given = [Collections.Generic.List[string]]::new()
     foreach ($line in $changes) {
         if ($line -cnotmatch '\A(set|unset) ([A-Z_]+)(?:=(.*))?\z') { return $false }
         $verb, $name, $value = $Matches[1], $Matches[2], [string] $Matches[3]
         $known = if ($verb -ceq 'unset') {
-            $name -cin $drops
+            $name -cin $urls -or $name -cmatch '\AOPENAI_'
         } elseif ($name -cin $keys) {
             $value -ceq [string] [char] 0x1F
         } elseif ($name -cin $urls) {
@@ -299,7 +309,10 @@ function global:__vertex_env_is_harmless([string[]] $changes) {
         if (-not $known) { return $false }
         if ($verb -ceq 'set') { $given.Add($name) }
     }
-    # One of them missing, and clients that read that one would take the key to its default, which is OpenAI.
+    # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The last
+    # one keeps openai-agents from doing so at each run, unless the user wants that.
+    $tracing = 'OPENAI_AGENTS_DISABLE_TRACING'
+    if ("set $tracing=1" -cnotin $changes -and $null -eq [Environment]::GetEnvironmentVariable($tracing)) { return $false }
     foreach ($name in 'OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_API_BASE') {
         if ($name -cnotin $given) { return $false }
     }
@@ -308,10 +321,11 @@ function global:__vertex_env_is_harmless([string[]] $changes) {
 
 # Whether a URL is one that a token may be sent to.
 function global:__vertex_env_is_allowed([string] $url) {
-    $plain = '\A(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~:@%+=,-]+)*/?\z'
+    $plain = '\A(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~:@%+=,/-]*)?\z'
     if ($url -cnotmatch $plain) { return $false }
-    $scheme, $server = $Matches[1], $Matches[2].ToLowerInvariant()
-    if ($scheme -ceq 'https' -and $server -cmatch '\A([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)\z') { return $true }
+    $scheme, $server, $port = $Matches[1], $Matches[2], [string] $Matches[3]
+    $google = $server -cmatch '\A([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)\z'
+    if ($scheme -ceq 'https' -and $google -and -not $port) { return $true }
     $local = $server -cin 'localhost', '[::1]' -or $server -cmatch '\A127(\.[0-9]{1,3}){3}\z'
     $allowed = ([string] $env:VERTEX_ENV_ALLOW_HOST).ToLowerInvariant() -split '[,\s]+'
     return $server -cin $allowed -and ($scheme -ceq 'https' -or $local)

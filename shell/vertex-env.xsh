@@ -166,20 +166,27 @@ def _vertex_env_setup():
             if folder is None or re.search(r"[^A-Za-z0-9._-]", profile):
                 return None
             lines = self.read(os.path.join(folder, f"shell-{profile}.snapshot" if profile else "shell.snapshot"))
-            if not lines or lines[0] != "vertex-env-snapshot 1" or lines[-2:] != ["end", ""]:
+            if not lines or lines[0] != "vertex-env-snapshot 2" or lines[-2:] != ["end", ""]:
                 return None
             changes = []
             token = stamp = None
             for line in lines[1:-2]:
                 verb, _, rest = line.partition(" ")
-                if verb in ("set", "unset"):
+                if verb == "set":
                     changes.append(line)
+                elif verb == "unset":
+                    changes += [f"unset {name}" for name in rest.split(" ")]
                 elif verb == "gone":
                     if any(name in environ for name in rest.split(" ")):
                         return None
                 elif verb == "same":
                     name, _, value = rest.partition("=")
                     if environ.get(name) != value:
+                        return None
+                elif verb in ("fits", "lacks"):
+                    name, _, value = rest.partition("=")
+                    has = environ.get(name)
+                    if has is not None and (has != value if verb == "fits" else value in has.lower()):
                         return None
                 elif verb == "none":
                     if os.path.exists(rest):
@@ -217,8 +224,8 @@ def _vertex_env_setup():
             # Where to, and until when, before the key.
             keys = [line for line in changes if "\x1f" in line]
             first = [f"VERTEX_ENV_STAMP={stamp}", f"VERTEX_ENV_EXPIRES_AT={ends}", f"VERTEX_ENV_REFRESH_AT={found[1]}"]
-            first = [line for line in changes if line not in keys] + [f"set {line}" for line in first]
-            return first + [line.replace("\x1f", token) for line in keys]
+            rest = sorted((line for line in changes if line not in keys), key=lambda line: line.startswith("set "))
+            return rest + [f"set {line}" for line in first] + [line.replace("\x1f", token) for line in keys]
 
         # The folder where vertex-env keeps things; None if there is none.
         def folder(self, environ):
@@ -238,14 +245,14 @@ def _vertex_env_setup():
         # only as a key, and each URL on a host of Google's or on one that this shell itself allows.
         def is_harmless(self, changes, environ):
             # begin: made by python -m tests.hooknames
-            keys = 'AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY'.split()
-            urls = 'AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST'.split()
-            words = 'OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL'.split()
+            keys = "AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY".split()
+            urls = "AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST".split()
+            words = "OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL".split()
             # end
             found = [change.fullmatch(line).groups() for line in changes]
             for verb, name, value in found:
                 if verb == "unset":
-                    known = name in drops
+                    known = name in urls or name.startswith("OPENAI_")
                 elif name in keys:
                     known = value == "\x1f"
                 elif name in urls:
@@ -254,16 +261,20 @@ def _vertex_env_setup():
                     known = name in words and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._/-]*", value, re.ASCII)
                 if not known:
                     return False
-            # One of them missing, and clients that read that one would take the key to its default, which is OpenAI.
+            # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The
+            # last one keeps openai-agents from doing so at each run, unless the user wants that.
             given = {name for verb, name, _ in found if verb == "set"}
+            tracing = "OPENAI_AGENTS_DISABLE_TRACING"
+            if f"set {tracing}=1" not in changes and tracing not in environ:
+                return False
             return given.issuperset(("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"))
 
         # Whether a URL is one that a token may be sent to.
         def is_allowed(self, url, allowed):
-            plain = r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~:@%+=,-]+)*/?"
-            scheme, host = re.fullmatch(plain, url, re.ASCII).group(1, 2)
-            host = host.lower()
-            if scheme == "https" and re.fullmatch(r"([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)", host):
+            plain = r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~:@%+=,/-]*)?"
+            scheme, host, port = re.fullmatch(plain, url, re.ASCII).group(1, 2, 3)
+            google = re.fullmatch(r"([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)", host)
+            if scheme == "https" and google and not port:
                 return True
             local = host in ("localhost", "[::1]") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host)
             return host in re.split(r"[,\s]+", allowed.lower()) and (scheme == "https" or bool(local))

@@ -31,6 +31,9 @@ ROWS: Mapping[str, Row] = {
     "bash": spaced("local {kind}='{names}'"),
     "zsh": spaced("local {kind}='{names}'"),
     "fish": joined("set -l {kind} '{names}'", "|"),
+    "nu": joined("let {kind} = [{names}]", " "),
+    "xonsh": joined('{kind} = "{names}".split()', " "),
+    "pwsh": joined("${kind} = '{names}' -split ' '", " "),
 }
 """Shell to the line for one list: its name, such as `keys`, and the names in it."""
 
