@@ -132,8 +132,8 @@ __vertex_env_ask() {
 __vertex_env_get() {
   local status=0
   __vertex_env_load || status=$?
-  [[ $status -ne 1 ]] || __vertex_env_ask || status=$?
-  return "$status"
+  [[ $status -eq 1 ]] || return "$status"
+  __vertex_env_ask
 }
 
 # --- setting variables, and setting them back ---

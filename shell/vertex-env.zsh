@@ -150,6 +150,7 @@ __vertex_env_off() {
 # Whether the token may go to the URL $1: to a host of Google's, or to one that this shell's VERTEX_ENV_ALLOW_HOST names.
 __vertex_env_is_url() {
   emulate -L zsh
+  setopt extendedglob
   local host=${${1#*://}%%/*}
   [[ $1 != *[^]A-Za-z0-9._~:@%+=,/[-]* ]] || return 1
   [[ $1 != https://* || $host == *[^a-z0-9.-]* || $host != *.(googleapis.com|vertexai.goog) ]] || return 0
