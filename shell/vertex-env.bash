@@ -132,8 +132,8 @@ __vertex_env_ask() {
 __vertex_env_get() {
   local status=0
   __vertex_env_load || status=$?
-  [[ $status -ne 1 ]] || __vertex_env_ask || status=$?
-  return "$status"
+  [[ $status -eq 1 ]] || return "$status"
+  __vertex_env_ask
 }
 
 # --- setting variables, and setting them back ---
@@ -217,7 +217,7 @@ __vertex_env_load() {
   local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
   local words=' OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
   # end
-  local folder file line name ends='' token='' at='' url='' drop='' names=' ' stored=() values=() IFS=' '
+  local folder file line name ends='' token='' at='' url=none drop='' names=' ' stored=() values=() IFS=' '
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
     folder=${VERTEX_ENV_CACHE_DIR%/}

@@ -150,11 +150,14 @@ __vertex_env_off() {
 # Whether the token may go to the URL $1: to a host of Google's, or to one that this shell's VERTEX_ENV_ALLOW_HOST names.
 __vertex_env_is_url() {
   emulate -L zsh
-  local host=${${1#*://}%%/*}
+  setopt extendedglob
+  # In variables, because under `setopt sh_glob` zsh does not read such patterns.
+  local host=${${1#*://}%%/*} google='*.(googleapis.com|vertexai.goog)'
+  local loopback='http://(localhost|127.[0-9.]#|\[::1\])(:[0-9]##|)/*'
   [[ $1 != *[^]A-Za-z0-9._~:@%+=,/[-]* ]] || return 1
-  [[ $1 != https://* || $host == *[^a-z0-9.-]* || $host != *.(googleapis.com|vertexai.goog) ]] || return 0
+  [[ $1 != https://* || $host == *[^a-z0-9.-]* || $host != $~google ]] || return 0
   [[ $host != *[^]a-z0-9.:[-]* && $host != *:*[^]0-9:]* ]] || return 1
-  [[ $1 == https://* || $1 == http://(localhost|127.[0-9.]#|\[::1\])(:[0-9]##|)/* ]] || return 1
+  [[ $1 == https://* || $1 == $~loopback ]] || return 1
   [[ $host == *\] ]] || host=${host%:*}
   [[ -n $host && " ${VERTEX_ENV_ALLOW_HOST//,/ } " == *" $host "* ]]
 }
@@ -170,7 +173,7 @@ __vertex_env_load() {
   local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
   local words=' OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
   # end
-  local folder file line name token='' at='' expires='' url='' mark=$'\037'
+  local folder file line name token='' at='' expires='' url=none mark=$'\037'
   local -a lines stored changes
   [[ ${VERTEX_ENV_PROFILE-} != *[^A-Za-z0-9._-]* ]] || return 1
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
@@ -183,9 +186,10 @@ __vertex_env_load() {
     folder=${HOME-}/.cache/vertex-env
   fi
   file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
-  # Files and a folder of our own, no links, and closed to others: what `lstat` says of them.
+  # A folder and files of our own, no links, and closed to others.
+  local issued='issued [0-9](#c10).*' closed='(N/Uf-77)' private='(N.Uf-77)'
   [[ $folder == /* && -r $file ]] || return 1
-  stored=(${folder}(N/Uf-77) ${file}(N.Uf-77))
+  stored=($folder$~closed $file$~private)
   (( $#stored == 2 )) || return 1
   lines=("${(@f)$(<$file)}")
   [[ $lines[1] == 'vertex-env-snapshot 2' && $lines[-1] == end ]] || return 1
@@ -241,10 +245,10 @@ __vertex_env_load() {
       ('token '*)
         file=${line#token }
         [[ ${file%/*} == $folder && -r $file ]] || return 1
-        stored=(${file}(N.Uf-77))
+        stored=($file$~private)
         (( $#stored == 1 )) || return 1
         stored=("${(@f)$(<$file)}")
-        [[ $#stored == 6 && $stored[1] == 'vertex-env-token 1' && $stored[3] == issued\ [0-9](#c10).* ]] || return 1
+        [[ $#stored == 6 && $stored[1] == 'vertex-env-token 1' && $stored[3] == $~issued ]] || return 1
         # Issued in the future: the clock was set back since, and nobody knows when it ends.
         [[ ! $((EPOCHSECONDS + 300)) < ${${stored[3]#issued }%%.*} ]] || return 1
         expires=${${stored[4]#expiry }%%.*} token=${stored[5]#token }
@@ -253,9 +257,9 @@ __vertex_env_load() {
       ('stamp '*)
         file=${line#stamp }
         [[ ${file%/*} == $folder && -r $file ]] || return 1
-        stored=(${file}(N.Uf-77))
+        stored=($file$~private)
         (( $#stored == 1 )) || return 1
-        stored=(${=$(<$file)})
+        stored=(${(s: :)$(<$file)})
         at=$stored[1]
         [[ $#stored == 3 && -n $at && $at != *[^0-9]* ]] || return 1
         # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
