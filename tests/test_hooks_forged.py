@@ -1,6 +1,7 @@
 """Snapshots that somebody else has written: nushell and xonsh ask Python. Each test has a control without the check."""
 
 import json
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -160,7 +161,7 @@ def clone(place: Place, folder: Path, written: str, mode: int) -> None:
 
 
 def test_a_cloned_folder(shell: Shell, place: Place) -> None:
-    """`XDG_CACHE_HOME` points into a repository: what that brings is not for this user alone, and sets what it likes."""
+    """`XDG_CACHE_HOME` points into a repository: others have written what is there."""
 
     def found(source: str, folder: Path) -> tuple[str | None, str]:
         clone(place, folder, str(folder), 0o044)
@@ -188,11 +189,14 @@ def test_a_relative_home(shell: Shell, place: Place) -> None:
 
 BASE = (f"set OPENAI_BASE_URL={GOOGLE}", f"set OPENAI_API_BASE={GOOGLE}", "set OPENAI_AGENTS_DISABLE_TRACING=1")
 KEY = "set OPENAI_API_KEY=\x1f"
-REFUSED = (
-    "PATH LD_PRELOAD LD_LIBRARY_PATH PROMPT_COMMAND PS0 PS1 PS4 BASH_ENV ENV IFS FPATH ZDOTDIR READNULLCMD SHELLOPTS"
-    " PYTHONSTARTUP PYTHONPATH NODE_OPTIONS PERL5OPT RUBYOPT GIT_SSH_COMMAND LESSOPEN XONSHRC HOME VERTEX_ENV_ALLOW_HOST"
-    " VERTEX_ENV_CACHE_DIR HTTPS_PROXY OPENAI_API_HOST OPENAI_CUSTOM_HEADERS openai_model"
-).split()
+REFUSED = re.findall(
+    r"\S+",
+    """
+    PATH LD_PRELOAD LD_LIBRARY_PATH PROMPT_COMMAND PS0 PS1 PS4 BASH_ENV ENV IFS FPATH ZDOTDIR READNULLCMD SHELLOPTS
+    PYTHONSTARTUP PYTHONPATH NODE_OPTIONS PERL5OPT RUBYOPT GIT_SSH_COMMAND LESSOPEN XONSHRC HOME HTTPS_PROXY
+    VERTEX_ENV_ALLOW_HOST VERTEX_ENV_CACHE_DIR OPENAI_API_HOST OPENAI_CUSTOM_HEADERS openai_model
+    """,
+)
 URLS = {
     GOOGLE: True,
     "https://1.europe-west4-2.prediction.vertexai.goog/v1": True,
@@ -244,8 +248,8 @@ def test_each_change_that_could_hurt(shell: Shell, place: Place) -> None:
     cases.write_text(json.dumps([list(case) for case in CASES]))
     lines = {
         "nu": [
-            f"let told = open --raw {cases} | from json"
-            " | each {|it| try { __vertex_env_is_harmless $it } catch { false } }",
+            f"let cases = open --raw {cases} | from json",
+            "let told = $cases | each {|it| try { __vertex_env_is_harmless $it } catch { false } }",
             "print ($told | to json --raw)",
         ],
         "xonsh": [
