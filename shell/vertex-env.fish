@@ -199,9 +199,27 @@ function __vertex_env_load
     path is -v --perm user,read -- $folder $file; and return 1
     path is -l -- $folder $file; and return 1
     path is -f -- $file; or return 1
-    set -l lines (string split \n <$file)
-    test "$lines[1]" = 'vertex-env-snapshot 2' -a "$lines[-1]" = end; or return 1
-    set -l lines $lines[2..-2]
+    set -l text
+    set -l pairs
+    set -l same
+    set -l gone
+    set -l none
+    set -l paths
+    set -l marks
+    set -l drop
+    set -l names
+    set -l values
+    set -l decided
+    set -l until
+    set -l stored
+    set -l at
+    set -l ends
+    set -l issued
+    set -l expiry
+    set -l token
+    set -l token_file
+    set -l stamp_file
+    read -z text <$file
     # Then it is one of these lines, the names are names, and a URL is on a host of Google's.
     set -l name '[A-Za-z_][A-Za-z0-9_]*'
     set -l tail '(?:/[A-Za-z0-9._~:@%+=,/-]*)?'
@@ -215,64 +233,71 @@ function __vertex_env_load
     set -l known "(?:until [0-9]{1,15}|file \S+ [^/ ]+ /.*|none /.*|(?:same|fits|lacks) $name=.*|gone(?: $name)*" \
         "|(?:token|stamp) /.*|set (?:$keys)=\x1f|set (?:$urls)=(?:$hosts)$tail|set (?:$words)=[A-Za-z0-9][A-Za-z0-9._/-]*" \
         "|unset(?: OPENAI_[A-Z0-9_]+| (?:$urls))*)"
-    string match -qvr "^$known[1]$known[2]$known[3]\$" -- $lines; and return 1
+    string match -qr "\Avertex-env-snapshot 2\n(?:$known[1]$known[2]$known[3]\n)+end\n\z" -- $text; or return 1
+    # Groups with names set variables: no command substitution, each of which takes as long as all of these.
+    string match -arq '(?m)^set (?<names>\w+)=(?<values>.*)$' -- $text
     for name in OPENAI_BASE_URL OPENAI_API_BASE OPENAI_API_KEY
-        string match -q "set $name=*" -- $lines; or return 1
+        contains -- $name $names; or return 1
     end
     # What it depends on.
-    set -l gone (string match -rg '^gone (.*)' -- $lines | string split ' ')
+    string match -arq '(?m)(?:^gone|\G(?!^)) (?<gone>\w+)' -- $text
     set -qx $gone
     test $status -eq (count $gone); or return 1
-    set -l same (string match -rg '^same ([^=]*)' -- $lines)
+    string match -arq '(?m)^same (?<pairs>(?<same>\w+)=.*)$' -- $text
     set -qx $same; or return 1
     for name in $same
-        contains -- "same $name=$$name" $lines; or return 1
+        contains -- "$name=$$name" $pairs; or return 1
     end
-    if set -l parts (string match -rg '^(?:fits|lacks) ([^=]*)' -- $lines)
-        for name in $parts
-            set -qx $name; or continue
-            contains -- "fits $name=$$name" $lines; and continue
-            set -l text (string match -rg "^lacks $name=(.*)" -- $lines); or return 1
-            string match -qi -- "*$text*" "$$name"; and return 1
-        end
+    set pairs
+    string match -arq '(?m)^(?<pairs>(?:fits|lacks) (?<decided>\w+)=.*)$' -- $text
+    for name in $decided
+        set -qx $name; or continue
+        contains -- "fits $name=$$name" $pairs; and continue
+        set -l words (string match -rg "^lacks $name=(.*)" -- $pairs); or return 1
+        string match -qi -- "*$words*" "$$name"; and return 1
     end
-    set -l none (string replace -rf '^none ' '' -- $lines)
+    string match -arq '(?m)^none (?<none>.*)$' -- $text
     path is -- $none; and return 1
-    for line in (string match -rg '^file \S+ (.*)' -- $lines)
-        set -l parts (string split -m 1 ' ' -- $line)
-        set -l mark $folder/$parts[1]
-        test -e $parts[2] -a -e $mark; or return 1
-        test $parts[2] -nt $mark -o $parts[2] -ot $mark; and return 1
+    string match -arq '(?m)^file \S+ (?<marks>\S+) (?<paths>.*)$' -- $text
+    for file in $paths
+        test -e $file -a -e $folder/$marks[1]; or return 1
+        test $file -nt $folder/$marks[1] -o $file -ot $folder/$marks[1]; and return 1
+        set -e marks[1]
     end
-    if set -l until (string match -rg '^until (.*)' -- $lines)
+    if string match -rq '(?m)^until (?<until>.*)$' -- $text
         test $__vertex_env_now -lt $until; or return 1
     end
     # Token and stamp lie in the same folder.
-    set -l stored (string match -rg '^(?:token|stamp) (.*)' -- $lines)
-    test (count $stored) -eq 2; or return 1
-    test (string join , (path dirname -- $stored)) = $folder,$folder; or return 1
-    path is -v -f --perm user,read -- $stored; and return 1
-    path is -l -- $stored; and return 1
-    set -l stamp (string match -rg '^([0-9]+) ([0-9]+) [0-9]+$' <$stored[2]); or return 1
-    set -l stored $stored[2] (string match -r '.+' <$stored[1])
-    test "$stored[2]" = 'vertex-env-token 1'; or return 1
-    set -l fields (string match -rg '^(?:issued ([0-9]{1,15})\.[0-9]+|expiry ([0-9]{1,15})\.[0-9]+|token ([A-Za-z0-9._~+/=-]+))$' -- $stored[4..6])
+    string match -rq '(?m)^token .*/(?<token_file>[^/\n]+)\nstamp .*/(?<stamp_file>[^/\n]+)$' -- $text; or return 1
+    set token_file $folder/$token_file
+    set stamp_file $folder/$stamp_file
+    string match -q "*
+token $token_file
+stamp $stamp_file
+*" -- $text; or return 1
+    path is -v -f --perm user,read -- $token_file $stamp_file; and return 1
+    path is -l -- $token_file $stamp_file; and return 1
+    read -z stored <$stamp_file
+    string match -rq '\A(?<at>[0-9]+) (?<ends>[0-9]+) [0-9]+\n\z' -- $stored; or return 1
+    read -z stored <$token_file
+    string match -rq '\Avertex-env-token 1\nkey .*\nissued (?<issued>[0-9]{1,15})\.[0-9]+\nexpiry (?<expiry>[0-9]{1,15})\.[0-9]+\ntoken (?<token>[A-Za-z0-9._~+/=-]+)\nsum .*\n\z' -- $stored; or return 1
     # Issued in the future: the clock was set back since, and nobody knows when it ends.
-    test (count $fields) -eq 3; and test $fields[1] -le (math $__vertex_env_now + 300); or return 1
+    test $issued -le $__vertex_env_now; or test $issued -le (math $__vertex_env_now + 300); or return 1
     # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
-    test $stamp[2] = $fields[2]; and not __vertex_env_is_soon $fields[2]; or return 1
-    for name in (string match -rg '^unset (.*)' -- $lines | string split ' ')
+    test $ends = $expiry; and not __vertex_env_is_soon $expiry; or return 1
+    string match -arq '(?m)(?:^unset|\G(?!^)) (?<drop>\w+)' -- $text
+    for name in $drop
         set -q $name; or continue
         __vertex_env_set $name; or return
     end
-    __vertex_env_set VERTEX_ENV_STAMP $stored[1]; or return
-    __vertex_env_set VERTEX_ENV_EXPIRES_AT $stamp[2]; or return
-    __vertex_env_set VERTEX_ENV_REFRESH_AT $stamp[1]; or return
+    __vertex_env_set VERTEX_ENV_STAMP $stamp_file; or return
+    __vertex_env_set VERTEX_ENV_EXPIRES_AT $ends; or return
+    __vertex_env_set VERTEX_ENV_REFRESH_AT $at; or return
     # The key comes last: without the others it would go to another host.
-    for line in (string replace -rf '^set ' '' -- $lines)
-        set -l parts (string split -m 1 = -- $line)
-        test $parts[2] = \x1f; and set parts[2] $fields[3]
-        __vertex_env_set $parts[1] $parts[2]; or return
+    for name in $names
+        test $values[1] = \x1f; and set values[1] $token
+        __vertex_env_set $name $values[1]; or return
+        set -e values[1]
     end
     set -g __vertex_env_failed
     set -g __vertex_env_retry 0
