@@ -21,9 +21,12 @@ use_vertex() {
 }
 
 __vertex_env_direnv() {
-  local word statements expires='' keep=''
+  local word statements expires='' keep='' folder
   # Should this fail: what the shell has outside of this folder may be for another account.
-  unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_STAMP
+  if ! unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_STAMP; then
+    __vertex_env_direnv_readonly
+    return 1
+  fi
   for word in "$@"; do
     shift
     case $word in
@@ -43,12 +46,22 @@ __vertex_env_direnv() {
     log_error 'vertex-env: no token for now'
     return 1
   }
-  eval "$statements"
+  eval "$statements" || {
+    __vertex_env_direnv_readonly
+    return 1
+  }
   # What changed between the answer and the watch would never be noticed.
-  if [[ -f ${VERTEX_ENV_STAMP-} ]]; then
-    { read -r _ expires _ <"$VERTEX_ENV_STAMP"; } 2>/dev/null || expires=$VERTEX_ENV_EXPIRES_AT
+  folder=${VERTEX_ENV_STAMP-}
+  folder=${folder%/*}
+  if [[ $folder == /* && -O $folder && ! -L $folder ]] &&
+    [[ -f $VERTEX_ENV_STAMP && -O $VERTEX_ENV_STAMP && ! -L $VERTEX_ENV_STAMP ]]; then
+    { IFS=' ' read -r _ expires _ <"$VERTEX_ENV_STAMP"; } 2>/dev/null || expires=$VERTEX_ENV_EXPIRES_AT
     if [[ $expires != "$VERTEX_ENV_EXPIRES_AT" ]]; then
-      statements=$(command vertex-env export --format direnv "$@" </dev/null) && eval "$statements"
+      statements=$(command vertex-env export --format direnv "$@" </dev/null) || statements=''
+      eval "$statements" || {
+        __vertex_env_direnv_readonly
+        return 1
+      }
     fi
   fi
   if [[ -n $keep ]]; then
@@ -56,4 +69,14 @@ __vertex_env_direnv() {
     (command vertex-env keep-fresh "$@" </dev/null >/dev/null 2>&1 3>&- &)
   fi
   return 0
+}
+
+# A key beside the URL of another host must not stay.
+__vertex_env_direnv_readonly() {
+  local name
+  for name in OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_STAMP; do
+    unset "$name" 2>/dev/null || :
+  done
+  log_error 'vertex-env: a variable is read-only, so no token is set'
+  log_error 'vertex-env: hint: take the readonly out of .envrc and direnvrc; this shows them: readonly -p'
 }

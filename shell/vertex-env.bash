@@ -45,7 +45,7 @@ __vertex_env_renew() {
     if [[ -O ${VERTEX_ENV_STAMP-} && -f $VERTEX_ENV_STAMP ]]; then
       IFS=' ' read -r at _ <"$VERTEX_ENV_STAMP" 2>/dev/null || at=''
       if [[ $at != "$VERTEX_ENV_REFRESH_AT" && $__vertex_env_now < $at ]]; then
-        __vertex_env_untraced __vertex_env_load && return 0
+        __vertex_env_untraced __vertex_env_load || [[ $? -ne 1 ]] && return 0
         wait=1
       fi
     elif [[ -n $__vertex_env_failed ]]; then
@@ -90,7 +90,7 @@ __vertex_env_untraced() {
 
 # Have vertex-env say what the variables are, and wait for that.
 __vertex_env_ask() {
-  local lines
+  local lines line name
   __vertex_env_failed=$((__vertex_env_now + 300)) __vertex_env_retry=$((__vertex_env_now + 30))
   if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
     # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
@@ -105,126 +105,230 @@ __vertex_env_ask() {
   lines=$(command vertex-env export --format lines "$@" </dev/null) || {
     local status=$?
     # Nothing to begin with: it is due until there is something.
-    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set "set VERTEX_ENV_REFRESH_AT=0"
+    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set VERTEX_ENV_REFRESH_AT 0
     return "$status"
   }
   __vertex_env_failed='' __vertex_env_retry=0
   while [[ -n $lines ]]; do
-    __vertex_env_set "${lines%%$'\n'*}" || :
+    line=${lines%%$'\n'*}
+    name=${line#* }
+    name=${name%%=*}
+    case $name in
+    '' | [0-9]* | *[!A-Za-z0-9_]*) ;;
+    *)
+      case $line in 'set '*) __vertex_env_set "$name" "${line#*=}" ;; *) __vertex_env_set "$name" ;; esac 2>/dev/null || {
+        __vertex_env_undo "$name"
+        return
+      }
+      ;;
+    esac
     [[ $lines == *$'\n'* ]] || break
     lines=${lines#*$'\n'}
   done
   return 0
 }
 
+# Load what is stored; if that cannot be, ask.
+__vertex_env_get() {
+  local status=0
+  __vertex_env_load || status=$?
+  [[ $status -eq 1 ]] || return "$status"
+  __vertex_env_ask
+}
+
 # --- setting variables, and setting them back ---
 
-# Do what a line says, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
+# Export the variable $1 with the value $2, or unset it where there is none, and remember what there was before; a failure
+# if it is read-only. Without variables of its own, to whose names that could be.
 __vertex_env_set() {
-  local name=${1#* }
-  name=${name%%=*}
-  case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
   case " $__vertex_env_names " in
-  *" $name "*) ;;
+  *" $1 "*) ;;
   *)
-    __vertex_env_names="$__vertex_env_names $name"
+    __vertex_env_names="$__vertex_env_names $1"
     # What another shell of ours has left in the environment is nothing to set back to.
-    if [[ -z $__vertex_env_inherited && -n ${!name+set} ]]; then
-      __vertex_env_before[${#__vertex_env_before[@]}]="$name=${!name}"
+    if [[ -z $__vertex_env_inherited && -n ${!1+set} ]]; then
+      __vertex_env_before[${#__vertex_env_before[@]}]="$1=${!1}"
     fi
     ;;
   esac
-  case $1 in
-  'set '*) export "$name=${1#*=}" ;;
-  *) unset -v "$name" ;;
-  esac
+  # By `builtin`, because in POSIX mode a failure would end the shell.
+  if [[ $# -gt 1 ]]; then
+    builtin export "$1=$2"
+  else
+    builtin unset -v "$1"
+  fi
+}
+
+# The variable $1 could not be set: no other one stays either, because a client would send the key to another host.
+__vertex_env_undo() {
+  __vertex_env_off
+  printf '%s\n' "vertex-env: error: $1 is read-only in this shell, so no variable is set" \
+    'vertex-env: hint: remove the line that makes it read-only, or use: vertex-env run -- COMMAND' >&2
+  return 3
 }
 
 __vertex_env_off() {
-  local name entry IFS=' '
-  for name in $__vertex_env_names; do unset -v "$name"; done
+  local entry IFS=' '
+  for entry in $__vertex_env_names; do
+    case $entry in [0-9]* | *[!A-Za-z0-9_]*) ;; *) builtin unset -v "$entry" || : ;; esac
+  done 2>/dev/null
   for entry in ${__vertex_env_before[@]+"${__vertex_env_before[@]}"}; do
-    export "${entry%%=*}=${entry#*=}"
-  done
+    builtin export "${entry?}" || :
+  done 2>/dev/null
   __vertex_env_names='' __vertex_env_before=() __vertex_env_inherited='' __vertex_env_failed='' __vertex_env_retry=0
 }
 
 # --- the stored answer ---
 
-# Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not.
+# Read the file $1 into the variable `stored` of the caller. Half as long as line by line, which bash 3.2 has to.
+if [[ ${BASH_VERSINFO[0]} -ge 4 ]]; then
+  __vertex_env_read() { mapfile -t stored <"$1"; }
+else
+  __vertex_env_read() {
+    local line
+    stored=()
+    while IFS= read -r line; do stored[${#stored[@]}]=$line; done <"$1"
+  }
+fi
+
+# Whether the token may go to the URL $1: to a host of Google's, or to one that this shell's VERTEX_ENV_ALLOW_HOST names.
+__vertex_env_is_url() {
+  local host=${1#*://}
+  host=${host%%/*}
+  case $1,$host in
+  *[!]A-Za-z0-9._~:@%+=,/[-]*) return 1 ;;
+  https://*,*[!a-z0-9.-]*) ;;
+  https://*,*.googleapis.com | https://*,*.vertexai.goog) return 0 ;;
+  esac
+  case $1,$host in
+  *,*[!]a-z0-9.:[-]* | *,*:*[!]0-9:]*) return 1 ;;
+  https://* | http://*,localhost:* | http://*,127.*:* | http://*,\[::1\]:*) ;;
+  *) return 1 ;;
+  esac
+  case $host in *']') ;; *) host=${host%:*} ;; esac
+  [[ -n $host && " ${VERTEX_ENV_ALLOW_HOST//,/ } " == *" $host "* ]]
+}
+
+# Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not. Others may have
+# written to it, which bash cannot see: it may set our names only, and to what cannot hurt.
 __vertex_env_load() {
-  local folder file line name rest issued ends='' token='' at='' expires='' mark=$'\037' stored=() lines=() change IFS=' '
+  # begin: made by python -m tests.hooknames
+  local keys=' AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY '
+  local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
+  local words=' OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
+  # end
+  local folder file line name ends='' token='' at='' url=none drop='' names=' ' stored=() values=() IFS=' '
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
-    folder=$VERTEX_ENV_CACHE_DIR
+    folder=${VERTEX_ENV_CACHE_DIR%/}
   elif [[ ${XDG_CACHE_HOME-} == /* ]]; then
-    folder=$XDG_CACHE_HOME/vertex-env
+    folder=${XDG_CACHE_HOME%/}/vertex-env
   elif [[ $OSTYPE == darwin* ]]; then
     folder=${HOME-}/Library/Caches/vertex-env
   else
     folder=${HOME-}/.cache/vertex-env
   fi
   file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
-  [[ -O $folder && -O $file && -f $file && ! -L $file ]] || return 1
-  # Half as long as reading line by line, which bash 3.2 has to.
-  if [[ ${BASH_VERSINFO[0]} -ge 4 ]]; then
-    mapfile -t stored <"$file"
-  else
-    while IFS= read -r line; do stored[${#stored[@]}]=$line; done <"$file"
-  fi
-  for line in ${stored[@]+"${stored[@]}"}; do
-    rest=${line#* }
+  [[ $folder == /* && -O $folder && ! -L $folder && -O $file && -f $file && -r $file && ! -L $file ]] || return 1
+  __vertex_env_read "$file"
+  [[ ${#stored[@]} -gt 5 && ${stored[0]} == 'vertex-env-snapshot 2' && ${stored[${#stored[@]} - 1]} == end ]] || return 1
+  for line in "${stored[@]}"; do
     case $line in
-    'gone '*)
-      case " $rest" in *' '[0-9]* | *[!A-Za-z0-9_\ ]*) return 1 ;; esac
-      for name in $rest; do [[ -z ${!name+set} ]] || return 1; done
-      ;;
     'same '*)
-      name=${rest%%=*}
+      name=${line%%=*}
+      name=${name#same }
       case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
       # Not by [[, for which `shopt -s nocasematch` has Alice and alice be the same.
-      [ "${!name+set}${!name-}" = "set${rest#*=}" ] || return 1
+      [ "${!name+same $name=}${!name-}" = "$line" ] || return 1
       ;;
-    'set '* | 'unset '*)
-      [[ -n $token && -n $at ]] || return 1
-      lines[${#lines[@]}]=${line//$mark/$token}
-      ;;
+    'none '*) [[ ! -e ${line#none } ]] || return 1 ;;
     'file '*)
-      rest=${rest#* }
-      name=$folder/${rest%% *} rest=${rest#* }
-      [[ -e $rest && -e $name && ! $rest -nt $name && ! $rest -ot $name ]] || return 1
+      line=${line#file * }
+      name=$folder/${line%% *} line=${line#* }
+      [[ ${name%/*} == "$folder" && -e $line && -e $name && ! $line -nt $name && ! $line -ot $name ]] || return 1
       ;;
-    'none '*) [[ ! -e $rest ]] || return 1 ;;
-    'until '*) [[ $__vertex_env_now < $rest ]] || return 1 ;;
+    'set '*)
+      name=${line%%=*} line=${line#*=}
+      name=${name#set }
+      case $name in
+      *' '*) return 1 ;;
+      esac
+      case "$urls|$words|$keys" in
+      *" $name "*'|'*'|'*)
+        [[ $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
+        url=$line
+        ;;
+      *'|'*" $name "*'|'*) case $line in '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._/-]*) return 1 ;; esac ;;
+      *'|'*'|'*" $name "*)
+        [[ $line == $'\037' && -n $token ]] || return 1
+        line=$token
+        ;;
+      *) return 1 ;;
+      esac
+      names="$names$name " values[${#values[@]}]=$line
+      ;;
+    'gone '* | 'unset '*)
+      case $line in *[!A-Za-z0-9_\ ]* | *\ [0-9]*) return 1 ;; esac
+      for name in ${line#* }; do
+        [[ -z ${!name+set} ]] || {
+          [[ $line == 'unset '* ]] || return 1
+          [[ $name == OPENAI_* || $urls == *" $name "* ]] || return 1
+          drop="$drop $name"
+        }
+      done
+      ;;
+    'fits '* | 'lacks '*)
+      name=${line%%=*}
+      name=${name#* }
+      case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
+      if [[ -n ${!name+set} ]]; then
+        case $line in
+        fits*) [ "${!name}" = "${line#*=}" ] || return 1 ;;
+        *)
+          name=${!name}
+          [[ -z $name ]] || [[ ${BASH_VERSINFO[0]} -ge 4 && ${name,,} != *"${line#*=}"* ]] || return 1
+          ;;
+        esac
+      fi
+      ;;
+    'until '*) [[ $__vertex_env_now < ${line#until } ]] || return 1 ;;
     'token '*)
-      [[ -O $rest && -f $rest && ! -L $rest ]] || return 1
-      {
-        IFS= read -r line && IFS= read -r name && IFS= read -r issued &&
-          IFS=' ' read -r _ ends && IFS=' ' read -r _ token
-      } <"$rest" 2>/dev/null || return 1
-      [[ $line == 'vertex-env-token 1' && $issued == issued* ]] || return 1
+      line=${line#token }
+      [[ ${line%/*} == "$folder" && -O $line && -f $line && -r $line && ! -L $line ]] || return 1
+      __vertex_env_read "$line"
+      [[ ${#stored[@]} -eq 6 && ${stored[0]} == 'vertex-env-token 1' ]] || return 1
+      name=${stored[2]#issued } ends=${stored[3]#expiry } token=${stored[4]#token }
+      name=${name%%.*} ends=${ends%%.*}
+      case $name in *[!0-9]*) return 1 ;; ??????????) ;; *) return 1 ;; esac
+      # Issued in the future: the clock was set back since, and nobody knows when it ends.
+      [[ ! $((__vertex_env_now + 300)) < $name ]] || return 1
       case $token in '' | *[!A-Za-z0-9._~+/=-]*) return 1 ;; esac
       ;;
     'stamp '*)
-      [[ -O $rest && -f $rest && ! -L $rest ]] || return 1
-      IFS=' ' read -r at expires _ <"$rest" 2>/dev/null || return 1
+      line=${line#stamp }
+      [[ ${line%/*} == "$folder" && -O $line && -f $line && -r $line && ! -L $line ]] || return 1
+      read -r at name _ <"$line" || return 1
       case $at in '' | *[!0-9]*) return 1 ;; esac
       # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
-      [[ ${ends%%.*} == "$expires" ]] || return 1
-      ! __vertex_env_is_soon "$expires" || return 1
-      lines=("set VERTEX_ENV_STAMP=$rest" "set VERTEX_ENV_EXPIRES_AT=$expires" "set VERTEX_ENV_REFRESH_AT=$at")
+      [[ $ends == "$name" ]] || return 1
+      ! __vertex_env_is_soon "$ends" || return 1
+      file=$line
       ;;
-    'vertex-env-snapshot 1') ;;
-    end)
-      [[ ${#lines[@]} -gt 3 ]] || return 1
-      for change in "${lines[@]}"; do __vertex_env_set "$change" || return 1; done
-      __vertex_env_failed='' __vertex_env_retry=0
-      return 0
-      ;;
+    'vertex-env-snapshot 2' | end) ;;
     *) return 1 ;;
     esac
   done
-  return 1
+  [[ -n $at && $names == *' OPENAI_BASE_URL '* && $names == *' OPENAI_API_BASE '* && $names == *' OPENAI_API_KEY '* ]] || return 1
+  values=("$file" "$ends" "$at" "${values[@]}") at=0 line=''
+  {
+    for name in $drop; do __vertex_env_set "$name" || line=$name; done
+    # The key last: without the others it would go to another host.
+    for name in VERTEX_ENV_STAMP VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT $names; do
+      [[ -n $line ]] || __vertex_env_set "$name" "${values[at++]}" || line=$name
+    done
+  } 2>/dev/null
+  [[ -z $line ]] || __vertex_env_undo "$line" || return
+  __vertex_env_failed='' __vertex_env_retry=0
 }
 
 # --- commands that act on this shell ---
@@ -259,8 +363,11 @@ __vertex_env_main() {
 __vertex_env_use() {
   VERTEX_ENV_PROFILE=$1 command vertex-env export --format lines </dev/null >/dev/null || return
   __vertex_env_off
-  __vertex_env_set "set VERTEX_ENV_PROFILE=$1"
-  __vertex_env_load || __vertex_env_ask
+  __vertex_env_set VERTEX_ENV_PROFILE "$1" || {
+    __vertex_env_undo VERTEX_ENV_PROFILE
+    return
+  }
+  __vertex_env_get
 }
 
 # In POSIX mode a function cannot have this name.
@@ -270,8 +377,11 @@ fi
 
 # --- now ---
 
-if [[ -z ${__vertex_env_names+set} ]]; then
-  __vertex_env_names='' __vertex_env_before=() __vertex_env_failed='' __vertex_env_retry=0
+# What has been kept here since a first time. The environment could have such variables too, but no array.
+if [[ -z ${__vertex_env_here[1]+set} ]]; then
+  unset -v __vertex_env_here __vertex_env_names __vertex_env_before __vertex_env_failed __vertex_env_retry \
+    __vertex_env_inherited
+  __vertex_env_here=(. .) __vertex_env_names='' __vertex_env_before=() __vertex_env_failed='' __vertex_env_retry=0
   __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
   if [[ -n $__vertex_env_inherited ]]; then
     # For `off`, as they are not ours to set back.
@@ -313,5 +423,5 @@ __vertex_env_clock
 # Whether there is a key, and not which: this may be traced.
 if [[ ${VERTEX_ENV_VIA-} != direnv ]] &&
   [[ ! $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} || ${VERTEX_ENV_REFRESH_AT-} == *[!0-9]* || -z ${OPENAI_API_KEY:+y} ]]; then
-  __vertex_env_untraced __vertex_env_load || __vertex_env_untraced __vertex_env_ask || :
+  __vertex_env_untraced __vertex_env_get || :
 fi

@@ -33,7 +33,8 @@ function __vertex_env_renew
         if __vertex_env_is_ours "$VERTEX_ENV_STAMP"
             set -l at (string match -rg '^([0-9]+) ' <$VERTEX_ENV_STAMP)
             if test "$at" != "$VERTEX_ENV_REFRESH_AT"; and __vertex_env_is_after "$at" $__vertex_env_now
-                __vertex_env_untraced __vertex_env_load; and return
+                __vertex_env_untraced __vertex_env_load
+                test $status -eq 1; or return
                 set wait 1
             end
         else if test -n "$__vertex_env_failed"
@@ -92,59 +93,79 @@ function __vertex_env_ask
     set -l failed $status
     if test $failed -ne 0
         # Nothing to begin with: it is due until there is something.
-        set -q VERTEX_ENV_REFRESH_AT; or __vertex_env_set set VERTEX_ENV_REFRESH_AT 0
+        set -q VERTEX_ENV_REFRESH_AT; or __vertex_env_set VERTEX_ENV_REFRESH_AT 0
         return $failed
     end
     set -g __vertex_env_failed
-    __vertex_env_do $lines
-    return 0
+    __vertex_env_do $lines; or return
+    return 0 # `set` leaves the status as it was
+end
+
+# Load what is stored; if that cannot be, ask.
+function __vertex_env_get
+    __vertex_env_load
+    set -l result $status
+    test $result -eq 1; or return $result
+    __vertex_env_ask
 end
 
 # --- setting variables, and setting them back ---
 
-# Do what the lines say that are `set NAME=VALUE` or `unset NAME`.
+# Do what the lines say that are `set NAME=VALUE` or `unset NAME`. If one cannot be done all is undone, because a client
+# would send the key to another host; 3 then.
 function __vertex_env_do
     for line in $argv
-        __vertex_env_set (string match -rg '^(set|unset) ([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?$' -- $line)
+        set -l parts (string match -rg '^(?:set|unset) ([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?$' -- $line); or continue
+        if string match -q 'set *' -- $line
+            __vertex_env_set $parts[1] "$parts[2]"; or return
+        else
+            __vertex_env_set $parts[1]; or return
+        end
     end
 end
 
-# Set or unset the variable $argv[2], to $argv[3], and remember what there was before. Without variables of its own, to
-# whose names that could be.
+# Export the variable $argv[1] with the value $argv[2], or unset it where there is none, and remember what there was
+# before. Without variables of its own, to whose names that could be.
 function __vertex_env_set
-    set -q argv[2]; or return 1
-    if not contains -- $argv[2] $__vertex_env_names
-        set -ga __vertex_env_names $argv[2]
+    if not contains -- $argv[1] $__vertex_env_names
+        set -ga __vertex_env_names $argv[1]
         # What another shell of ours has left in the environment is nothing to set back to.
-        if test -z "$__vertex_env_inherited"; and set -qg $argv[2]
-            if set -qgx $argv[2]
-                set -g __vertex_env_before_$argv[2] -gx $$argv[2]
+        if test -z "$__vertex_env_inherited"; and set -qg $argv[1]
+            if set -qgx $argv[1]
+                set -gu __vertex_env_before_$argv[1] -gx $$argv[1]
             else
-                set -g __vertex_env_before_$argv[2] -gu $$argv[2]
+                set -gu __vertex_env_before_$argv[1] -gu $$argv[1]
             end
         end
     end
-    if test $argv[1] = set
-        set -gx $argv[2] "$argv[3]"
-        return
+    if set -q argv[2]
+        set -gx $argv[1] $argv[2]
+        # A local variable of the same name, exported by a caller, would cover it.
+        test "$$argv[1]" = $argv[2]; and return
+    else
+        set -eg $argv[1]
+        # A universal variable belongs to every session: that one is covered by an empty one instead.
+        set -q $argv[1]; and set -gx $argv[1] ''
+        test -z "$$argv[1]"; and return
     end
-    set -eg $argv[2]
-    # A universal variable belongs to every session: that one is covered by an empty one instead.
-    set -q $argv[2]; and set -gx $argv[2] ''
-    return 0
+    __vertex_env_off
+    printf '%s\n' "vertex-env: error: a local variable $argv[1] covers the one to set, so no variable is set" \
+        'vertex-env: hint: call this where no `set -lx` covers it, or use: vertex-env run -- COMMAND' >&2
+    return 3
 end
 
 function __vertex_env_off
     for name in $__vertex_env_names
         set -eg $name
         set -l before __vertex_env_before_$name
-        if set -qg $before
+        # The environment may have one of that name: not ours.
+        if set -qgu $before
             set -l flag_and_value $$before
             set $flag_and_value[1] $name $flag_and_value[2..-1]
-            set -eg $before
         end
+        set -eg $before
     end
-    set -g __vertex_env_names
+    set -gu __vertex_env_names
     set -g __vertex_env_inherited
     set -g __vertex_env_failed
     set -g __vertex_env_retry 0
@@ -153,8 +174,15 @@ end
 
 # --- the stored answer ---
 
-# Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not.
+# Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not. Others may have
+# written to it, which fish cannot see: it may set our names only, and to what cannot hurt. One look at all lines at once
+# takes as long as at one of them.
 function __vertex_env_load
+    # begin: made by python -m tests.hooknames
+    set -l keys 'AIDER_OPENAI_API_KEY|GENERIC_OPEN_AI_API_KEY|OPENAI_API_KEY'
+    set -l urls 'AIDER_OPENAI_API_BASE|API_BASE_URL|GENERIC_OPEN_AI_BASE_PATH|OPENAI_API_BASE|OPENAI_API_BASE_URL|OPENAI_BASE_URL|OPENAI_HOST'
+    set -l words 'OPENAI_AGENTS_DISABLE_TRACING|OPENAI_BASE_PATH|OPENAI_MODEL'
+    # end
     string match -qr '[^A-Za-z0-9._-]' -- "$VERTEX_ENV_PROFILE"; and return 1
     set -l folder $HOME/.cache/vertex-env
     if test -n "$VERTEX_ENV_CACHE_DIR"
@@ -164,50 +192,113 @@ function __vertex_env_load
     else if test -d /System/Library/CoreServices
         set folder $HOME/Library/Caches/vertex-env
     end
+    string match -qr '^/.*[^/]$' -- $folder; or return 1
     set -l file $folder/shell.snapshot
     test -n "$VERTEX_ENV_PROFILE"; and set file $folder/shell-$VERTEX_ENV_PROFILE.snapshot
-    test -O $folder; and __vertex_env_is_ours $file; or return 1
-    set -l lines (string split \n <$file)
-    test "$lines[1]" = 'vertex-env-snapshot 1'; and test "$lines[-1]" = end; or return 1
-    # Then it is one of these lines, and the names are names.
-    set -l known '^(until [0-9]{1,15}|file -?[0-9]+ \S+ /.*|(none|token|stamp) /.*' \
-        '|(same|set) [A-Za-z_][A-Za-z0-9_]*=.*|gone( [A-Za-z_][A-Za-z0-9_]*)+|unset [A-Za-z_][A-Za-z0-9_]*)$'
-    string match -qvr (string join '' $known) -- $lines[2..-2]; and return 1
-    for line in $lines[2..-2]
-        switch $line
-            case 'gone *'
-                for name in (string split ' ' -- $line)[2..]
-                    set -qx $name; and return 1
-                end
-            case 'same *'
-                set -l name (string match -rg '^same ([^=]*)' -- $line)
-                set -qx $name; and contains -- $line "same $name=$$name"; or return 1
-            case 'none *'
-                test -e (string sub -s 6 -- $line); and return 1
-            case 'file *'
-                set -l parts (string match -rg '^file \S+ (\S+) (.*)' -- $line)
-                set -l mark $folder/$parts[1]
-                test -e $parts[2]; and test -e $mark; or return 1
-                test $parts[2] -nt $mark; or test $parts[2] -ot $mark; and return 1
-            case 'until *'
-                test $__vertex_env_now -lt (string sub -s 7 -- $line); or return 1
-        end
+    # Files and a folder of our own, and no links.
+    path is -v --perm user,read -- $folder $file; and return 1
+    path is -l -- $folder $file; and return 1
+    path is -f -- $file; or return 1
+    set -l text
+    set -l pairs
+    set -l same
+    set -l gone
+    set -l none
+    set -l paths
+    set -l marks
+    set -l drop
+    set -l names
+    set -l values
+    set -l decided
+    set -l until
+    set -l stored
+    set -l at
+    set -l ends
+    set -l issued
+    set -l expiry
+    set -l token
+    set -l token_file
+    set -l stamp_file
+    read -z text <$file
+    # Then it is one of these lines, the names are names, and a URL is on a host of Google's.
+    set -l name '[A-Za-z_][A-Za-z0-9_]*'
+    set -l tail '(?:/[A-Za-z0-9._~:@%+=,/-]*)?'
+    set -l hosts 'https://[a-z0-9.-]+\.(?:googleapis\.com|vertexai\.goog)'
+    # Or on one that this shell's own variable names.
+    for host in (string match -r '[^, ]+' -a -- "$VERTEX_ENV_ALLOW_HOST")
+        set host (string escape --style=regex -- $host)
+        set hosts "$hosts|https://$host(?::[0-9]+)?"
+        string match -qr '^(?:localhost|127[0-9\\\\.]*|\\\\\[::1\\\\\])$' -- $host; and set hosts "$hosts|http://$host(?::[0-9]+)?"
     end
-    set -l token_file (string replace -rf '^token ' '' -- $lines)
-    set -l stamp_file (string replace -rf '^stamp ' '' -- $lines)
-    __vertex_env_is_ours "$token_file"; and __vertex_env_is_ours "$stamp_file"; or return 1
-    set -l stored (string split \n <$token_file)
-    test "$stored[1]" = 'vertex-env-token 1'; and string match -q 'issued *' -- "$stored[3]"; or return 1
-    set -l ends (string match -rg '^expiry ([0-9]+)(?:\.[0-9]*)?$' -- "$stored[4]"); or return 1
-    set -l token (string match -rg '^token ([A-Za-z0-9._~+/=-]+)$' -- "$stored[5]"); or return 1
-    set -l stamp (string match -rg '^([0-9]+) ([0-9]+) [0-9]+$' <$stamp_file); or return 1
+    set -l known "(?:until [0-9]{1,15}|file \S+ [^/ ]+ /.*|none /.*|(?:same|fits|lacks) $name=.*|gone(?: $name)*" \
+        "|(?:token|stamp) /.*|set (?:$keys)=\x1f|set (?:$urls)=(?:$hosts)$tail|set (?:$words)=[A-Za-z0-9][A-Za-z0-9._/-]*" \
+        "|unset(?: OPENAI_[A-Z0-9_]+| (?:$urls))*)"
+    string match -qr "\Avertex-env-snapshot 2\n(?:$known[1]$known[2]$known[3]\n)+end\n\z" -- $text; or return 1
+    # Groups with names set variables: no command substitution, each of which takes as long as all of these.
+    string match -arq '(?m)^set (?<names>\w+)=(?<values>.*)$' -- $text
+    for name in OPENAI_BASE_URL OPENAI_API_BASE OPENAI_API_KEY
+        contains -- $name $names; or return 1
+    end
+    # What it depends on.
+    string match -arq '(?m)(?:^gone|\G(?!^)) (?<gone>\w+)' -- $text
+    set -qx $gone
+    test $status -eq (count $gone); or return 1
+    string match -arq '(?m)^same (?<pairs>(?<same>\w+)=.*)$' -- $text
+    set -qx $same; or return 1
+    for name in $same
+        contains -- "$name=$$name" $pairs; or return 1
+    end
+    set pairs
+    string match -arq '(?m)^(?<pairs>(?:fits|lacks) (?<decided>\w+)=.*)$' -- $text
+    for name in $decided
+        set -qx $name; or continue
+        contains -- "fits $name=$$name" $pairs; and continue
+        set -l words (string match -rg "^lacks $name=(.*)" -- $pairs); or return 1
+        string match -qi -- "*$words*" "$$name"; and return 1
+    end
+    string match -arq '(?m)^none (?<none>.*)$' -- $text
+    path is -- $none; and return 1
+    string match -arq '(?m)^file \S+ (?<marks>\S+) (?<paths>.*)$' -- $text
+    for file in $paths
+        test -e $file -a -e $folder/$marks[1]; or return 1
+        test $file -nt $folder/$marks[1] -o $file -ot $folder/$marks[1]; and return 1
+        set -e marks[1]
+    end
+    if string match -rq '(?m)^until (?<until>.*)$' -- $text
+        test $__vertex_env_now -lt $until; or return 1
+    end
+    # Token and stamp lie in the same folder.
+    string match -rq '(?m)^token .*/(?<token_file>[^/\n]+)\nstamp .*/(?<stamp_file>[^/\n]+)$' -- $text; or return 1
+    set token_file $folder/$token_file
+    set stamp_file $folder/$stamp_file
+    string match -q "*
+token $token_file
+stamp $stamp_file
+*" -- $text; or return 1
+    path is -v -f --perm user,read -- $token_file $stamp_file; and return 1
+    path is -l -- $token_file $stamp_file; and return 1
+    read -z stored <$stamp_file
+    string match -rq '\A(?<at>[0-9]+) (?<ends>[0-9]+) [0-9]+\n\z' -- $stored; or return 1
+    read -z stored <$token_file
+    string match -rq '\Avertex-env-token 1\nkey .*\nissued (?<issued>[0-9]{1,15})\.[0-9]+\nexpiry (?<expiry>[0-9]{1,15})\.[0-9]+\ntoken (?<token>[A-Za-z0-9._~+/=-]+)\nsum .*\n\z' -- $stored; or return 1
+    # Issued in the future: the clock was set back since, and nobody knows when it ends.
+    test $issued -le $__vertex_env_now; or test $issued -le (math $__vertex_env_now + 300); or return 1
     # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
-    test "$stamp[2]" = $ends; and not __vertex_env_is_soon $ends; or return 1
-    __vertex_env_set set VERTEX_ENV_STAMP $stamp_file
-    __vertex_env_set set VERTEX_ENV_EXPIRES_AT $ends
-    __vertex_env_set set VERTEX_ENV_REFRESH_AT $stamp[1]
-    set -l changes (string match -r '^(?:set|unset) .*' -- $lines)
-    __vertex_env_do (string replace -a \x1f $token -- $changes)
+    test $ends = $expiry; and not __vertex_env_is_soon $expiry; or return 1
+    string match -arq '(?m)(?:^unset|\G(?!^)) (?<drop>\w+)' -- $text
+    for name in $drop
+        set -q $name; or continue
+        __vertex_env_set $name; or return
+    end
+    __vertex_env_set VERTEX_ENV_STAMP $stamp_file; or return
+    __vertex_env_set VERTEX_ENV_EXPIRES_AT $ends; or return
+    __vertex_env_set VERTEX_ENV_REFRESH_AT $at; or return
+    # The key comes last: without the others it would go to another host.
+    for name in $names
+        test $values[1] = \x1f; and set values[1] $token
+        __vertex_env_set $name $values[1]; or return
+        set -e values[1]
+    end
     set -g __vertex_env_failed
     set -g __vertex_env_retry 0
     return 0
@@ -244,13 +335,15 @@ end
 function __vertex_env_use
     VERTEX_ENV_PROFILE=$argv[1] command vertex-env export --format lines </dev/null >/dev/null; or return
     __vertex_env_off
-    __vertex_env_set set VERTEX_ENV_PROFILE $argv[1]
-    __vertex_env_load; or __vertex_env_ask
+    __vertex_env_set VERTEX_ENV_PROFILE $argv[1]; or return
+    __vertex_env_get
 end
 
 # --- now ---
 
-if not set -q __vertex_env_names
+# What has been kept here since a first time is neither exported nor universal, as what is inherited would be.
+if not set -qgu __vertex_env_names; or set -qgx __vertex_env_names
+    set -eg __vertex_env_names __vertex_env_inherited __vertex_env_failed __vertex_env_retry __vertex_env_now
     __vertex_env_off
     if set -q VERTEX_ENV_EXPIRES_AT
         # Another shell of ours has set these: that is what there is to take away.
@@ -263,7 +356,7 @@ end
 __vertex_env_clock
 if test "$VERTEX_ENV_VIA" != direnv
     if not __vertex_env_is_after "$VERTEX_ENV_REFRESH_AT" $__vertex_env_now; or test -z "$OPENAI_API_KEY"
-        __vertex_env_untraced __vertex_env_load; or __vertex_env_untraced __vertex_env_ask
+        __vertex_env_untraced __vertex_env_get
         # A failure has been told; what comes after the hook in config.fish shall not take it for its own.
         true
     end

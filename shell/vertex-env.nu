@@ -35,7 +35,7 @@ def --env __vertex_env_renew [now: int] {
     let direnv = $env.VERTEX_ENV_VIA? == "direnv"
     let stamp = $env.VERTEX_ENV_STAMP? | default ""
     if not $direnv {
-        let at = __vertex_env_stamp $stamp | get 0?
+        let at = __vertex_env_stamp ($stamp | path dirname) ($stamp | path basename) | get 0?
         if $at != null {
             if $at != $env.VERTEX_ENV_REFRESH_AT and (__vertex_env_is_after $at $now) {
                 if (__vertex_env_load $now) { return }
@@ -88,19 +88,20 @@ def --env __vertex_env_ask [now: int, ...more: string]: nothing -> bool {
     } catch { null }
     if $asked == null {
         # Nothing to begin with: it is due until there is something.
-        if $env.VERTEX_ENV_REFRESH_AT? == null { __vertex_env_do ["set VERTEX_ENV_REFRESH_AT=0"] }
+        if $env.VERTEX_ENV_REFRESH_AT? == null { __vertex_env_do ["set VERTEX_ENV_REFRESH_AT=0"] | ignore }
         return false
     }
     $env.__vertex_env.failed = 0
     __vertex_env_do $asked
-    true
 }
 
 # --- setting variables, and setting them back ---
 
-# Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
-def --env __vertex_env_do [lines: list<string>] {
-    for it in ($lines | parse --regex '^(?<verb>set|unset) (?<name>[A-Za-z_][A-Za-z0-9_]*)(?:=(?<value>.*))?$') {
+# Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before. All of it or nothing:
+# where a variable cannot be set, such as PWD, a key beside another host's URL must not stay.
+def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
+    let changes = $lines | parse --regex '^(?<verb>set|unset) (?<name>[A-Za-z_][A-Za-z0-9_]*)(?:=(?<value>.*))?$'
+    for it in $changes {
         if $it.name not-in $env.__vertex_env.names {
             $env.__vertex_env.names ++= [$it.name]
             # What another shell of ours has left in the environment is nothing to set back to.
@@ -108,17 +109,30 @@ def --env __vertex_env_do [lines: list<string>] {
                 $env.__vertex_env.before = $env.__vertex_env.before | upsert $it.name ($env | get $it.name)
             }
         }
-        if $it.verb == "set" {
-            load-env { $it.name: ($it.value | default "") }
-        } else {
-            hide-env --ignore-errors $it.name
-        }
     }
+    try {
+        for it in $changes {
+            if $it.verb == "set" {
+                load-env { $it.name: ($it.value | default "") }
+            } else {
+                hide-env --ignore-errors $it.name
+            }
+        }
+    } catch {|e|
+        __vertex_env_off
+        print -e $"vertex-env: error: a variable cannot be set, so none is: ($e.msg)"
+        print -e "vertex-env: hint: take the name out of --set and VERTEX_ENV_SET, then say vertex-env refresh"
+        return false
+    }
+    true
 }
 
 def --env __vertex_env_off [] {
     for name in $env.__vertex_env.names { hide-env --ignore-errors $name }
-    load-env $env.__vertex_env.before
+    for it in ($env.__vertex_env.before | transpose name value) {
+        # PWD and its like can be neither set nor set back.
+        try { load-env { $it.name: $it.value } }
+    }
     $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
 }
 
@@ -128,29 +142,20 @@ def --env __vertex_env_off [] {
 def --env __vertex_env_load [now: int]: nothing -> bool {
     let lines = try { __vertex_env_stored $now } catch { null }
     if $lines == null { return false }
-    __vertex_env_do $lines
     $env.__vertex_env.failed = 0
     $env.__vertex_env.retry = 0
+    # Where it cannot be set, that has been said, and asking anew is no use.
+    __vertex_env_do $lines | ignore
     true
 }
 
-# What it says to do; null if anything is not as it was.
+# What it says to do; null if anything is not as it was, or is not what vertex-env writes.
 def __vertex_env_stored [now: int]: nothing -> any {
     let profile = $env.VERTEX_ENV_PROFILE? | default ""
     if $profile =~ '[^A-Za-z0-9._-]' { return null }
-    let folder = if ($env.VERTEX_ENV_CACHE_DIR? | is-not-empty) {
-        $env.VERTEX_ENV_CACHE_DIR
-    } else if ($env.XDG_CACHE_HOME? | default "" | str starts-with "/") {
-        $env.XDG_CACHE_HOME | path join vertex-env
-    } else if $nu.os-info.name == "macos" {
-        $env.HOME | path join Library Caches vertex-env
-    } else {
-        $env.HOME | path join .cache vertex-env
-    }
-    let file = $folder | path join (if $profile == "" { "shell.snapshot" } else { $"shell-($profile).snapshot" })
-    if not (__vertex_env_is_ours $folder dir) or not (__vertex_env_is_ours $file file) { return null }
-    let lines = open --raw $file | decode utf-8 | lines
-    if ($lines | first) != "vertex-env-snapshot 1" or ($lines | last) != "end" { return null }
+    let folder = __vertex_env_folder
+    let lines = __vertex_env_read $folder (if $profile == "" { "shell.snapshot" } else { $"shell-($profile).snapshot" })
+    if ($lines | first) != "vertex-env-snapshot 2" or ($lines | last) != "end" { return null }
     mut stored: list<string> = []
     mut stamp: list<string> = []
     mut stamp_file = ""
@@ -159,59 +164,156 @@ def __vertex_env_stored [now: int]: nothing -> any {
         let verb = $line | split row -n 2 " " | first
         let rest = $line | split row -n 2 " " | get 1
         match $verb {
-            "set" | "unset" => { $changes ++= [$line] }
+            "set" => { $changes ++= [$line] }
+            "unset" => { $changes ++= ($rest | split row " " | each {|name| $"unset ($name)" }) }
             "gone" => { if ($rest | split row " " | any {|name| $name in $env }) { return null } }
             "same" => {
                 let it = $rest | parse --regex '^(?<name>[A-Za-z_][A-Za-z0-9_]*)=(?<value>.*)$' | first
                 if $it.name not-in $env or ($env | get $it.name | into string) != $it.value { return null }
             }
+            "fits" | "lacks" => {
+                let it = $rest | parse --regex '^(?<name>[A-Za-z_][A-Za-z0-9_]*)=(?<value>.+)$' | first
+                if $it.name in $env {
+                    let value = $env | get $it.name | into string
+                    if $verb == "fits" and $value != $it.value { return null }
+                    if $verb == "lacks" and $it.value in ($value | str downcase) { return null }
+                }
+            }
             "none" => { if ($rest | path exists) { return null } }
             "file" => {
                 let it = $rest | parse --regex '^-?[0-9]+ (?<mark>[0-9a-f]+\.mark) (?<path>/.*)$' | first
                 let mark = $folder | path join $it.mark
+                if not (__vertex_env_is_ours $mark file) { return null }
                 if (__vertex_env_changed $it.path) != (__vertex_env_changed $mark) { return null }
             }
             "until" => { if not (__vertex_env_is_after $rest $now) { return null } }
-            "token" => {
-                if not (__vertex_env_is_ours $rest file) { return null }
-                $stored = open --raw $rest | decode utf-8 | lines
-            }
+            "token" => { $stored = __vertex_env_read $folder (__vertex_env_within $folder $rest token) }
             "stamp" => {
-                $stamp = __vertex_env_stamp $rest
+                $stamp = __vertex_env_stamp $folder (__vertex_env_within $folder $rest stamp)
                 $stamp_file = $rest
             }
             _ => { return null }
         }
     }
-    if $stored.0 != "vertex-env-token 1" or $stored.2 !~ '^issued ' { return null }
-    let ends = $stored.3 | parse --regex '^expiry (?<at>[0-9]+)(?:\.[0-9]*)?$' | get 0.at
+    if not (__vertex_env_is_harmless $changes) { return null }
+    if $stored.0 != "vertex-env-token 1" { return null }
+    let issued = $stored.2 | parse --regex '^issued (?<at>[0-9]{1,15})(?:\.[0-9]*)?$' | get 0.at
+    let ends = $stored.3 | parse --regex '^expiry (?<at>[0-9]{1,15})(?:\.[0-9]*)?$' | get 0.at
     let token = $stored.4 | parse --regex '^token (?<text>[A-Za-z0-9._~+/=-]+)$' | get 0.text
+    # Issued later than now, by more than clocks disagree: the clock was set back, and the expiry means nothing.
+    if (__vertex_env_is_after $issued ($now + 300)) { return null }
     # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
     if $stamp.1 != $ends or not (__vertex_env_is_after $ends ($now + 60)) { return null }
     let mark = char --unicode "1f"
+    # Where to, and until when, before the key.
     [
+        ...($changes | where {|it| $it starts-with "unset " })
+        ...($changes | where {|it| $it starts-with "set " and $mark not-in $it })
         $"set VERTEX_ENV_STAMP=($stamp_file)"
         $"set VERTEX_ENV_EXPIRES_AT=($ends)"
         $"set VERTEX_ENV_REFRESH_AT=($stamp.0)"
-        ...($changes | str replace --all $mark $token)
+        ...($changes | where {|it| $mark in $it } | str replace --all $mark $token)
     ]
 }
 
-# REFRESH_AT and EXPIRES_AT of the stamp in a file; nothing if there is none.
-def __vertex_env_stamp [file: string]: nothing -> list<string> {
+# The folder where vertex-env keeps things; an error if there is none.
+def __vertex_env_folder []: nothing -> string {
+    let home = $env.HOME? | default ""
+    let folder = if ($env.VERTEX_ENV_CACHE_DIR? | is-not-empty) {
+        $env.VERTEX_ENV_CACHE_DIR
+    } else if ($env.XDG_CACHE_HOME? | default "" | str starts-with "/") {
+        $env.XDG_CACHE_HOME | path join vertex-env
+    } else if $home !~ '^/' {
+        ""
+    } else if $nu.os-info.name == "macos" {
+        $home | path join Library Caches vertex-env
+    } else {
+        $home | path join .cache vertex-env
+    }
+    if $folder !~ '^/' { error make { msg: "no folder" } }
+    # With a slash at the end, a link would be what it leads to.
+    $folder | str trim --right --char "/"
+}
+
+# The name of a file whose path has to be that of one directly in the folder.
+def __vertex_env_within [folder: string, path: string, kind: string]: nothing -> string {
+    let name = $path | path basename
+    if $name !~ ('^[0-9a-f]{32,64}\.' + $kind + '$') or $path != $"($folder)/($name)" { error make { msg: "not there" } }
+    $name
+}
+
+# Whether the changes are such that they cannot hurt, whoever has written them: only names of ours, the token only as a
+# key, and each URL on a host of Google's or on one that this shell itself allows.
+def __vertex_env_is_harmless [changes: list<string>]: nothing -> bool {
+    # begin: made by python -m tests.hooknames
+    let keys = [AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY]
+    let urls = [AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST]
+    let words = [OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL]
+    # end
+    let mark = char --unicode "1f"
+    let found = $changes | parse --regex '^(?<verb>set|unset) (?<name>[A-Z_]+)(?:=(?<value>.*))?$'
+    if ($found | length) != ($changes | length) { return false }
+    for it in $found {
+        if $it.verb == "unset" {
+            if $it.name not-in $urls and $it.name !~ '^OPENAI_' { return false }
+        } else if $it.name in $keys {
+            if $it.value != $mark { return false }
+        } else if $it.name in $urls {
+            if not (__vertex_env_is_allowed $it.value) { return false }
+        } else if $it.name not-in $words or $it.value !~ '^[A-Za-z0-9][A-Za-z0-9._/-]*$' {
+            return false
+        }
+    }
+    # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The last
+    # one keeps openai-agents from doing so at each run, unless the user wants that.
+    let given = $found | where verb == "set" | get name
+    let quiet = "set OPENAI_AGENTS_DISABLE_TRACING=1" in $changes or "OPENAI_AGENTS_DISABLE_TRACING" in $env
+    $quiet and ([OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE] | all {|name| $name in $given })
+}
+
+# Whether a URL is one that a token may be sent to.
+def __vertex_env_is_allowed [url: string]: nothing -> bool {
+    let plain = [
+        '^(?<scheme>https?)://(?<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?<port>:[0-9]{1,5})?'
+        '(?:/[A-Za-z0-9._~:@%+=,/-]*)?$'
+    ] | str join
+    let it = $url | parse --regex $plain | get --optional 0
+    if $it == null { return false }
+    let host = $it.host
+    let google = $host =~ '^([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)$'
+    if $it.scheme == "https" and $google and ($it.port | is-empty) { return true }
+    let allowed = $env.VERTEX_ENV_ALLOW_HOST? | default "" | split row --regex '[,\s]+' | str downcase
+    let local = $host in [localhost "[::1]"] or $host =~ '^127(\.[0-9]{1,3}){3}$'
+    $host in $allowed and ($it.scheme == "https" or $local)
+}
+
+# REFRESH_AT and EXPIRES_AT of the stamp in a file of a folder; nothing if there is none.
+def __vertex_env_stamp [folder: string, name: string]: nothing -> list<string> {
     try {
-        if not (__vertex_env_is_ours $file file) { return [] }
-        let text = open --raw $file | decode utf-8
-        let it = $text | parse --regex '^(?<at>[0-9]+) (?<expires>[0-9]+) [0-9]+\n?$' | first
+        let it = __vertex_env_read $folder $name
+            | first
+            | parse --regex '^(?<at>[0-9]{1,15}) (?<expires>[0-9]{1,15}) [0-9]+$'
+            | first
         [$it.at $it.expires]
     } catch { [] }
 }
 
+# The lines of a file in a folder, both for this user alone and no links; an error if they are not.
+def __vertex_env_read [folder: string, name: string]: nothing -> list<string> {
+    let file = $folder | path join $name
+    if not (__vertex_env_is_ours $folder dir) or not (__vertex_env_is_ours $file file) {
+        error make { msg: "not ours" }
+    }
+    open --raw $file | decode utf-8 | lines
+}
+
 # Whether a file or folder, and no link to one, is for this user alone.
 def __vertex_env_is_ours [path: string, type: string]: nothing -> bool {
-    let me = ls -lD (if ("/proc/self/" | path exists) { "/proc/self/" } else { $env.HOME }) | get 0.user
+    if $path !~ '^/' { return false }
+    let me = if ("/proc/self/" | path exists) { ls -lD "/proc/self/" | get 0.user } else { whoami }
     let it = ls -lD $path | get 0
-    $it.type == $type and $it.user == $me and $it.mode in ["rw-------" "rwx------"]
+    let known = $it.type == $type and $it.user == $me and $it.mode in ["rw-------" "rwx------"]
+    $known and ($type == "dir" or $it.size <= 64KiB)
 }
 
 # When a file, or what a link leads to, was changed.
@@ -226,7 +328,7 @@ def --env "vertex-env use" [profile: string] {
     with-env { VERTEX_ENV_PROFILE: $profile } { let text = "" | ^vertex-env export --format lines }
     let now = __vertex_env_clock
     __vertex_env_off
-    __vertex_env_do [$"set VERTEX_ENV_PROFILE=($profile)"]
+    __vertex_env_do [$"set VERTEX_ENV_PROFILE=($profile)"] | ignore
     if not (__vertex_env_load $now) { __vertex_env_ask $now | ignore }
 }
 
@@ -254,7 +356,8 @@ def __vertex_env_refuse_under_direnv [] {
 
 # --- now ---
 
-if $env.__vertex_env? == null {
+# What has come with the environment, which can only be a text, is no state of this shell's.
+if ($env.__vertex_env? | describe) !~ "^record" {
     $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
     if $env.VERTEX_ENV_EXPIRES_AT? != null {
         # Another shell of ours has set these: that is what there is to take away.

@@ -107,18 +107,30 @@ function global:__vertex_env_ask([long] $now, [string[]] $more = @()) {
     $status, $text = __vertex_env_run ($command + $more)
     if ($status -ne 0) {
         # Nothing to begin with: it is due until there is something.
-        if ($null -eq $env:VERTEX_ENV_REFRESH_AT) { __vertex_env_do @('set VERTEX_ENV_REFRESH_AT=0') }
+        if ($null -eq $env:VERTEX_ENV_REFRESH_AT) { $null = __vertex_env_do @('set VERTEX_ENV_REFRESH_AT=0') }
         return $status
     }
     $state.Failed = 0
-    if (-not $direnv) { __vertex_env_do ($text -split '\r?\n') }
+    if (-not $direnv -and -not (__vertex_env_do ($text -split '\r?\n'))) { return 1 }
     return 0
 }
 
 # --- setting variables, and setting them back ---
 
-# Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
+# Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before; gives whether that worked.
+# All of it or nothing: a key beside another host's URL must not stay. PowerShell's own variables can be read-only, those
+# of the environment cannot; what the system may refuse is a value that is too long.
 function global:__vertex_env_do([string[]] $lines) {
+    try { __vertex_env_set $lines } catch {
+        __vertex_env_off
+        [Console]::Error.WriteLine("vertex-env: error: a variable cannot be set, so none is: $($_.Exception.Message)")
+        [Console]::Error.WriteLine('vertex-env: hint: see which one with vertex-env export, then vertex-env refresh')
+        return $false
+    }
+    return $true
+}
+
+function global:__vertex_env_set([string[]] $lines) {
     $state = $global:__vertex_env
     foreach ($line in $lines) {
         if ($line -cnotmatch '\A(set|unset) ([A-Za-z_][A-Za-z0-9_]*)(?:=(.*))?\z') { continue }
@@ -158,38 +170,37 @@ function global:__vertex_env_state {
 function global:__vertex_env_load([long] $now) {
     try { $lines = __vertex_env_stored $now } catch { $lines = $null }
     if ($null -eq $lines) { return $false }
-    __vertex_env_do $lines
     $global:__vertex_env.Failed = 0
     $global:__vertex_env.Retry = 0
+    # Where it cannot be set, that has been said, and asking anew is no use.
+    $null = __vertex_env_do $lines
     return $true
 }
 
-# What it says to do; $null if anything is not as it was.
+# What it says to do; $null if anything is not as it was, or is not what vertex-env writes.
 function global:__vertex_env_stored([long] $now) {
     $vertexEnvProfile = [string] $env:VERTEX_ENV_PROFILE
     if ($vertexEnvProfile -cmatch '[^A-Za-z0-9._-]') { return $null }
-    $userHome = if ($env:HOME) { $env:HOME } else { [Environment]::GetFolderPath('UserProfile') }
-    $folder = if ($env:VERTEX_ENV_CACHE_DIR) {
-        $env:VERTEX_ENV_CACHE_DIR
-    } elseif ($env:XDG_CACHE_HOME -and [IO.Path]::IsPathFullyQualified($env:XDG_CACHE_HOME)) {
-        [IO.Path]::Combine($env:XDG_CACHE_HOME, 'vertex-env')
-    } elseif ($IsMacOS) {
-        [IO.Path]::Combine($userHome, 'Library', 'Caches', 'vertex-env')
-    } elseif ($IsWindows -and $env:LOCALAPPDATA) {
-        [IO.Path]::Combine($env:LOCALAPPDATA, 'vertex-env', 'Cache')
-    } else {
-        [IO.Path]::Combine($userHome, '.cache', 'vertex-env')
-    }
+    $folder = __vertex_env_folder
+    if ($null -eq $folder) { return $null }
     $name = if ($vertexEnvProfile) { "shell-$vertexEnvProfile.snapshot" } else { 'shell.snapshot' }
-    if (-not (__vertex_env_is_ours $folder 'd')) { return $null }
     $lines = __vertex_env_read ([IO.Path]::Combine($folder, $name))
-    if ($null -eq $lines -or $lines[0] -cne 'vertex-env-snapshot 1' -or $lines[-1] -cne 'end') { return $null }
+    if ($null -eq $lines -or $lines[0] -cne 'vertex-env-snapshot 2' -or $lines[-1] -cne 'end') { return $null }
     $stored = $stamp = $stampFile = $null
     $changes = [Collections.Generic.List[string]]::new()
     foreach ($line in $lines[1..($lines.Count - 2)]) {
         $verb, $rest = $line.Split([char[]] ' ', 2)
         switch -CaseSensitive -Exact ($verb) {
-            { $_ -cin 'set', 'unset' } { $changes.Add($line); break }
+            'set' { $changes.Add($line); break }
+            'unset' { foreach ($key in $rest.Split([char[]] ' ')) { $changes.Add("unset $key") }; break }
+            { $_ -cin 'fits', 'lacks' } {
+                $key, $value = $rest.Split([char[]] '=', 2)
+                $has = [Environment]::GetEnvironmentVariable($key)
+                if ($null -eq $has) { break }
+                if ($verb -ceq 'fits' -and $has -cne $value) { return $null }
+                if ($verb -ceq 'lacks' -and $has.ToLowerInvariant().Contains($value)) { return $null }
+                break
+            }
             'gone' {
                 foreach ($key in $rest.Split([char[]] ' ')) {
                     if ($null -ne [Environment]::GetEnvironmentVariable($key)) { return $null }
@@ -204,42 +215,135 @@ function global:__vertex_env_stored([long] $now) {
             'none' { if ([IO.File]::Exists($rest) -or [IO.Directory]::Exists($rest)) { return $null }; break }
             'file' {
                 $null, $mark, $path = $rest.Split([char[]] ' ', 3)
+                if ($mark -cnotmatch '\A[0-9a-f]+\.mark\z') { return $null }
                 $mark = [IO.Path]::Combine($folder, $mark)
-                if (-not ([IO.File]::Exists($path) -and [IO.File]::Exists($mark))) { return $null }
+                if (-not (__vertex_env_is_ours $mark '-')) { return $null }
+                if (-not ([IO.Path]::IsPathFullyQualified($path) -and [IO.File]::Exists($path))) { return $null }
                 # What a link leads to is not looked at here: whoever has one for a file asks the program each time.
                 if ([IO.File]::GetLastWriteTimeUtc($path) -ne [IO.File]::GetLastWriteTimeUtc($mark)) { return $null }
                 break
             }
             'until' { if (-not (__vertex_env_is_after $rest $now)) { return $null }; break }
-            'token' { $stored = __vertex_env_read $rest; break }
-            'stamp' { $stampFile = $rest; $stamp = __vertex_env_stamp $rest; break }
+            'token' {
+                if (-not (__vertex_env_is_within $folder $rest 'token')) { return $null }
+                $stored = __vertex_env_read $rest
+                break
+            }
+            'stamp' {
+                if (-not (__vertex_env_is_within $folder $rest 'stamp')) { return $null }
+                $stampFile = $rest
+                $stamp = __vertex_env_stamp $rest
+                break
+            }
             default { return $null }
         }
     }
     if ($null -eq $stored -or $null -eq $stamp -or $stored.Count -lt 5) { return $null }
-    if ($stored[0] -cne 'vertex-env-token 1' -or $stored[2] -cnotmatch '\Aissued ') { return $null }
-    if ($stored[3] -cnotmatch '\Aexpiry ([0-9]+)(\.[0-9]*)?\z') { return $null }
+    if (-not (__vertex_env_is_harmless $changes.ToArray())) { return $null }
+    if ($stored[0] -cne 'vertex-env-token 1') { return $null }
+    if ($stored[2] -cnotmatch '\Aissued ([0-9]{1,15})(\.[0-9]*)?\z') { return $null }
+    # Issued later than now, by more than clocks disagree: the clock was set back, and the expiry means nothing.
+    if (__vertex_env_is_after $Matches[1] ($now + 300)) { return $null }
+    if ($stored[3] -cnotmatch '\Aexpiry ([0-9]{1,15})(\.[0-9]*)?\z') { return $null }
     $ends = $Matches[1]
     if ($stored[4] -cnotmatch '\Atoken ([A-Za-z0-9._~+/=-]+)\z') { return $null }
     $token = $Matches[1]
     # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
     if ($stamp[1] -cne $ends -or -not (__vertex_env_is_after $ends ($now + 60))) { return $null }
+    # Where to, and until when, before the key.
+    $place = [string] [char] 0x1F
+    foreach ($line in $changes) { if ($line -clike 'unset *') { $line } }
+    foreach ($line in $changes) { if ($line -clike 'set *' -and -not $line.Contains($place)) { $line } }
     "set VERTEX_ENV_STAMP=$stampFile"
     "set VERTEX_ENV_EXPIRES_AT=$ends"
     "set VERTEX_ENV_REFRESH_AT=$($stamp[0])"
-    foreach ($line in $changes) { $line.Replace([string] [char] 0x1F, $token) }
+    foreach ($line in $changes) { if ($line.Contains($place)) { $line.Replace($place, $token) } }
+}
+
+# The folder where vertex-env keeps things; $null if there is none.
+function global:__vertex_env_folder {
+    $userHome = if ($env:HOME) { $env:HOME } else { [Environment]::GetFolderPath('UserProfile') }
+    $folder = if ($env:VERTEX_ENV_CACHE_DIR) {
+        $env:VERTEX_ENV_CACHE_DIR
+    } elseif ($env:XDG_CACHE_HOME -and [IO.Path]::IsPathFullyQualified($env:XDG_CACHE_HOME)) {
+        [IO.Path]::Combine($env:XDG_CACHE_HOME, 'vertex-env')
+    } elseif ($IsMacOS) {
+        [IO.Path]::Combine($userHome, 'Library', 'Caches', 'vertex-env')
+    } elseif ($IsWindows -and $env:LOCALAPPDATA) {
+        [IO.Path]::Combine($env:LOCALAPPDATA, 'vertex-env', 'Cache')
+    } else {
+        [IO.Path]::Combine($userHome, '.cache', 'vertex-env')
+    }
+    if (-not [IO.Path]::IsPathFullyQualified($folder)) { return $null }
+    # With a slash at the end, a link would be what it leads to.
+    return [IO.Path]::TrimEndingDirectorySeparator($folder)
+}
+
+# Whether a path is that of a file of some kind directly in the folder.
+function global:__vertex_env_is_within([string] $folder, [string] $path, [string] $kind) {
+    $name = [IO.Path]::GetFileName($path)
+    return $name -cmatch "\A[0-9a-f]{32,64}\.$kind\z" -and $path -ceq [IO.Path]::Combine($folder, $name)
+}
+
+# Whether the changes are such that they cannot hurt, whoever has written them: only names of ours, the token only as a
+# key, and each URL on a host of Google's or on one that this shell itself allows.
+function global:__vertex_env_is_harmless([string[]] $changes) {
+    # begin: made by python -m tests.hooknames
+    $keys = 'AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY' -split ' '
+    $urls = 'AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST' -split ' '
+    $words = 'OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
+    # end
+    $given = [Collections.Generic.List[string]]::new()
+    foreach ($line in $changes) {
+        if ($line -cnotmatch '\A(set|unset) ([A-Z_]+)(?:=(.*))?\z') { return $false }
+        $verb, $name, $value = $Matches[1], $Matches[2], [string] $Matches[3]
+        $known = if ($verb -ceq 'unset') {
+            $name -cin $urls -or $name -cmatch '\AOPENAI_'
+        } elseif ($name -cin $keys) {
+            $value -ceq [string] [char] 0x1F
+        } elseif ($name -cin $urls) {
+            __vertex_env_is_allowed $value
+        } else {
+            $name -cin $words -and $value -cmatch '\A[A-Za-z0-9][A-Za-z0-9._/-]*\z'
+        }
+        if (-not $known) { return $false }
+        if ($verb -ceq 'set') { $given.Add($name) }
+    }
+    # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The last
+    # one keeps openai-agents from doing so at each run, unless the user wants that.
+    $tracing = 'OPENAI_AGENTS_DISABLE_TRACING'
+    if ("set $tracing=1" -cnotin $changes -and $null -eq [Environment]::GetEnvironmentVariable($tracing)) { return $false }
+    foreach ($name in 'OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_API_BASE') {
+        if ($name -cnotin $given) { return $false }
+    }
+    return $true
+}
+
+# Whether a URL is one that a token may be sent to.
+function global:__vertex_env_is_allowed([string] $url) {
+    $plain = '\A(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~:@%+=,/-]*)?\z'
+    if ($url -cnotmatch $plain) { return $false }
+    $scheme, $server, $port = $Matches[1], $Matches[2], [string] $Matches[3]
+    $google = $server -cmatch '\A([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)\z'
+    if ($scheme -ceq 'https' -and $google -and -not $port) { return $true }
+    $local = $server -cin 'localhost', '[::1]' -or $server -cmatch '\A127(\.[0-9]{1,3}){3}\z'
+    $allowed = ([string] $env:VERTEX_ENV_ALLOW_HOST).ToLowerInvariant() -split '[,\s]+'
+    return $server -cin $allowed -and ($scheme -ceq 'https' -or $local)
 }
 
 # REFRESH_AT and EXPIRES_AT of the stamp in a file; $null if there is none.
 function global:__vertex_env_stamp([string] $file) {
     $lines = __vertex_env_read $file
-    if ($null -eq $lines -or [string] $lines[0] -cnotmatch '\A([0-9]+) ([0-9]+) [0-9]+\z') { return $null }
+    if ($null -eq $lines -or [string] $lines[0] -cnotmatch '\A([0-9]{1,15}) ([0-9]{1,15}) [0-9]+\z') { return $null }
     return @($Matches[1], $Matches[2])
 }
 
-# The lines of a file that is for this user alone, and no link to one; $null if it is not. Always a list.
+# The lines of a file that is for this user alone, and no link to one, in a folder that is so as well; $null if it is
+# not. Always a list.
 function global:__vertex_env_read([string] $path) {
-    if (-not $path -or -not (__vertex_env_is_ours $path '-')) { return $null }
+    if (-not $path -or -not [IO.Path]::IsPathFullyQualified($path)) { return $null }
+    if (-not (__vertex_env_is_ours ([IO.Path]::GetDirectoryName($path)) 'd')) { return $null }
+    if (-not (__vertex_env_is_ours $path '-')) { return $null }
     try { $lines = [IO.File]::ReadAllLines($path) } catch { return $null }
     if ($lines.Count -eq 0) { return $null }
     return , $lines
@@ -250,8 +354,10 @@ function global:__vertex_env_is_ours([string] $path, [string] $kind) {
     $item = Get-Item -LiteralPath $path -Force -ErrorAction Ignore
     if ($null -eq $item -or $item.LinkType) { return $false }
     if ($item.PSIsContainer -ne ($kind -ceq 'd')) { return $false }
+    if ($kind -ceq '-' -and $item.Length -gt 65536) { return $false }
     if ($IsWindows) { return $true }
-    return $item.User -ceq [Environment]::UserName -and $item.UnixMode -cin '-rw-------', 'drwx------'
+    # A user without a name could be any.
+    return $item.User -and $item.User -ceq [Environment]::UserName -and $item.UnixMode -cin '-rw-------', 'drwx------'
 }
 
 # --- commands that act on this shell ---
@@ -288,7 +394,7 @@ function global:__vertex_env_use([long] $now, [string] $name) {
     $status, $null = __vertex_env_run @('export', '--format', 'lines') @{ VERTEX_ENV_PROFILE = $name }
     if ($status -ne 0) { return $status }
     __vertex_env_off
-    __vertex_env_do @("set VERTEX_ENV_PROFILE=$name")
+    $null = __vertex_env_do @("set VERTEX_ENV_PROFILE=$name")
     if (__vertex_env_load $now) { return 0 }
     return __vertex_env_ask $now
 }

@@ -55,10 +55,10 @@ def _vertex_env_setup():
             if not direnv:
                 at = (self.read(stamp) or [""])[0].partition(" ")[0]
                 if at and at != env["VERTEX_ENV_REFRESH_AT"] and is_after(at, now):
-                    if self.load(now):
+                    if self.load(now) is not None:
                         return
                     wait = True
-                elif not at and self.failed and self.load(now):
+                elif not at and self.failed and self.load(now) is not None:
                     return
             if now < self.retry:
                 return
@@ -97,9 +97,7 @@ def _vertex_env_setup():
                 # Where nothing is stored, no file that direnv watches has changed.
                 return self.run("reload", program="direnv")[0]
             self.failed = 0
-            if not direnv:
-                self.do(text.split("\n"))
-            return 0
+            return 0 if direnv or self.do(text.split("\n")) else 1
 
         def run(self, *args, program="vertex-env", **more):
             environ = {**env.detype(), **more}
@@ -116,18 +114,27 @@ def _vertex_env_setup():
 
         # --- setting variables, and setting them back ---
 
-        # Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
+        # Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before. All of it or
+        # nothing: where xonsh refuses a value, a key beside another host's URL must not stay.
         def do(self, lines):
-            for verb, name, value in (found.groups() for found in map(change.fullmatch, lines) if found):
-                if name not in self.names:
-                    self.names.append(name)
-                    # What another shell of ours has left in the environment is nothing to set back to.
-                    if not self.inherited and name in env:
-                        self.before[name] = env[name]
-                if verb == "set":
-                    env[name] = value or ""
-                else:
-                    env.pop(name, None)
+            name = ""
+            try:
+                for verb, name, value in (found.groups() for found in map(change.fullmatch, lines) if found):
+                    if name not in self.names:
+                        self.names.append(name)
+                        # What another shell of ours has left in the environment is nothing to set back to.
+                        if not self.inherited and name in env:
+                            self.before[name] = env[name]
+                    if verb == "set":
+                        env[name] = value or ""
+                    else:
+                        env.pop(name, None)
+            except Exception as error:
+                self.off()
+                print(f"vertex-env: error: {name} cannot be set, so none is: {type(error).__name__}", file=sys.stderr)
+                print(f"vertex-env: hint: del ${name}, and what registers it, then vertex-env refresh", file=sys.stderr)
+                return False
+            return True
 
         def off(self):
             for name in self.names:
@@ -139,24 +146,89 @@ def _vertex_env_setup():
 
         # --- the stored answer ---
 
-        # Load what vertex-env has kept for shells, if everything that it depended on is as it was; False if not.
+        # Load what vertex-env has kept for shells, if everything that it depended on is as it was. None if that is not
+        # so; False if it cannot be set.
         def load(self, now):
             try:
                 lines = self.stored(now)
-            except (OSError, ValueError, TypeError, IndexError):
+            except (OSError, ValueError, TypeError, IndexError, AttributeError):
                 lines = None
             if lines is None:
-                return False
-            self.do(lines)
+                return None
             self.failed = self.retry = 0
-            return True
+            return self.do(lines)
 
-        # What it says to do; None, or an error, if anything is not as it was.
+        # What it says to do; None, or an error, if anything is not as it was, or is not what vertex-env writes.
         def stored(self, now):
             environ = env.detype()
             profile = environ.get("VERTEX_ENV_PROFILE", "")
-            if re.search(r"[^A-Za-z0-9._-]", profile):
+            folder = self.folder(environ)
+            if folder is None or re.search(r"[^A-Za-z0-9._-]", profile):
                 return None
+            lines = self.read(os.path.join(folder, f"shell-{profile}.snapshot" if profile else "shell.snapshot"))
+            if not lines or lines[0] != "vertex-env-snapshot 2" or lines[-2:] != ["end", ""]:
+                return None
+            changes = []
+            token = stamp = None
+            for line in lines[1:-2]:
+                verb, _, rest = line.partition(" ")
+                if verb == "set":
+                    changes.append(line)
+                elif verb == "unset":
+                    changes += [f"unset {name}" for name in rest.split(" ")]
+                elif verb == "gone":
+                    if any(name in environ for name in rest.split(" ")):
+                        return None
+                elif verb == "same":
+                    name, _, value = rest.partition("=")
+                    if environ.get(name) != value:
+                        return None
+                elif verb in ("fits", "lacks"):
+                    name, _, value = rest.partition("=")
+                    has = environ.get(name)
+                    if has is not None and (has != value if verb == "fits" else value in has.lower()):
+                        return None
+                elif verb == "none":
+                    if os.path.exists(rest):
+                        return None
+                elif verb == "file":
+                    _, name, path = rest.split(" ", 2)
+                    mark = os.path.join(folder, name)
+                    if not re.fullmatch(r"[0-9a-f]+\.mark", name) or not self.is_ours(mark, stat.S_ISREG):
+                        return None
+                    if not os.path.isabs(path) or os.stat(path).st_mtime_ns != os.stat(mark).st_mtime_ns:
+                        return None
+                elif verb == "until":
+                    if not is_after(rest, now):
+                        return None
+                elif verb == "token":
+                    first, _, issued, expiry, token, *_ = self.within(folder, rest, "token")
+                    issued = re.fullmatch(r"issued ([0-9]{1,15})(\.[0-9]*)?", issued, re.ASCII)[1]
+                    ends = re.fullmatch(r"expiry ([0-9]{1,15})(\.[0-9]*)?", expiry, re.ASCII)[1]
+                    token = re.fullmatch(r"token ([A-Za-z0-9._~+/=-]+)", token, re.ASCII)[1]
+                    # Issued later than now, by more than clocks disagree: the clock was set back, and the expiry means
+                    # nothing.
+                    if first != "vertex-env-token 1" or is_after(issued, now + 300):
+                        return None
+                elif verb == "stamp":
+                    stamp = rest
+                    found = self.within(folder, rest, "stamp")[0]
+                    found = re.fullmatch(r"([0-9]{1,15}) ([0-9]{1,15}) [0-9]+", found, re.ASCII)
+                else:
+                    return None
+            # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
+            if token is None or stamp is None or found[2] != ends or not is_after(ends, now + 60):
+                return None
+            if not self.is_harmless(changes, environ):
+                return None
+            # Where to, and until when, before the key.
+            keys = [line for line in changes if "\x1f" in line]
+            first = [f"VERTEX_ENV_STAMP={stamp}", f"VERTEX_ENV_EXPIRES_AT={ends}", f"VERTEX_ENV_REFRESH_AT={found[1]}"]
+            rest = sorted((line for line in changes if line not in keys), key=lambda line: line.startswith("set "))
+            return rest + [f"set {line}" for line in first] + [line.replace("\x1f", token) for line in keys]
+
+        # The folder where vertex-env keeps things; None if there is none.
+        def folder(self, environ):
             folder, home = environ.get("VERTEX_ENV_CACHE_DIR"), environ.get("HOME") or os.path.expanduser("~")
             if not folder and os.path.isabs(environ.get("XDG_CACHE_HOME", "")):
                 folder = os.path.join(environ["XDG_CACHE_HOME"], "vertex-env")
@@ -166,55 +238,59 @@ def _vertex_env_setup():
                 folder = os.path.join(environ["LOCALAPPDATA"], "vertex-env", "Cache")
             elif not folder:
                 folder = os.path.join(home, ".cache", "vertex-env")
-            if not self.is_ours(folder, stat.S_ISDIR):
-                return None
-            lines = self.read(os.path.join(folder, f"shell-{profile}.snapshot" if profile else "shell.snapshot"))
-            if not lines or lines[0] != "vertex-env-snapshot 1" or lines[-2:] != ["end", ""]:
-                return None
-            changes = []
-            token = stamp = None
-            for line in lines[1:-2]:
-                verb, _, rest = line.partition(" ")
-                if verb in ("set", "unset"):
-                    changes.append(line)
-                elif verb == "gone":
-                    if any(name in environ for name in rest.split(" ")):
-                        return None
-                elif verb == "same":
-                    name, _, value = rest.partition("=")
-                    if environ.get(name) != value:
-                        return None
-                elif verb == "none":
-                    if os.path.exists(rest):
-                        return None
-                elif verb == "file":
-                    _, mark, path = rest.split(" ", 2)
-                    if os.stat(path).st_mtime_ns != os.stat(os.path.join(folder, mark)).st_mtime_ns:
-                        return None
-                elif verb == "until":
-                    if not is_after(rest, now):
-                        return None
-                elif verb == "token":
-                    first, _, issued, expiry, token, *_ = self.read(rest)
-                    if first != "vertex-env-token 1" or not issued.startswith("issued "):
-                        return None
-                    ends = re.fullmatch(r"expiry ([0-9]+)(\.[0-9]*)?", expiry, re.ASCII)[1]
-                    token = re.fullmatch(r"token ([A-Za-z0-9._~+/=-]+)", token, re.ASCII)[1]
-                elif verb == "stamp":
-                    stamp = rest
-                    found = re.fullmatch(r"([0-9]+) ([0-9]+) [0-9]+", self.read(rest)[0], re.ASCII)
-                else:
-                    return None
-            # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
-            if token is None or stamp is None or found[2] != ends or not is_after(ends, now + 60):
-                return None
-            first = [f"VERTEX_ENV_STAMP={stamp}", f"VERTEX_ENV_EXPIRES_AT={ends}", f"VERTEX_ENV_REFRESH_AT={found[1]}"]
-            return [f"set {line}" for line in first] + [line.replace("\x1f", token) for line in changes]
+            # With a slash at the end, a link would be what it leads to.
+            return folder.rstrip("/") if os.path.isabs(folder) else None
 
-        # The lines of a file that is for this user alone, and no link to one; None if it is not.
+        # Whether the changes are such that they cannot hurt, whoever has written them: only names of ours, the token
+        # only as a key, and each URL on a host of Google's or on one that this shell itself allows.
+        def is_harmless(self, changes, environ):
+            # begin: made by python -m tests.hooknames
+            keys = "AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY".split()
+            urls = "AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST".split()
+            words = "OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL".split()
+            # end
+            found = [change.fullmatch(line).groups() for line in changes]
+            for verb, name, value in found:
+                if verb == "unset":
+                    known = name in urls or name.startswith("OPENAI_")
+                elif name in keys:
+                    known = value == "\x1f"
+                elif name in urls:
+                    known = self.is_allowed(value, environ.get("VERTEX_ENV_ALLOW_HOST", ""))
+                else:
+                    known = name in words and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._/-]*", value, re.ASCII)
+                if not known:
+                    return False
+            # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The
+            # last one keeps openai-agents from doing so at each run, unless the user wants that.
+            given = {name for verb, name, _ in found if verb == "set"}
+            tracing = "OPENAI_AGENTS_DISABLE_TRACING"
+            if f"set {tracing}=1" not in changes and tracing not in environ:
+                return False
+            return given.issuperset(("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"))
+
+        # Whether a URL is one that a token may be sent to.
+        def is_allowed(self, url, allowed):
+            plain = r"(https?)://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(/[A-Za-z0-9._~:@%+=,/-]*)?"
+            scheme, host, port = re.fullmatch(plain, url, re.ASCII).group(1, 2, 3)
+            google = re.fullmatch(r"([a-z0-9-]+\.)+(googleapis\.com|vertexai\.goog)", host)
+            if scheme == "https" and google and not port:
+                return True
+            local = host in ("localhost", "[::1]") or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host)
+            return host in re.split(r"[,\s]+", allowed.lower()) and (scheme == "https" or bool(local))
+
+        # The lines of a file whose path has to be that of one directly in the folder.
+        def within(self, folder, path, kind):
+            name = os.path.basename(path)
+            if path != os.path.join(folder, name) or not re.fullmatch(rf"[0-9a-f]{{32,64}}\.{kind}", name):
+                raise ValueError(path)
+            return self.read(path)
+
+        # The lines of a file that is for this user alone, and no link to one, in a folder that is so as well; None if
+        # it is not.
         def read(self, path):
             try:
-                if not self.is_ours(path, stat.S_ISREG):
+                if not self.is_ours(os.path.dirname(path), stat.S_ISDIR) or not self.is_ours(path, stat.S_ISREG):
                     return None
                 with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
                     return file.read(65536).split("\n")
@@ -224,7 +300,7 @@ def _vertex_env_setup():
         def is_ours(self, path, is_kind):
             status = os.lstat(path)
             mine = os.name == "nt" or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
-            return mine and is_kind(status.st_mode)
+            return mine and os.path.isabs(path) and is_kind(status.st_mode)
 
         # --- commands that act on this shell ---
 
@@ -264,7 +340,8 @@ def _vertex_env_setup():
                 return status
             self.off()
             self.do([f"set VERTEX_ENV_PROFILE={profile}"])
-            return 0 if self.load(now) else self.ask(now)
+            worked = self.load(now)
+            return self.ask(now) if worked is None else int(not worked)
 
         # --- now ---
 
@@ -273,7 +350,7 @@ def _vertex_env_setup():
             if env.get("VERTEX_ENV_VIA") == "direnv":
                 return
             if not is_after(env.get("VERTEX_ENV_REFRESH_AT", ""), now) or not env.get("OPENAI_API_KEY"):
-                if not self.load(now):
+                if self.load(now) is None:
                     self.ask(now)
 
     hook = Hook()

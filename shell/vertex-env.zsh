@@ -23,7 +23,8 @@ __vertex_env_renew() {
     if [[ -O ${VERTEX_ENV_STAMP-} && -f $VERTEX_ENV_STAMP ]]; then
       { IFS=' ' read -r at _ <$VERTEX_ENV_STAMP; } 2>/dev/null || at=''
       if [[ $at != $VERTEX_ENV_REFRESH_AT && $EPOCHSECONDS < $at ]]; then
-        __vertex_env_load && return 0
+        __vertex_env_load
+        (( $? == 1 )) || return 0
         wait=1
       fi
     elif [[ -n $__vertex_env_failed ]]; then
@@ -56,7 +57,7 @@ __vertex_env_is_soon() {
 __vertex_env_ask() {
   emulate -L zsh
   unsetopt xtrace
-  local lines line
+  local lines line name
   integer result
   __vertex_env_failed=$((EPOCHSECONDS + 300)) __vertex_env_retry=$((EPOCHSECONDS + 30))
   if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
@@ -72,34 +73,63 @@ __vertex_env_ask() {
   lines=$(command vertex-env export --format lines "$@" </dev/null) || {
     result=$?
     # Nothing to begin with: it is due until there is something.
-    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set 'set VERTEX_ENV_REFRESH_AT=0'
+    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set VERTEX_ENV_REFRESH_AT= 0
     return result
   }
   __vertex_env_failed='' __vertex_env_retry=0
-  for line in "${(@f)lines}"; do __vertex_env_set "$line"; done
-  return 0
+  local -a changes
+  for line in "${(@f)lines}"; do
+    name=${${line#* }%%=*}
+    [[ $name == [A-Za-z_]* && $name != *[^A-Za-z0-9_]* ]] || continue
+    case $line in
+      ('set '*) changes+=("$name=" "${line#*=}") ;;
+      (*) changes+=("$name" '') ;;
+    esac
+  done
+  __vertex_env_set "$changes[@]"
+}
+
+# Load what is stored; if that cannot be, ask.
+__vertex_env_get() {
+  emulate -L zsh
+  __vertex_env_load
+  local result=$?
+  (( result != 1 )) || { __vertex_env_ask; result=$? }
+  return result
 }
 
 # --- setting variables, and setting them back ---
 
-# Do what a line says, `set NAME=VALUE` or `unset NAME`, and remember what there was before.
+# Export variables, or unset them, and remember what there was before: pairs of `NAME=` and a value, or of `NAME` and
+# nothing. If one of them is read-only all is undone, because a client would send the key to another host; 3 then.
 __vertex_env_set() {
   emulate -L zsh
   unsetopt xtrace
-  local name=${${1#* }%%=*}
-  [[ $name == [A-Za-z_]* && $name != *[^A-Za-z0-9_]* ]] || return 1
-  if (( ! ${+__vertex_env_before[$name]} )); then
-    # What another shell of ours has left in the environment is nothing to set back to.
-    if [[ -z $__vertex_env_inherited && -n ${(P)name+set} ]]; then
-      __vertex_env_before[$name]="=${(P)name}"
-    else
-      __vertex_env_before[$name]=''
+  local name value
+  for name value in "$@"; do
+    name=${name%=}
+    [[ ${(Pt)name} == *readonly* ]] || continue
+    __vertex_env_off
+    print -ru2 -l -- "vertex-env: error: $name is read-only in this shell, so no variable is set" \
+      'vertex-env: hint: remove the line that makes it read-only, or use: vertex-env run -- COMMAND'
+    return 3
+  done
+  for name value in "$@"; do
+    if (( ! ${+__vertex_env_before[${name%=}]} )); then
+      # What another shell of ours has left in the environment is nothing to set back to.
+      if [[ -z $__vertex_env_inherited && -n ${(P)${name%=}+set} ]]; then
+        __vertex_env_before[${name%=}]="=${(P)${name%=}}"
+      else
+        __vertex_env_before[${name%=}]=''
+      fi
     fi
-  fi
-  case $1 in
-    ('set '*) typeset -gx "$name=${1#*=}" ;;
-    (*) unset "$name" ;;
-  esac
+    if [[ $name == *= ]]; then
+      typeset -gx "$name$value"
+    else
+      unset "$name"
+    fi
+  done
+  return 0
 }
 
 __vertex_env_off() {
@@ -107,6 +137,8 @@ __vertex_env_off() {
   unsetopt xtrace
   local name
   for name in "${(@k)__vertex_env_before}"; do
+    # It would end this function half way.
+    [[ ${(Pt)name} != *readonly* ]] || continue
     unset "$name"
     [[ -z ${__vertex_env_before[$name]} ]] || typeset -gx "$name${__vertex_env_before[$name]}"
   done
@@ -115,76 +147,132 @@ __vertex_env_off() {
 
 # --- the stored answer ---
 
-# Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not.
+# Whether the token may go to the URL $1: to a host of Google's, or to one that this shell's VERTEX_ENV_ALLOW_HOST names.
+__vertex_env_is_url() {
+  emulate -L zsh
+  setopt extendedglob
+  # In variables, because under `setopt sh_glob` zsh does not read such patterns.
+  local host=${${1#*://}%%/*} google='*.(googleapis.com|vertexai.goog)'
+  local loopback='http://(localhost|127.[0-9.]#|\[::1\])(:[0-9]##|)/*'
+  [[ $1 != *[^]A-Za-z0-9._~:@%+=,/[-]* ]] || return 1
+  [[ $1 != https://* || $host == *[^a-z0-9.-]* || $host != $~google ]] || return 0
+  [[ $host != *[^]a-z0-9.:[-]* && $host != *:*[^]0-9:]* ]] || return 1
+  [[ $1 == https://* || $1 == $~loopback ]] || return 1
+  [[ $host == *\] ]] || host=${host%:*}
+  [[ -n $host && " ${VERTEX_ENV_ALLOW_HOST//,/ } " == *" $host "* ]]
+}
+
+# Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not. It may set our names
+# only, and to what cannot hurt.
 __vertex_env_load() {
   emulate -L zsh
   unsetopt xtrace
-  local folder file line name rest header issued ends='' token='' at='' expires='' mark=$'\037'
-  local -a lines
+  setopt extendedglob
+  # begin: made by python -m tests.hooknames
+  local keys=' AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY '
+  local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
+  local words=' OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
+  # end
+  local folder file line name token='' at='' expires='' url=none mark=$'\037'
+  local -a lines stored changes
   [[ ${VERTEX_ENV_PROFILE-} != *[^A-Za-z0-9._-]* ]] || return 1
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
-    folder=$VERTEX_ENV_CACHE_DIR
+    folder=${VERTEX_ENV_CACHE_DIR%/}
   elif [[ ${XDG_CACHE_HOME-} == /* ]]; then
-    folder=$XDG_CACHE_HOME/vertex-env
+    folder=${XDG_CACHE_HOME%/}/vertex-env
   elif [[ $OSTYPE == darwin* ]]; then
     folder=${HOME-}/Library/Caches/vertex-env
   else
     folder=${HOME-}/.cache/vertex-env
   fi
   file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
-  [[ -O $folder && -O $file && -f $file && ! -L $file ]] || return 1
-  while IFS= read -r line; do
-    rest=${line#* }
+  # A folder and files of our own, no links, and closed to others.
+  local issued='issued [0-9](#c10).*' closed='(N/Uf-77)' private='(N.Uf-77)'
+  [[ $folder == /* && -r $file ]] || return 1
+  stored=($folder$~closed $file$~private)
+  (( $#stored == 2 )) || return 1
+  lines=("${(@f)$(<$file)}")
+  [[ $lines[1] == 'vertex-env-snapshot 2' && $lines[-1] == end ]] || return 1
+  for line in "${(@)lines[2,-2]}"; do
+    name=${${line#* }%%=*}
     case $line in
-      ('set '*|'unset '*)
-        [[ -n $token && -n $at ]] || return 1
-        lines+=("${line//$mark/$token}")
+      ('same '*)
+        [[ $name == [A-Za-z_]* && $name != *[^A-Za-z0-9_]* ]] || return 1
+        [[ -n ${(P)name+set} && ${(P)name} == "${line#*=}" ]] || return 1
+        ;;
+      ('none '*) [[ ! -e ${line#none } ]] || return 1 ;;
+      ('set '*)
+        line=${line#*=}
+        if [[ $name == *' '* ]]; then
+          return 1
+        elif [[ $urls == *" $name "* ]]; then
+          [[ $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
+          url=$line
+        elif [[ $words == *" $name "* ]]; then
+          [[ $line == [A-Za-z0-9]* && $line != *[^A-Za-z0-9._/-]* ]] || return 1
+        else
+          [[ $keys == *" $name "* && $line == $mark && -n $token ]] || return 1
+          line=$token
+        fi
+        changes+=("$name=" "$line")
         ;;
       ('gone '*)
-        case " $rest" in (*' '[0-9]*|*[^A-Za-z0-9_\ ]*) return 1 ;; esac
-        for name in ${(s: :)rest}; do [[ -z ${(P)name+set} ]] || return 1; done
+        [[ $line != *[^A-Za-z0-9_\ ]* && $line != *\ [0-9]* ]] || return 1
+        for name in ${(s: :)line#gone }; do [[ -z ${(P)name+set} ]] || return 1; done
         ;;
-      ('same '*)
-        name=${rest%%=*}
-        [[ $name == [A-Za-z_]* && $name != *[^A-Za-z0-9_]* ]] || return 1
-        [[ -n ${(P)name+set} && ${(P)name} == "${rest#*=}" ]] || return 1
+      ('unset '*)
+        [[ $line != *[^A-Za-z0-9_\ ]* && $line != *\ [0-9]* ]] || return 1
+        for name in ${(s: :)line#unset }; do
+          [[ $name == OPENAI_* || $urls == *" $name "* ]] || return 1
+          [[ -z ${(P)name+set} ]] || changes=("$name" '' "$changes[@]")
+        done
         ;;
       ('file '*)
-        rest=${rest#* }
-        name=$folder/${rest%% *} rest=${rest#* }
-        [[ -e $rest && -e $name && ! $rest -nt $name && ! $rest -ot $name ]] || return 1
+        line=${line#file * }
+        name=$folder/${line%% *} line=${line#* }
+        [[ ${name%/*} == $folder && -e $line && -e $name && ! $line -nt $name && ! $line -ot $name ]] || return 1
         ;;
-      ('none '*) [[ ! -e $rest ]] || return 1 ;;
-      ('until '*) [[ $EPOCHSECONDS < $rest ]] || return 1 ;;
+      ('fits '*|'lacks '*)
+        [[ $name == [A-Za-z_]* && $name != *[^A-Za-z0-9_]* ]] || return 1
+        if [[ -z ${(P)name+set} ]]; then
+        elif [[ $line == fits* ]]; then
+          [[ ${(P)name} == "${line#*=}" ]] || return 1
+        else
+          [[ ${(PL)name} != *"${line#*=}"* ]] || return 1
+        fi
+        ;;
+      ('until '*) [[ $EPOCHSECONDS < ${line#until } ]] || return 1 ;;
       ('token '*)
-        [[ -O $rest && -f $rest && ! -L $rest ]] || return 1
-        {
-          IFS= read -r header && IFS= read -r name && IFS= read -r issued &&
-            IFS=' ' read -r name ends && IFS=' ' read -r name token
-        } <$rest 2>/dev/null || return 1
-        [[ $header == 'vertex-env-token 1' && $issued == issued* ]] || return 1
+        file=${line#token }
+        [[ ${file%/*} == $folder && -r $file ]] || return 1
+        stored=($file$~private)
+        (( $#stored == 1 )) || return 1
+        stored=("${(@f)$(<$file)}")
+        [[ $#stored == 6 && $stored[1] == 'vertex-env-token 1' && $stored[3] == $~issued ]] || return 1
+        # Issued in the future: the clock was set back since, and nobody knows when it ends.
+        [[ ! $((EPOCHSECONDS + 300)) < ${${stored[3]#issued }%%.*} ]] || return 1
+        expires=${${stored[4]#expiry }%%.*} token=${stored[5]#token }
         [[ -n $token && $token != *[^A-Za-z0-9._~+/=-]* ]] || return 1
         ;;
       ('stamp '*)
-        [[ -O $rest && -f $rest && ! -L $rest ]] || return 1
-        IFS=' ' read -r at expires name <$rest 2>/dev/null || return 1
-        [[ -n $at && $at != *[^0-9]* ]] || return 1
+        file=${line#stamp }
+        [[ ${file%/*} == $folder && -r $file ]] || return 1
+        stored=($file$~private)
+        (( $#stored == 1 )) || return 1
+        stored=(${(s: :)$(<$file)})
+        at=$stored[1]
+        [[ $#stored == 3 && -n $at && $at != *[^0-9]* ]] || return 1
         # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
-        [[ ${ends%%.*} == $expires ]] || return 1
+        [[ $expires == $stored[2] ]] || return 1
         ! __vertex_env_is_soon $expires || return 1
-        lines=("set VERTEX_ENV_STAMP=$rest" "set VERTEX_ENV_EXPIRES_AT=$expires" "set VERTEX_ENV_REFRESH_AT=$at")
-        ;;
-      ('vertex-env-snapshot 1') ;;
-      (end)
-        (( $#lines > 3 )) || return 1
-        for line in "$lines[@]"; do __vertex_env_set "$line" || return 1; done
-        __vertex_env_failed='' __vertex_env_retry=0
-        return 0
         ;;
       (*) return 1 ;;
     esac
-  done <$file
-  return 1
+  done
+  [[ -n $at ]] || return 1
+  for name in OPENAI_BASE_URL= OPENAI_API_BASE= OPENAI_API_KEY=; do (( ${changes[(Ie)$name]} )) || return 1; done
+  __vertex_env_set VERTEX_ENV_STAMP= $file VERTEX_ENV_EXPIRES_AT= $expires VERTEX_ENV_REFRESH_AT= $at "$changes[@]" || return
+  __vertex_env_failed='' __vertex_env_retry=0
 }
 
 # --- commands that act on this shell ---
@@ -221,13 +309,15 @@ __vertex_env_use() {
   unsetopt xtrace
   VERTEX_ENV_PROFILE=$1 command vertex-env export --format lines </dev/null >/dev/null || return
   __vertex_env_off
-  __vertex_env_set "set VERTEX_ENV_PROFILE=$1"
-  __vertex_env_load || __vertex_env_ask
+  __vertex_env_set VERTEX_ENV_PROFILE= "$1" || return
+  __vertex_env_get
 }
 
 # --- now ---
 
-if (( ! ${+__vertex_env_before} )); then
+# What has been kept here since a first time. The environment could have such variables too, but no associative array.
+if [[ ${(t)__vertex_env_before-} != association* ]]; then
+  unset __vertex_env_before __vertex_env_failed __vertex_env_retry __vertex_env_inherited
   typeset -gA __vertex_env_before
   typeset -g __vertex_env_failed='' __vertex_env_retry=0 __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
   if [[ -n $__vertex_env_inherited ]]; then
@@ -246,5 +336,5 @@ typeset -ga precmd_functions preexec_functions
 # Whether there is a key, and not which: this may be traced.
 if [[ ${VERTEX_ENV_VIA-} != direnv ]] &&
   [[ ! $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" || ${VERTEX_ENV_REFRESH_AT-} == *[^0-9]* || -z ${OPENAI_API_KEY:+y} ]]; then
-  __vertex_env_load || __vertex_env_ask || true
+  __vertex_env_get || true
 fi

@@ -50,7 +50,7 @@ class Place:
         self.config = Path(env["VERTEX_ENV_CONFIG"])
         for path in (self.adc, self.config):
             backdate(path)
-        self._log, self._held = folder / "calls", folder / "held"
+        self.calls_file, self._held = folder / "calls", folder / "held"
         self.program = folder / "bin" / "vertex-env"
         self.program.parent.mkdir()
         self.becomes(f'{sys.executable} -P -m vertex_env "$@"')
@@ -58,7 +58,7 @@ class Place:
 
     def becomes(self, command: str) -> None:
         """Have the program note its arguments, wait while it is held, and then be *command*."""
-        log, held = (shlex.quote(str(path)) for path in (self._log, self._held))
+        log, held = (shlex.quote(str(path)) for path in (self.calls_file, self._held))
         wait = f"while [ -e {held} ]; do sleep 0.05; done"
         self.program.write_text(f'#!/bin/sh\necho "$*" >>{log}\n{wait}\nexec {command}\n')
         self.program.chmod(0o700)
@@ -75,7 +75,7 @@ class Place:
     @property
     def calls(self) -> list[str]:
         """The arguments of each time that the program was started."""
-        return self._log.read_text().splitlines() if self._log.exists() else []
+        return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
 
     def session(self, **environ: str) -> Session:
         """What the program makes of it."""

@@ -292,6 +292,40 @@ def test_stamp_that_is_a_pipe_keeps_nobody_waiting(place: Place, enter: Enter) -
     assert enter("bash", place).value(KEY) == place.stored
 
 
+# --- what others have set ---
+
+
+def library(place: Place, *replaced: tuple[str, str]) -> None:
+    """Give direnv our library with some texts replaced."""
+    text = hook_file("direnv").read_text()
+    for old, new in replaced:
+        assert old in text
+        text = text.replace(old, new)
+    file = place.folder / ".config" / "direnv" / "lib" / "vertex-env.sh"
+    file.unlink()
+    file.write_text(text)
+
+
+@pytest.mark.parametrize("checked", [True, False], ids=["checked", "control"])
+def test_read_only_url_gets_no_key(place: Place, enter: Enter, *, checked: bool) -> None:
+    """Whatever the statements are: these set the key though the URL cannot be."""
+    statements = ('eval "$statements" ||', "export OPENAI_API_KEY=leaked ||")
+    library(place, statements, *([] if checked else [("if ! unset OPENAI", "if unset nothing OPENAI")]))
+    sh = enter("bash", place, "readonly OPENAI_BASE_URL=https://corp.example/v1\nexport OPENAI_BASE_URL\nuse vertex")
+    assert sh.value("OPENAI_BASE_URL") == "https://corp.example/v1"
+    assert sh.value(KEY) == ("unset" if checked else "leaked")
+    assert ("hint: take the readonly out" in sh.entered) is checked
+
+
+@pytest.mark.parametrize("checked", [True, False], ids=["checked", "control"])
+def test_stamp_from_outside_is_forgotten(place: Place, enter: Enter, *, checked: bool) -> None:
+    place.env["VERTEX_ENV_STAMP"] = "/tmp/theirs"
+    library(place, *([] if checked else [("OPENAI_API_BASE VERTEX_ENV_STAMP; then", "OPENAI_API_BASE; then")]))
+    assert enter("bash", place, "use vertex --profile nobody").value("VERTEX_ENV_STAMP") == (
+        "unset" if checked else "/tmp/theirs"
+    )
+
+
 # --- a process that waits ---
 
 

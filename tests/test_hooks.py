@@ -627,7 +627,7 @@ STALE: dict[str, Callable[[Place], object]] = {
     "stamp is a link": lambda p: linked(p.stamp),
     "snapshot is a link": lambda p: linked(snapshot(p)),
     "snapshot cut": lambda p: edit(snapshot(p), "end\n", ""),
-    "snapshot of another version": lambda p: edit(snapshot(p), "snapshot 1", "snapshot 2"),
+    "snapshot of another version": lambda p: edit(snapshot(p), "snapshot 2", "snapshot 1"),
     "snapshot is a folder": lambda p: snapshot(p).rename(p.cache / "moved").parent.joinpath("shell.snapshot").mkdir(),
     "snapshot sets a strange name": lambda p: edit(snapshot(p), "set OPENAI_API_KEY", "set a[$(touch x)]"),
     "snapshot in the last minute": lambda p: p.store(left_s=59),
