@@ -108,6 +108,16 @@ def test_masks_come_first(hour: dict[str, str], tmp_path: Path) -> None:
     assert azure[0] == f"##vso[task.setsecret]{token(hour)}"
 
 
+@pytest.mark.parametrize("left_over", ["", "OPENAI_API_HOST"])
+def test_only_what_is_set_is_made_empty(hour: dict[str, str], tmp_path: Path, left_over: str) -> None:
+    """No name can be unset for later steps, and one that nobody has set should not appear in them."""
+    env = {**hour, "GITHUB_ACTIONS": "true", "GITHUB_ENV": str(tmp_path / "env")}
+    assert run_cli("ci", env=env | ({left_over: "x"} if left_over else {})).status == 0
+    found = pairs((tmp_path / "env").read_text())
+    assert [name for name, value in found.items() if not value] == ([left_over] if left_over else [])
+    assert found["OPENAI_AGENTS_DISABLE_TRACING"] == "1"
+
+
 def test_what_a_step_has_appended_stays(hour: dict[str, str], tmp_path: Path) -> None:
     """Even if its last line has no end; delimiters are new each time."""
     file = tmp_path / "env"

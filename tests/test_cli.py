@@ -76,7 +76,7 @@ def test_help_names_the_variable_of_each_option(hour: dict[str, str], command: s
 
 OWN_VARIABLES = {
     "VERTEX_ENV_TOKEN_FORMAT": ("header", ("token",), r"Authorization: Bearer ya29\."),
-    "VERTEX_ENV_EXPORT_FORMAT": ("fish", ("export",), r"set -gx OPENAI_API_KEY"),
+    "VERTEX_ENV_EXPORT_FORMAT": ("fish", ("export",), r"(?s).*set -gx OPENAI_API_KEY"),
     "VERTEX_ENV_ENDPOINTS_ALL_LOCATIONS": ("1", ("endpoints",), r"(?s)ID .*europe-west4"),
     "VERTEX_ENV_ENDPOINTS_FORMAT": ("json", ("endpoints", "--location", "us-central1"), r"\["),
     "VERTEX_ENV_RUN_ON_EXPIRY": ("ignore", ("run", "sh", "-c", "cat /proc/$PPID/cmdline"), r"(?!.*vertex_env\0run)"),
