@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,8 +17,11 @@ def need(program: str) -> str:
     """
     folders = os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)])
     path = os.environ.get(f"VERTEX_ENV_TESTS_{program.upper()}") or shutil.which(program, path=folders)
-    if path is not None:
-        return path
+    return path or missing(f"{program} is not installed")
+
+
+def missing(what: str) -> NoReturn:
+    """Skip the test because of *what*, such as `fish is not installed`; with `VERTEX_ENV_TESTS_STRICT=1` fail it."""
     if os.environ.get("VERTEX_ENV_TESTS_STRICT") == "1":
-        pytest.fail(f"{program} is not installed, and VERTEX_ENV_TESTS_STRICT=1 allows no skips", pytrace=False)
-    pytest.skip(f"{program} is not installed")
+        pytest.fail(f"{what}, and VERTEX_ENV_TESTS_STRICT=1 allows no skips", pytrace=False)
+    pytest.skip(what)
