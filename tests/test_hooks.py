@@ -529,11 +529,28 @@ def test_off_within_a_shell_that_inherited_a_token(name: str, place: Place, open
     assert {sh.value(n) for n in names} == {"unset"}
 
 
-def test_organisation_of_the_users_own_keeps_nobody_from_the_snapshot(name: str, empty: Place, opened: Open) -> None:
-    env = empty.env | {"OPENAI_ORG_ID": "org"}
+LEFT_OVER = {
+    "OPENAI_ORG_ID": "org",
+    "OPENAI_API_HOST": "api.openai.com",
+    "OPENAI_API_BASE_URL": "https://api.openai.com/v1",
+}
+
+
+def test_left_over_names_keep_nobody_from_the_snapshot(name: str, empty: Place, opened: Open) -> None:
+    """Nor does what we set: a later shell, one within another, and a renewal need builtins only."""
+    env = empty.env | LEFT_OVER
     for _ in range(3):
         sh = opened(name, env, source(name))
-        assert sh.value("OPENAI_ORG_ID") == "unset"
+        assert {sh.value(each) for each in LEFT_OVER} == {"unset"}
+        assert sh.value("OPENAI_AGENTS_DISABLE_TRACING") == "1"
+    assert empty.calls == [ASK]
+    gone = {each: value for each, value in env.items() if each not in LEFT_OVER}
+    within = opened(name, gone | {"OPENAI_AGENTS_DISABLE_TRACING": "1"}, source(name))
+    assert within.value("OPENAI_API_KEY") == empty.stored
+    later = empty.store()
+    for each in (sh, within):
+        each.run(DUE)
+        assert each.value("OPENAI_API_KEY") == later
     assert empty.calls == [ASK]
 
 

@@ -32,13 +32,22 @@ ODD: Environment = {
     "E": "é\u2019x",
 }
 
+READ_ONLY = """\
+echo 'vertex-env: error: nothing is set: a variable of those to set is read-only in this shell' >&2;
+echo 'vertex-env: hint: take readonly from the variable that the shell names above, or use: vertex-env run -- CMD' >&2;
+"""
+
 GOLDEN: Mapping[str, str] = {
-    "sh": """\
+    "sh": f"""\
+if `unset D && export A= B= C= E=`; then
 export A='ya29.a0-_~/+=';
 export B='it'\\''s "q" $HOME `id` \\n';
 export C='';
 unset D;
 export E='é\u2019x';
+else
+{READ_ONLY}false;
+fi;
 """,
     "fish": """\
 set -gx A 'ya29.a0-_~/+=';
@@ -116,6 +125,11 @@ def test_text_of_nothing(name: str) -> None:
 def test_statements_end_in_a_semicolon(name: str) -> None:
     """An unquoted eval joins the lines; each statement is closed, so that they do not run into one another."""
     lines = RENDERERS[name]({"A": "x", "B": None, "C": ""}).splitlines()
+    if name in ("sh", "direnv"):
+        assert [lines.pop(0)[-5:], lines.pop(3), *lines[3:5]] == [" then", "else", *READ_ONLY.splitlines()]
+        assert lines.pop() == "fi;"
+        del lines[3:5]
+        assert lines.pop() == "false;"
     assert len(lines) == 3
     assert all(line.endswith(";") for line in lines)
 
@@ -515,6 +529,59 @@ def test_universal_variables_of_fish_are_kept(tmp_path: Path) -> None:
     assert json.loads(place.run(fish, "DUMP", {}).stdout) == {"T_ORG": "org-1"}
 
 
+# --- a variable that cannot be set ---
+
+LOADS = ['eval "$(vertex-env export)"', "eval $(vertex-env export)"]
+BESIDE: Environment = {"T_GONE": None, "T_URL": "https://x.googleapis.com", "T_AT": "1795352400", "T_KEY": "ya29.t"}
+MINE = {"T_URL": "https://corp.example/v1", "T_GONE": "here", "T_KEY": "sk-mine"}
+
+
+@pytest.mark.parametrize("name", POSIX)
+@pytest.mark.parametrize("load", LOADS, ids=["quoted", "unquoted"])
+@pytest.mark.parametrize("fixed", ["T_URL", "T_GONE", "T_AT", "T_KEY"])
+def test_read_only_variable(name: str, load: str, fixed: str, tmp_path: Path) -> None:
+    """Nothing is set or unset beside it, no shell ends because of it, and both shell and program say so."""
+    lines = f"readonly {fixed}\n{load} && echo went on || echo failed\nDUMP\n"
+    done = Place(tmp_path, BESIDE).run(SHELLS[name], lines, MINE)
+    said, found = done.stdout.splitlines()
+    assert (said, json.loads(found)) == ("failed", MINE)
+    assert fixed in done.stderr.splitlines()[0]
+    assert [line.partition(": ")[2] for line in done.stderr.splitlines()[1:]] == [
+        "error: nothing is set: a variable of those to set is read-only in this shell",
+        "hint: take readonly from the variable that the shell names above, or use: vertex-env run -- CMD",
+    ]
+
+
+@pytest.mark.parametrize("load", LOADS, ids=["quoted", "unquoted"])
+@pytest.mark.parametrize("order", [1, -1], ids=["key last", "key first"])
+def test_read_only_variable_without_the_trial(load: str, order: int, tmp_path: Path) -> None:
+    """The control: statements alone leave the token beside the other host in bash, in any order."""
+    place = Place(tmp_path, {})
+    statements = [f"export {name}='{value}';\n" for name, value in BESIDE.items() if value]
+    (tmp_path / "vertex-env.sh").write_text("".join(statements[::order]))
+    done = place.run(Shell("bash", (), "sh"), f"readonly T_URL\n{load}\nDUMP\n", MINE)
+    assert json.loads(done.stdout)["T_URL"] == "https://corp.example/v1"
+    assert json.loads(done.stdout)["T_KEY"] == "ya29.t"
+
+
+@pytest.mark.parametrize(("order", "leaks"), [(1, False), (-1, True)], ids=["key last", "key first"])
+def test_order_where_a_shell_stops_half_way(order: int, leaks: bool, tmp_path: Path) -> None:  # noqa: FBT001
+    """Zsh at a prompt stops at the first that fails: what the order alone is for, and the control."""
+    statements = [f"export {name}='{value}';\n" for name, value in BESIDE.items() if value]
+    lines = f'readonly T_URL\neval "$(cat {tmp_path}/text)"\necho "<$T_KEY>"\n'
+    (tmp_path / "text").write_text("".join(statements[::order]))
+    done = subprocess.run(
+        [need("zsh"), "-f", "-i"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **MINE},
+        input=lines,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ("<ya29.t>" if leaks else "<sk-mine>") in done.stdout
+
+
 # --- from the environment on ---
 
 
@@ -526,7 +593,6 @@ def test_export_as_a_shell_sees_it(tmp_path: Path) -> None:
         token(),
         clients=["goose"],
         extra={"T_URL": "{host}/{path}", "T_ODD": "it's {location}"},
-        environ={"OPENAI_ORG_ID": "org"},
     )
     show = "echo $OPENAI_BASE_URL $OPENAI_BASE_PATH ${OPENAI_ORG_ID-unset}"
     done = Place(tmp_path, env).run(SHELLS["dash"], f"{HOW_TO_USE['sh']}\n{show}\nDUMP\n", {"OPENAI_ORG_ID": "org"})

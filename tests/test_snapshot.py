@@ -205,12 +205,51 @@ def test_shells_can_read_every_line(place: Place, unset: str) -> None:
     assert [each for each in lines if not re.fullmatch(line, each)] == []
 
 
-def test_header_that_is_unset_is_one_of_them(place: Place) -> None:
-    """Where it carried no credentials of its own, nobody unsets it."""
-    place.env["OPENAI_CUSTOM_HEADERS"] = "Authorization: Bearer mine"
+def gone(place: Place) -> list[str]:
+    """The variables that have to be unset."""
+    (names,) = (line.split()[1:] for line in text(place).splitlines() if line.startswith("gone "))
+    return names
+
+
+LEFT_OVER = {
+    "OPENAI_ORG_ID": "planted-org",
+    "OPENAI_API_HOST": "planted.example",
+    "OPENAI_API_BASE_URL": "https://planted.example/v1",
+    "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer planted",
+    "API_BASE_URL": "https://planted@api.openai.com/v1",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+}
+
+
+def test_what_is_unset_or_set_changes_no_snapshot(place: Place) -> None:
+    """A shell that has them and one that unset them write the same bytes, without their values."""
     place.store()
-    assert "same OPENAI_CUSTOM_HEADERS=Authorization: Bearer mine" in text(place).splitlines()
-    assert "unset OPENAI_CUSTOM_HEADERS" in text(place).splitlines()
+    before = text(place)
+    place.env |= LEFT_OVER
+    assert place.session().snapshot()
+    assert text(place) == before
+    assert "planted" not in before
+    assert "unset OPENAI_API_HOST\n" in before
+    assert {"API_BASE_URL", "OPENAI_CUSTOM_HEADERS"} <= set(gone(place))
+    assert not {"OPENAI_API_HOST", "OPENAI_ORG_ID", "OPENAI_AGENTS_DISABLE_TRACING"} & set(gone(place))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("API_BASE_URL", "https://mine.example/api"), ("OPENAI_AGENTS_DISABLE_TRACING", "0")]
+)
+def test_what_the_user_keeps_is_checked_and_left_alone(place: Place, name: str, value: str) -> None:
+    """The control: it is neither set nor unset, and only for shells that have it."""
+    place.env[name] = value
+    place.store()
+    pattern = rf"\b{name}\b"
+    assert [line for line in text(place).splitlines() if re.search(pattern, line)] == [f"same {name}={value}"]
+
+
+def test_headers_that_are_kept_are_in_no_snapshot(place: Place) -> None:
+    """They may hold a secret, and no builtin could check them without it."""
+    place.env["OPENAI_CUSTOM_HEADERS"] = "X-Api-Key: s3cret"
+    assert not place.session().snapshot()
+    assert snapshots(place) == set()
 
 
 def test_what_ages_says_until_when(place: Place) -> None:

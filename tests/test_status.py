@@ -188,15 +188,39 @@ def test_variables_in_the_way_are_named(env: Mapping[str, str]) -> None:
         "OPENAI_PROJECT_ID": "planted-project",
         "OPENAI_CUSTOM_HEADERS": "X-Trace: 1\nAuthorization: Bearer planted-bearer",
         "OPENAI_API_KEY": "planted-key",
+        "OPENAI_API_HOST": "planted.example",
+        "API_BASE_URL": "https://planted-user@api.openai.com/v1",
     }
     env = {**env, **conflicting}
     done = run_cli("status", env=env)
     assert done.status == 0
     names = [line.split()[2] for line in done.stderr.splitlines()]
-    assert sorted(names) == ["OPENAI_CUSTOM_HEADERS", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"]
+    first = ["API_BASE_URL", "OPENAI_API_HOST", "OPENAI_CUSTOM_HEADERS"]
+    assert sorted(names) == [*first, "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"]
     as_json = run_cli("status", "--format", "json", env=env)
     assert sorted(json.loads(as_json.stdout)["unset"]) == sorted(names)
     assert "planted-" not in done.stdout + done.stderr + as_json.stdout + as_json.stderr
+
+
+def test_variables_that_stay_in_the_way_are_named(env: Mapping[str, str]) -> None:
+    """A shared name with a host of the user's own is not unset, but somebody should know."""
+    kept = {"API_BASE_URL": "https://planted.example/v1", "OPENAI_AGENTS_DISABLE_TRACING": "0"}
+    done = run_cli("status", env={**env, **kept})
+    assert done.status == 0
+    said = done.stderr.replace("vertex-env: warning: ", "").splitlines()
+    tracing, shared = sorted(said, key=len, reverse=True)
+    assert shared == "API_BASE_URL is set and stays: shell-gpt sends the token to its host; --client shell-gpt sets it"
+    assert tracing.startswith("OPENAI_AGENTS_DISABLE_TRACING is set and stays: openai-agents sends the token")
+    assert sorted(report(env={**env, **kept})["kept"]) == sorted(kept)
+
+
+def test_variables_that_are_not_in_the_way_are_not_named(env: Mapping[str, str]) -> None:
+    """Nor what `export` has set before, or what `--client` sets."""
+    ours = json.loads(run("export", "--format", "json", "--client", "shell-gpt", env=env).stdout)
+    after = {**env, **{name: value for name, value in ours.items() if value is not None}}
+    assert run_cli("status", env=after).stderr == ""
+    mine = {"API_BASE_URL": "https://planted.example/v1", "OPENAI_AGENTS_DISABLE_TRACING": "true"}
+    assert run_cli("status", "--client", "shell-gpt", env={**env, **mine}).stderr == ""
 
 
 def test_what_has_no_base_url_says_why(env: Mapping[str, str]) -> None:

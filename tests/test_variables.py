@@ -11,25 +11,64 @@ from hypothesis import strategies as st
 
 from tests.fakes import PLANTED, token
 from vertex_env.errors import SettingsError
+from vertex_env.refused import ACTED_ON, acted_on_by
 from vertex_env.target import Target
 from vertex_env.tokens import Token
-from vertex_env.variables import CLIENTS, CONFLICTS, PLACEHOLDERS, check_template, conflicts, environment
+from vertex_env.variables import (
+    CLIENTS,
+    JUDGED,
+    PLACEHOLDERS,
+    REDIRECTS,
+    SETTABLE,
+    SHARED,
+    TRACING,
+    UNSETTABLE,
+    check_template,
+    environment,
+    to_unset,
+)
+from vertex_env.warm import is_kept
 
 URL = "https://aiplatform.googleapis.com/v1/projects/my-project-123/locations/global/endpoints/openapi"
 TARGET = Target("my-project-123", "global", "https://aiplatform.googleapis.com")
 VERBATIM = Target("", "global", "https://x.googleapis.com", verbatim="https://x.googleapis.com:443/a/b")
+UNSET: Mapping[str, str | None] = dict.fromkeys(
+    (
+        *("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID", "OPENAI_API_TYPE"),
+        *("OPENAI_API_BASE_URL", "OPENAI_API_BASE_URLS", "OPENAI_API_HOST", "OPENAI_API_KEYS"),
+        *("OPENAI_BASE_PATH", "OPENAI_HOST", "OPENAI_CUSTOM_HEADERS"),
+        *("AIDER_OPENAI_API_BASE", "GENERIC_OPEN_AI_BASE_PATH", "API_BASE_URL"),
+    )
+)
 BASE: Mapping[str, str | None] = {
-    "OPENAI_API_KEY": PLANTED,
+    **UNSET,
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
     "OPENAI_BASE_URL": URL,
     "OPENAI_API_BASE": URL,
     "VERTEX_ENV_EXPIRES_AT": "1795352400",
     "VERTEX_ENV_REFRESH_AT": "1795352175",
+    "OPENAI_API_KEY": PLANTED,
 }
 
 
 def test_what_is_set_and_in_which_order() -> None:
-    """Without options: key, both names of the base URL, and the two instants as epoch seconds."""
+    """What is unset, the switch of tracing, both names of the base URL, the instants, and the key."""
     assert list(environment(TARGET, token()).items()) == list(BASE.items())
+
+
+def test_the_token_comes_last() -> None:
+    """Whatever carries a host, the user's own names included, is before whatever carries the token."""
+    extra = {"A_KEY": "Bearer {token}", "A_URL": "{base_url}"}
+    result = environment(TARGET, token(), model="m", clients=[*CLIENTS], extra=extra)
+    first_key = next(n for n, value in result.items() if PLANTED in (value or ""))
+    names, unset = list(result), [n for n, value in result.items() if value is None]
+    assert names[-1] == "OPENAI_API_KEY"
+    after = names[names.index(first_key) :]
+    assert {"A_KEY", "AIDER_OPENAI_API_KEY", "GENERIC_OPEN_AI_API_KEY", "OPENAI_API_KEY"} == set(after)
+    before = names[: names.index("VERTEX_ENV_EXPIRES_AT")]
+    hosts = [name for name, value in result.items() if value and "googleapis" in value]
+    assert {"A_URL", "API_BASE_URL", "OPENAI_BASE_URL"} <= set(hosts) <= set(before)
+    assert names[: len(unset)] == unset != []
 
 
 def test_instants_are_whole_seconds() -> None:
@@ -54,17 +93,75 @@ def test_verbatim_base_url() -> None:
 # --- what contradicts ---
 
 
-@pytest.mark.parametrize("name", ["OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID", "OPENAI_API_TYPE"])
-def test_conflicting_variable_is_unset(name: str) -> None:
-    """What clients would send to Google is unset, even if it is empty, and only where it is set."""
-    assert environment(TARGET, token(), environ={name: ""}) == {**BASE, name: None}
-    assert environment(TARGET, token(), environ={f"{name}_": "x", name.lower(): "x"}) == BASE
+def test_what_is_unset_does_not_depend_on_what_is_set() -> None:
+    """A shell in which they are gone already gets the same text as the one before."""
+    assert to_unset([], {}, []) == list(UNSET)
 
 
-def test_conflicts_are_named_in_order() -> None:
-    """Names are reported as they stand in the table, the headers last."""
-    environ = {"OPENAI_CUSTOM_HEADERS": "Authorization: x", **dict.fromkeys(reversed(CONFLICTS), "x"), "PATH": "/bin"}
-    assert conflicts(environ) == [*CONFLICTS, "OPENAI_CUSTOM_HEADERS"]
+def test_every_name_of_openais_that_redirects_a_client_is_unset() -> None:
+    """The table of clients says which: a new row there needs no second one."""
+    for names in CLIENTS.values():
+        for name in names:
+            if name.startswith("OPENAI_") and name != "OPENAI_API_KEY":
+                assert name in REDIRECTS
+                assert environment(TARGET, token())[name] is None
+            elif name.endswith(("URL", "BASE", "PATH", "HOST")):
+                assert name in SHARED
+
+
+def test_tables_of_names_are_complete() -> None:
+    """With every client, nothing is set or unset that the tables for the hooks do not have."""
+    for clients in ([], [*CLIENTS]):
+        result = environment(TARGET, token(), model="m", clients=clients)
+        assert {n for n, value in result.items() if value is not None} <= set(SETTABLE)
+        assert {n for n, value in result.items() if value is None} <= set(UNSETTABLE)
+    everything = {*environment(TARGET, token(), model="m", clients=[*CLIENTS]), "VERTEX_ENV_STAMP"}
+    assert set(SETTABLE) <= everything
+    assert {name for name in SETTABLE if acted_on_by(name)} <= {n for n in SETTABLE if n.startswith("VERTEX_ENV_")}
+    assert list(SETTABLE) == sorted(SETTABLE)
+    assert list(UNSETTABLE) == sorted(UNSETTABLE)
+
+
+@pytest.mark.parametrize("name", JUDGED)
+def test_value_of_the_users_own_is_kept(name: str) -> None:
+    """It is neither set nor unset."""
+    wanted = {n: value for n, value in BASE.items() if n != name}
+    assert environment(TARGET, token(), kept=[name]) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [("", False), ("1", False), ("0", True), ("false", True), ("true", True), (" 1", True), ("2", True)],
+)
+def test_tracing(value: str, kept: bool) -> None:  # noqa: FBT001
+    """Unset, empty and 1 are one state; whatever else the user has said stands."""
+    assert is_kept(JUDGED[TRACING], value) is kept
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("https://api.openai.com/v1", False),
+        ("api.openai.com", False),
+        ("api.openai.com:443/v1", False),
+        ("HTTPS://API.OPENAI.COM./v1?x#y", False),
+        ("https://me:pw@eu.api.openai.com:443", False),
+        (" https://api.openai.com?x", False),
+        ("https://api.openai.com\\@corp.example", False),
+        ("", False),
+        ("https://api.openai.com@corp.example/v1", True),
+        ("https://corp.example/api.openai.com", True),
+        ("https://corp.example/?u=https://api.openai.com", True),
+        ("https://api.openai.com.corp.example/", True),
+        ("https://notopenai.com/", True),
+        ("http://localhost:8000/api", True),
+        ("default", True),
+    ],
+)
+def test_shared_names(value: str, kept: bool) -> None:  # noqa: FBT001
+    """Another program's back end is left alone; OpenAI's host is not."""
+    assert {JUDGED[name] for name in SHARED} == {"url"}
+    assert is_kept("url", value) is kept
 
 
 @pytest.mark.parametrize(
@@ -82,19 +179,12 @@ def test_conflicts_are_named_in_order() -> None:
         ("Authorization-Info: x", False),
         ("X-Note: Authorization: x", False),
         ("Proxy-Authorization: x", False),
-        ("", False),
+        ("", True),
     ],
 )
 def test_custom_headers(headers: str, unset: bool) -> None:  # noqa: FBT001
     """Headers that carry Authorization would override the token and are unset; others are the user's own."""
-    result = environment(TARGET, token(), environ={"OPENAI_CUSTOM_HEADERS": headers})
-    assert result == ({**BASE, "OPENAI_CUSTOM_HEADERS": None} if unset else BASE)
-
-
-def test_old_values_do_not_matter() -> None:
-    """What the environment has under our own names is never read, so that a stale token poisons nothing."""
-    stale = dict.fromkeys(BASE, "stale")
-    assert environment(TARGET, token(), environ=stale) == BASE
+    assert is_kept(JUDGED["OPENAI_CUSTOM_HEADERS"], headers) is not unset
 
 
 # --- clients ---
@@ -119,18 +209,15 @@ def test_every_client_is_tested() -> None:
 
 @pytest.mark.parametrize("client", ADDED)
 def test_client(client: str) -> None:
-    """A client's names are added, and those that would win over them are unset where they are set."""
-    wanted = ADDED[client]
-    assert environment(TARGET, token(), clients=[client]) == {**BASE, **{n: v for n, v in wanted.items() if v}}
-    crowded = dict.fromkeys(wanted, "old")
-    assert environment(TARGET, token(), clients=[client], environ=crowded) == {**BASE, **wanted}
+    """A client's names are added, and those that would win over them are unset."""
+    assert environment(TARGET, token(), clients=[client]) == {**BASE, **ADDED[client]}
 
 
 @pytest.mark.parametrize("clients", [list(ADDED), list(ADDED)[::-1], [*ADDED, *ADDED]], ids=["all", "back", "twice"])
 def test_all_clients_together(clients: list[str]) -> None:
     """No client takes away what another one needs, in any order."""
     wanted = {name: value for names in ADDED.values() for name, value in names.items()}
-    result = environment(TARGET, token(), clients=clients, environ=dict.fromkeys(wanted, "old"))
+    result = environment(TARGET, token(), clients=clients)
     assert result == {**BASE, **wanted}
 
 
@@ -175,8 +262,7 @@ def test_template_wins() -> None:
         TARGET,
         token(),
         clients=["open-webui"],
-        extra={"OPENAI_BASE_URL": "x", "OPENAI_API_BASE_URLS": "{base_url}", "OPENAI_ORG_ID": "org"},
-        environ={"OPENAI_API_BASE_URLS": "old", "OPENAI_ORG_ID": "old"},
+        extra={"OPENAI_BASE_URL": "x", "OPENAI_API_BASE_URLS": "{base_url}", "OPENAI_ORG_ID": "org", TRACING: "0"},
     )
     assert result == {
         **BASE,
@@ -184,6 +270,7 @@ def test_template_wins() -> None:
         "OPENAI_API_BASE_URL": URL,
         "OPENAI_API_BASE_URLS": URL,
         "OPENAI_ORG_ID": "org",
+        TRACING: "0",
     }
 
 
@@ -262,6 +349,46 @@ def test_bad_name_is_refused(name: str) -> None:
     assert e.value.message.isprintable()
     with pytest.raises(SettingsError, match="is not a name for a variable"):
         environment(TARGET, token(), extra={name: "x"})
+
+
+REFUSED = """
+PATH path Path LD_PRELOAD LD_LIBRARY_PATH DYLD_INSERT_LIBRARIES PS0 PS1 PS2 PS3 PS4 PROMPT PROMPT_COMMAND
+BASH_ENV BASH_FUNC_x ENV IFS FPATH fpath CDPATH cdpath ZDOTDIR READNULLCMD NULLCMD SHELLOPTS BASHOPTS
+fish_function_path fish_user_paths PYTHONSTARTUP PYTHONPATH PYTHONINSPECT NODE_OPTIONS NODE_PATH PERL5OPT
+PERL5LIB PERL5DB RUBYOPT RUBYLIB GIT_SSH_COMMAND GIT_EXTERNAL_DIFF LESSOPEN LESSCLOSE EDITOR VISUAL PAGER
+BROWSER SHELL HOME TERMINFO JAVA_TOOL_OPTIONS PSModulePath PATHEXT ComSpec NU_LIB_DIRS DIRENV_DIFF
+precmd_functions VERTEX_ENV_ALLOW_HOST _VERTEX_ENV_START GCONV_PATH npm_config_script_shell
+"""
+
+
+@pytest.mark.parametrize("name", REFUSED.split())
+def test_name_that_something_acts_on_is_refused(name: str) -> None:
+    """A profile that somebody else wrote gets no shell, loader or interpreter to run a program."""
+    with pytest.raises(SettingsError, match=f"--set does not set {name}: .* acts on its value") as e:
+        check_template(name, "x")
+    assert e.value.hint
+    with pytest.raises(SettingsError, match="acts on"):
+        environment(TARGET, token(), extra={name: "x"})
+
+
+HARMLESS = """
+APP_ENV NODE_ENV ENVIRONMENT LLM_URL MODEL pythonpath PYTHOX node_options GITHUB_TOKEN HTTP_HOST PATHS
+MY_PATH LLM_PS1 GOOGLE_CLOUD_PROJECT X ANTHROPIC_BASE_URL OPENAI_API_BASE_URLS OPENAI_ORG_ID URL HOST PORT
+"""
+
+
+@pytest.mark.parametrize("name", HARMLESS.split())
+def test_harmless_name_is_not_refused(name: str) -> None:
+    """Only the exact name, in its case, or one that begins so."""
+    check_template(name, "x")
+
+
+def test_refused_names_are_written_as_the_check_reads_them() -> None:
+    """Names of variables, with at most one `*`, which is at the end; none is there twice."""
+    names = [name for names in ACTED_ON.values() for name in names.split()]
+    assert [name for name in names if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name)] == []
+    assert len(names) == len(set(names))
+    assert all(acted_on_by(name.replace("*", "x")) for name in names)
 
 
 @pytest.mark.parametrize(

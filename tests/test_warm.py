@@ -135,6 +135,49 @@ def test_what_export_sets_is_no_part_of_the_question(env: dict[str, str]) -> Non
     assert is_hit("export", "--format", "json", env=inner)
 
 
+LEFT_OVER = {
+    "OPENAI_ORG_ID": "org",
+    "OPENAI_API_HOST": "api.openai.com",
+    "OPENAI_API_BASE_URL": "https://api.openai.com/v1",
+    "OPENAI_CUSTOM_HEADERS": "Authorization: x",
+    "API_BASE_URL": "https://api.openai.com/v1",
+}
+
+
+def test_what_export_sets_and_unsets_changes_no_answer(env: dict[str, str]) -> None:
+    """The second `eval`, and the one in a shell within, are warm and print the same bytes."""
+    outer = env | LEFT_OVER
+    first = run_warm("export", "--format", "json", env=outer)
+    changes: dict[str, str | None] = json.loads(first.stdout)
+    assert {name for name, value in changes.items() if value is None} >= LEFT_OVER.keys()
+    assert changes["OPENAI_AGENTS_DISABLE_TRACING"] == "1"
+    inner = {n: v for n, v in {**outer, **changes}.items() if v is not None}
+    stamped = {**inner, "VERTEX_ENV_STAMP": "/x", "VERTEX_ENV_VIA": "direnv"}
+    emptied = {**inner, **dict.fromkeys(LEFT_OVER, "")}
+    for after in (inner, stamped, emptied, outer, env):
+        assert is_hit("export", "--format", "json", env=after)
+        assert run_warm("export", "--format", "json", env=after) == first
+        assert run_cli("export", "--format", "json", env=after) == first
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OPENAI_AGENTS_DISABLE_TRACING", "0"),
+        ("API_BASE_URL", "https://mine.example/api"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Api-Key: k"),
+    ],
+)
+def test_what_the_user_keeps_is_another_answer(env: dict[str, str], name: str, value: str) -> None:
+    """The control: it stays, so the answer without it is not printed; its exact value does not matter."""
+    args = ("export", "--format", "json")
+    assert name in json.loads(run_warm(*args, env=env).stdout)
+    assert not is_hit(*args, env={**env, name: value})
+    assert name not in json.loads(run_warm(*args, env={**env, name: value}).stdout)
+    assert is_hit(*args, env={**env, name: value + "1"})
+    assert not is_hit(*args, env=env)
+
+
 def test_an_answer_has_no_secrets(env: dict[str, str]) -> None:
     """Neither the token nor the value of a variable that was looked at."""
     env |= {"OPENAI_CUSTOM_HEADERS": "Authorization: Bearer planted-header", "OPENAI_ORG_ID": "planted-org"}
@@ -252,6 +295,9 @@ CHANGES: dict[str, list[str | None]] = {
     "OPENAI_API_KEYS": [None, "k"],
     "OPENAI_API_HOST": [None, "h"],
     "OPENAI_CUSTOM_HEADERS": [None, "X-A: b", "authorization: x"],
+    "OPENAI_AGENTS_DISABLE_TRACING": [None, "", "1", "0"],
+    "API_BASE_URL": [None, "https://api.openai.com/v1", "https://mine.example"],
+    "VERTEX_ENV_STAMP": [None, "/x"],
     "SHELL": [None, "/bin/fish", "/bin/zsh"],
     "HOME": [None, "FOLDER/home", "FOLDER/home2"],
     "XDG_CONFIG_HOME": [None, "FOLDER/xdg"],

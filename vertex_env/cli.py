@@ -116,7 +116,10 @@ def table_or_json(variable: str) -> Callable[[F], F]:
 )
 @click.version_option(__version__, message="vertex-env %(version)s", allow_from_autoenv=False)
 def app() -> None:
-    """Vertex AI for every OpenAI client: fresh Google access tokens as OPENAI_API_KEY.
+    """Vertex AI for OpenAI clients: fresh Google access tokens as OPENAI_API_KEY.
+
+    Clients that ignore OPENAI_BASE_URL send the token or the prompt to OpenAI: pi, cline -P openai,
+    Codex with its default provider, Goose without --client goose.
 
     \b
       eval "$(vertex-env export)"          variables for this shell
@@ -168,11 +171,11 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
 
     def render(environment: Environment) -> str:
         if in_lines:
-            environment = {**environment, "VERTEX_ENV_STAMP": str(stamp) if stamp else None}
+            environment = {"VERTEX_ENV_STAMP": str(stamp) if stamp else None, **environment}
         if name != "direnv":
             return RENDERERS[name](environment)
         files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
-        return RENDERERS[name]({**environment, **settings, "VERTEX_ENV_VIA": "direnv"}) + watch(map(str, files))
+        return RENDERERS[name]({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
 
     _print(render(environment))
     if name in HOW_TO_USE and sys.stdout.isatty():
@@ -338,7 +341,8 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
     from vertex_env import ci
 
     job = ci.Job(
-        env=environment,
+        # Where none can be unset it is made empty: only what is there.
+        env={name: value for name, value in environment.items() if value is not None or name in os.environ},
         token=token,
         environ=os.environ,
         again=warm.own_argv("export", "--format", "sh"),
@@ -457,7 +461,21 @@ def status(format_name: str, **options: Any) -> None:
     if store["problem"]:
         _tell(f"warning: {store['problem']}")
     for name in report["unset"]:
-        _tell(f"warning: {name} is set, and export and run unset it: it would go to Google or override the token")
+        _tell(
+            f"warning: {name} is set, and export and run unset it: "
+            "it would go to Google, override the token, or have a client send the token elsewhere"
+        )
+    for name in report["kept"]:
+        _tell(f"warning: {name} is set and stays: {_what_it_does(name)}")
+
+
+def _what_it_does(name: str) -> str:
+    from vertex_env.variables import SHARED
+
+    if name not in SHARED:
+        return "openai-agents sends the token and the prompts to api.openai.com; =1 stops that"
+    clients = " and ".join(SHARED[name])
+    return f"{clients} sends the token to its host; --client {SHARED[name][0]} sets it"
 
 
 def _plain(value: object) -> str:

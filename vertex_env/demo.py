@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 LIFETIME = timedelta(seconds=12)
 _PROGRAM = own_argv()
 
-# What any OpenAI client does, in the standard library: read two variables, post a chat.
+# What an OpenAI client does, in the standard library: read two variables, post a chat.
 _ASK = """
 import json, os, urllib.error, urllib.request
 def ask(question):

@@ -13,8 +13,29 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~:/@%+=,-]+", re.ASCII)
 
 
 def sh(env: Environment) -> str:
-    r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`."""
-    return _lines(env, "export {}={};", "unset {};", quote_sh)
+    r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`.
+
+    All of them or none: a subshell, which the backticks start, tries the names first. One that is
+    read-only fails there. In the shell itself it would end the eval, or bash would skip it and set the
+    token beside another host's URL. Parentheses would be a pattern in zsh with GLOB_SUBST.
+    """
+    if not env:
+        return ""
+    dropped = [name for name, value in env.items() if value is None]
+    given = [name for name, value in env.items() if value is not None]
+    tries = [f"unset {' '.join(dropped)}"] if dropped else []
+    tries += [f"export {' '.join(f'{name}=' for name in given)}"] if given else []
+    return (
+        f"if `{' && '.join(tries)}`; then\n"
+        + _lines(env, "export {}={};", "unset {};", quote_sh)
+        + f"else\n{_READ_ONLY}false;\nfi;\n"
+    )
+
+
+_READ_ONLY = """\
+echo 'vertex-env: error: nothing is set: a variable of those to set is read-only in this shell' >&2;
+echo 'vertex-env: hint: take readonly from the variable that the shell names above, or use: vertex-env run -- CMD' >&2;
+"""
 
 
 def quote_sh(value: str) -> str:

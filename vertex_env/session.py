@@ -39,7 +39,7 @@ from vertex_env.snapshot import write_snapshot
 from vertex_env.store import FileStore, Notes, NullStore, Store, write_private
 from vertex_env.target import MULTI_REGIONS, Target, api_host, check_url, matches
 from vertex_env.tokens import Identity, Now, Token
-from vertex_env.variables import conflicts, environment
+from vertex_env.variables import TRACING, environment, judged, to_unset
 
 if TYPE_CHECKING:
     from vertex_env.endpoints import Get
@@ -59,6 +59,8 @@ class Watched(Mapping[str, str]):
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self.names: dict[str, None] = {}
+        self.judged: dict[str, str] = {}
+        """Variables of which only `is_kept` was looked at, to its rule."""
 
     def __getitem__(self, name: str) -> str:
         self.names[name] = None
@@ -69,6 +71,11 @@ class Watched(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._environ)
+
+    def keeps(self, name: str, rule: str) -> bool:
+        """Whether the value of *name* is the user's own (`warm.is_kept`); that is all that is looked at."""
+        self.judged[name] = rule
+        return warm.is_kept(rule, self._environ.get(name, ""))
 
 
 def open_session(
@@ -369,8 +376,29 @@ class Session:
                 "folder": str(self.folder),
                 "problem": problem,
             },
-            "unset": conflicts(self.environ),
+            **self._in_the_way(_origin(url)),
         }
+
+    def _in_the_way(self, origin: str) -> dict[str, list[str]]:
+        """Names that are set and have clients talk to another host than *origin*: `unset` by us, or `kept`."""
+        environ, clients, extra = self.environ, self.settings.client.value, self.settings.set.value
+        kept = self._kept()
+        # Harmless are what `export --client` has set in this shell, headers, and what tracing takes for a yes.
+        foreign = [
+            name
+            for name in kept
+            if name in environ and not environ[name].startswith(origin) and name != "OPENAI_CUSTOM_HEADERS"
+            if name != TRACING or environ[name].lower() != "true"
+        ]
+        return {
+            "unset": [name for name in to_unset(clients, extra, kept) if name in environ],
+            "kept": foreign,
+        }
+
+    def _kept(self) -> list[str]:
+        """Names whose value is the user's own and stays."""
+        rules = judged(self.settings.client.value, self.settings.set.value)
+        return [name for name, rule in rules.items() if self.environ.keeps(name, rule)]
 
     def environment(self, *, refresh: bool = False) -> dict[str, str | None]:
         """The variables to set and unset."""
@@ -387,7 +415,7 @@ class Session:
             model=s.model.value,
             clients=s.client.value,
             extra=s.set.value,
-            environ=self.environ,
+            kept=self._kept(),
         )
 
     def remember(
@@ -423,7 +451,7 @@ class Session:
             key=self.identity.key,
             min_ttl=self.broker.min_left.total_seconds(),
             refreshes=refreshes and not self.broker.renews_late,
-            names=self.environ.names,
+            names=[*self.environ.names, *(f"{rule} {name}" for name, rule in self.environ.judged.items())],
             files=[str(path) for path in self.looked_at],
             until=self.facts_until,
             text=render(stand_in),
@@ -470,15 +498,17 @@ class Session:
             or not all(path.is_absolute() for path in (*self.looked_at, self.folder))
         ):
             return False
+        env = self.environment_for(stand_in, self.target())
         return write_snapshot(
             self.folder,
             self.environ.get("VERTEX_ENV_PROFILE", ""),
             key=self.identity.key,
-            names=self.environ.names,
+            names=tuple(self.environ.names),  # not the live table, which grows as values are compared
+            judged=self.environ.judged,
             files=self.looked_at,
             environ=self.environ,
             until=self.facts_until,
-            env=self.environment_for(stand_in, self.target()),
+            env=env,
             stand_in=stand_in.value,
         )
 

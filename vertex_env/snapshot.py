@@ -28,7 +28,7 @@ from pathlib import Path
 from vertex_env import warm
 from vertex_env.render import lines
 from vertex_env.store import write_private
-from vertex_env.variables import CONFLICTS, Environment
+from vertex_env.variables import Environment
 
 _PROFILE = re.compile(r"[A-Za-z0-9._-]*", re.ASCII)
 _FROM_STAMP = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP")
@@ -42,6 +42,7 @@ def write_snapshot(  # noqa: PLR0913
     *,
     key: str,
     names: Iterable[str],
+    judged: Mapping[str, str],
     files: Mapping[Path, str],
     environ: Mapping[str, str],
     until: float,
@@ -55,6 +56,7 @@ def write_snapshot(  # noqa: PLR0913
         profile: May be empty.
         key: Of the identity.
         names: Variables that were looked at, set or not.
+        judged: Variables of which only `warm.is_kept` was looked at, to its rule.
         files: Those that were looked at, there or not, with what `warm.look` saw.
         environ: The environment.
         until: When a fact in it has to be looked up anew, in epoch seconds; 0 for never.
@@ -77,11 +79,15 @@ def write_snapshot(  # noqa: PLR0913
             if mark is None or _is_coarse(status.st_mtime_ns) or warm.look(str(path)) != look:
                 return False
             head.append(f"file {int(status.st_mtime)} {mark} {path}")
-    # Unset in any case: a shell that has had them unset writes the next snapshot, for one in which they are still set.
-    env = {**dict.fromkeys(CONFLICTS), **env}
-    checked = [name for name in names if name not in CONFLICTS or env[name] is not None]
-    head += [f"same {name}={environ[name]}" for name in checked if name in environ]
-    head += [" ".join(("gone", *(name for name in checked if name not in environ)))]
+    kept = {name for name, rule in judged.items() if warm.is_kept(rule, environ.get(name, ""))}
+    if "OPENAI_CUSTOM_HEADERS" in kept:
+        return False  # no builtin could tell that it is kept without its value, which may be a secret
+    # What we set or unset is not checked: a shell that has had it unset loads the same snapshot again.
+    cleared = [name for name in judged if name not in kept and env.get(name, "") is None]
+    same = [*(name for name in names if name in environ), *(name for name in judged if name in kept)]
+    gone = [*(name for name in names if name not in environ), *cleared]
+    head += [f"same {name}={environ[name]}" for name in same]
+    head += [" ".join(("gone", *gone))]
     head += [f"token {warm.token_path(str(folder), key)}", f"stamp {warm.stamp_path(str(folder), key)}"]
     body = lines({name: value for name, value in env.items() if name not in _FROM_STAMP})
     text = "\n".join(head)

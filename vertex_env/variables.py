@@ -2,11 +2,12 @@
 
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from vertex_env import freshness
 from vertex_env.errors import SettingsError
+from vertex_env.refused import acted_on_by
 from vertex_env.target import Target
 from vertex_env.tokens import Token
 
@@ -40,6 +41,53 @@ CLIENTS: Mapping[str, Mapping[str, str | None]] = {
 Facts as of 2026-11-22, with the version they were read in.
 """
 
+TRACING = "OPENAI_AGENTS_DISABLE_TRACING"
+"""The switch of openai-agents' tracing. While that is on, each run sends OPENAI_API_KEY and the
+prompts to api.openai.com, whatever OPENAI_BASE_URL says
+(https://openai.github.io/openai-agents-python/tracing/, openai-agents 0.24.0, run 2026-11-24)."""
+
+REDIRECTS = tuple(
+    sorted({n for names in CLIENTS.values() for n in names if n.startswith("OPENAI_") and n != "OPENAI_API_KEY"})
+)
+"""Names by which some client would use another host or another key, such as `OPENAI_API_HOST`.
+
+They are always unset, unless `--client` or `--set` sets them.
+"""
+
+SHARED: Mapping[str, tuple[str, ...]] = {
+    name: tuple(c for c, names in CLIENTS.items() if name in names)
+    for client in CLIENTS.values()
+    for name, template in client.items()
+    if name not in REDIRECTS and template is not None and ("{base_url}" in template or "{host}" in template)
+}
+"""Names with a host that other programs may read too, such as `API_BASE_URL`, to their clients.
+
+They are unset only if their host is OpenAI's.
+"""
+
+JUDGED: Mapping[str, str] = {TRACING: "tracing", "OPENAI_CUSTOM_HEADERS": "headers", **dict.fromkeys(SHARED, "url")}
+"""Names that are set or unset depending on their value, to the rule for that (`warm.is_kept`)."""
+
+SETTABLE: tuple[str, ...] = tuple(
+    sorted(
+        {
+            "OPENAI_API_KEY",
+            "OPENAI_BASE_URL",
+            "OPENAI_API_BASE",
+            "OPENAI_MODEL",
+            TRACING,
+            "VERTEX_ENV_EXPIRES_AT",
+            "VERTEX_ENV_REFRESH_AT",
+            "VERTEX_ENV_STAMP",
+            *(n for names in CLIENTS.values() for n, template in names.items() if template is not None),
+        }
+    )
+)
+"""Every name that gets a value without `--set`, sorted: all that a hook may load."""
+
+UNSETTABLE: tuple[str, ...] = tuple(sorted({*CONFLICTS, "OPENAI_CUSTOM_HEADERS", *REDIRECTS, *SHARED}))
+"""Every name that may be unset, sorted."""
+
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
@@ -51,12 +99,17 @@ def environment(
     model: str | None = None,
     clients: Sequence[str] = (),
     extra: Mapping[str, str] | None = None,
-    environ: Mapping[str, str] | None = None,
+    kept: Collection[str] = (),
 ) -> dict[str, str | None]:
-    """The variables that make an OpenAI client talk to *target* with *token*.
+    """The variables that make an OpenAI client talk to *target* with *token*, in the order to set.
+
+    The unset names come first, then the values without the token, and `OPENAI_API_KEY` last. If
+    a name cannot be set, the token is not yet beside another host.
 
     `OPENAI_API_BASE` is always among them: LlamaIndex and aider read only that one and would otherwise send the Google
     token to api.openai.com; LangChain prefers it over `OPENAI_BASE_URL` (run against a loopback stub, 2026-11-22).
+
+    A name is unset even if it is not set now: a shell that has unset it gets the same answer again.
 
     Args:
         target: Where to.
@@ -64,59 +117,74 @@ def environment(
         model: Value for `OPENAI_MODEL`.
         clients: Keys of `CLIENTS`.
         extra: Name to template, such as `{"LLM_URL": "{base_url}/chat/completions"}`.
-        environ: The environment as it is; names in it that contradict the ones set here are unset.
+        kept: Names of `JUDGED` whose value is the user's own and stays.
 
     Raises:
         SettingsError: A name, a placeholder or a value cannot be used.
     """
-    given = environ or {}
-    result: dict[str, str | None] = {
-        "OPENAI_API_KEY": token.value,
-        "OPENAI_BASE_URL": target.base_url,
-        "OPENAI_API_BASE": target.base_url,
-    }
+    extra = extra or {}
+    result: dict[str, str | None] = dict.fromkeys(to_unset(clients, extra, kept))
+    if TRACING not in kept:
+        result[TRACING] = "1"
+    result |= {"OPENAI_BASE_URL": target.base_url, "OPENAI_API_BASE": target.base_url}
     if model is not None:
         result["OPENAI_MODEL"] = model
-    result["VERTEX_ENV_EXPIRES_AT"] = str(int(token.expiry.timestamp()))
-    result["VERTEX_ENV_REFRESH_AT"] = str(int(freshness.due(*token.seconds)))
-
+    instants = {
+        "VERTEX_ENV_EXPIRES_AT": str(int(token.expiry.timestamp())),
+        "VERTEX_ENV_REFRESH_AT": str(int(freshness.due(*token.seconds))),
+    }
+    result |= {**instants, "OPENAI_API_KEY": token.value}
     values = _placeholders(target, token, model)
     for client in clients:
         for name, template in CLIENTS[client].items():
             if template is not None:
                 result[name] = _fill(name, template, values)
-            elif name in given:
-                result.setdefault(name, None)
-    for name in conflicts(given):
-        result.setdefault(name, None)
-    for name, template in (extra or {}).items():
+    for name, template in extra.items():
         check_template(name, template)
         result[name] = _fill(name, template, values)
     for name, value in result.items():
         _check_text(name, value or "")
-    return result
+
+    def rank(item: tuple[str, str | None]) -> tuple[bool, bool, bool, bool]:
+        name, value = item
+        return name == "OPENAI_API_KEY", token.value in (value or ""), name in instants, value is not None
+
+    return dict(sorted(result.items(), key=rank))
 
 
-def conflicts(environ: Mapping[str, str]) -> list[str]:
-    """Names in *environ* that would be sent to Google or override the token."""
-    found = [name for name in CONFLICTS if name in environ]
-    headers = environ.get("OPENAI_CUSTOM_HEADERS", "")
-    if any(line.partition(":")[0].strip().lower() == "authorization" for line in headers.splitlines()):
-        found.append("OPENAI_CUSTOM_HEADERS")
-    return found
+def judged(clients: Sequence[str], extra: Mapping[str, str]) -> dict[str, str]:
+    """The part of `JUDGED` that neither *clients* nor *extra* set."""
+    ours = _named(clients, extra)
+    return {name: rule for name, rule in JUDGED.items() if name not in ours}
+
+
+def to_unset(clients: Sequence[str], extra: Mapping[str, str], kept: Collection[str]) -> list[str]:
+    """Names that are unset; arguments as for `environment`."""
+    ours = {TRACING, *_named(clients, extra), *kept}
+    return [name for name in (*CONFLICTS, *REDIRECTS, *JUDGED) if name not in ours]
+
+
+def _named(clients: Sequence[str], extra: Mapping[str, str]) -> set[str]:
+    return {*extra, *(n for c in clients for n, template in CLIENTS[c].items() if template is not None)}
 
 
 def check_template(name: str, template: str) -> None:
     """Refuse a `--set` that could never be filled, before a token is minted for it.
 
     Raises:
-        SettingsError: The name is not that of a variable, or the template has an unknown placeholder or a control
-            character.
+        SettingsError: The name is not that of a variable, or a shell, a loader or an interpreter
+            acts on it; or the template has an unknown placeholder or a control character.
     """
     if _NAME.fullmatch(name) is None:
         raise SettingsError(
             f"{name!r} is not a name for a variable",
             "give --set NAME=TEMPLATE, for example --set LLM_URL={base_url}/chat/completions",
+        )
+    by = acted_on_by(name)
+    if by is not None:
+        raise SettingsError(
+            f"--set does not set {name}: {by} acts on its value",
+            "set it where that is set up, or choose another name",
         )
     _check_text(name, template)
     _fields(name, template)

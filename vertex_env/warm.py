@@ -32,7 +32,7 @@ _TOKEN_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 """RFC 6750 §2.1."""
 _PREFIXES = ("VERTEX_ENV_", "_VERTEX_ENV_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_")
 """Variables that tell one question from another; others that matter are checked by name. Click's has the underscore."""
-_OWN_RESULTS = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT")
+_OWN_RESULTS = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP", "VERTEX_ENV_VIA")
 """What `export` itself sets: were it a part of the question, each new token would make a new one in every shell."""
 
 _KIND, _FOLDER, _FILE = 0o170000, 0o040000, 0o100000
@@ -164,7 +164,7 @@ class Answer:
         key: Of the identity, to find the token by.
         min_ttl: Least seconds that the token must have left.
         refreshes: Whether the token may be renewed behind the user's back before it is too late.
-        names: Variables that were looked at, set or not.
+        names: Variables that were looked at, set or not; as `RULE NAME` where only `is_kept` matters.
         files: Absolute paths that were looked at, there or not.
         until: When a fact in it has to be looked up anew, in epoch seconds; 0 for never.
         text: What was printed, with `marks` in place of token, expiry, due, remaining seconds, and expiry in words.
@@ -229,8 +229,42 @@ def _read(path: str) -> str:
 
 def state(names: "Iterable[str]", files: "Iterable[str]", environ: "Mapping[str, str]") -> str:
     """What *names* and *files* are like now, as 32 hexadecimal digits."""
-    values = [f"{name}={environ[name]}" if name in environ else f"{name} unset" for name in names]
-    return digest(*values, *(look(path) for path in files))
+    return digest(*(_seen(name, environ) for name in names), *(look(path) for path in files))
+
+
+def _seen(name: str, environ: "Mapping[str, str]") -> str:
+    """What matters of *name*, which is `NAME` or `RULE NAME`."""
+    rule, _, variable = name.rpartition(" ")
+    if rule:
+        return f"{name} {is_kept(rule, environ.get(variable, ''))}"
+    return f"{name}={environ[name]}" if name in environ else f"{name} unset"
+
+
+def is_kept(rule: str, value: str) -> bool:
+    """Whether a variable's *value* is the user's own and stays.
+
+    An empty value counts as unset. What we set or unset ourselves is never kept, so that it changes no answer.
+
+    Args:
+        rule: `tracing`: all but `1` is kept. `headers`: header lines without `Authorization`, which would override the
+            token. `url`: a host that is not OpenAI's.
+        value: Its value; empty if it is unset.
+    """
+    if rule == "tracing":
+        return value not in ("", "1")
+    if rule == "headers":
+        names = [line.partition(":")[0].strip().lower() for line in value.splitlines()]
+        return value != "" and "authorization" not in names
+    return value != "" and not _host(value).endswith(".openai.com")
+
+
+def _host(url: str) -> str:
+    """The host in *url*, which may lack the scheme: `api.openai.com` for `https://me@API.openai.com:443/v1`."""
+    _, scheme, rest = url.strip().partition("://")
+    authority = rest if scheme else url.strip()
+    for end in "/\\?#":
+        authority = authority.partition(end)[0]
+    return authority.rpartition("@")[2].partition(":")[0].rstrip(".").lower()
 
 
 def look(path: str) -> str:
