@@ -1,4 +1,4 @@
-"""Real clients in a network where every name answers: which host gets the token, and which gets the prompt.
+"""Real clients in a network where every name answers: which hosts get the token or the prompt.
 
-These tests install what they drive, so they are apart from the quick suite: `pytest tests/clients` runs them.
+These tests install the clients, so they are not part of the quick suite: run `pytest tests/clients`.
 """

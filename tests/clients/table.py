@@ -1,6 +1,6 @@
-"""The clients: what is installed, how each is started, and which left-over variables lead it astray.
+"""The clients: packages, command, and the settings that send each to a wrong host.
 
-A new client is a row here. Facts: run with the pinned versions, 2026-11-24.
+A new client is a row here. All rows were run with the pinned versions on 2026-11-24.
 """
 
 from collections.abc import Mapping
@@ -13,29 +13,29 @@ MODEL = "google/gemini-2.5-flash"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client of OpenAI's API that asks one question and ends."""
+    """A client of the OpenAI API that asks one question and ends."""
 
     name: str
     install: Install | None
     """None for a client that needs nothing but this Python."""
     argv: tuple[str, ...]
-    """How it is started. `@INSTALL@` is the installed environment, `@PROMPT@` the question, `@NODE@` and `@PYTHON@` are
-    the programs."""
+    """Its command. `@INSTALL@` is the installed environment, `@PROMPT@` the question; `@NODE@` and
+    `@PYTHON@` are these programs."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """What is in its working folder, path to text, with the same placeholders."""
+    """Content of its working folder: path to text, with the same placeholders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trap:
-    """A setting that leads a client to another host than the base URL's, unless vertex-env takes it away."""
+    """A reason for which a client sends the token to another host, and how vertex-env cures it."""
 
     client: Client
     sentinel: str
-    """The host that gets the token when the cure is taken out."""
+    """The host that gets the token without the cure."""
     leftover: Mapping[str, str] = field(default_factory=dict)
-    """What the user's environment holds from before."""
+    """Variables that the user set before."""
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Variables that ask vertex-env for the cure, where it is not for everybody."""
+    """Settings of vertex-env that the cure needs."""
     spoil: tuple[str, ...] = ()
     """Arguments of `env` that undo the cure."""
 
@@ -85,7 +85,7 @@ AGENTS_JS = Client(
 )
 PROMPTFOO = Client(
     "promptfoo",
-    # The second is its database, which npm counts as optional; the other optional ones are a gigabyte.
+    # The second is its database. npm counts it as optional; all optional ones are over a gigabyte.
     Install("promptfoo", "npm", ("promptfoo@0.123.1", "@libsql/linux-x64-gnu@0.5.29")),
     ("@NODE@", "@INSTALL@/node_modules/promptfoo/dist/src/entrypoint.js", "eval", "--no-cache", "-c", "ask.yaml"),
     {"ask.yaml": f"prompts: ['@PROMPT@']\nproviders: ['openai:chat:{MODEL}']\n"},
@@ -115,6 +115,6 @@ TRAPS = (
     _left_over(PROMPTFOO, "OPENAI_API_HOST", _OPENAI),
     _left_over(PROMPTFOO, "OPENAI_API_BASE_URL", _OPENAI_URL),
     _left_over(SHELL_GPT, "API_BASE_URL", _OPENAI_URL),
-    # The name is common, so that a host other than OpenAI's is replaced only if the user names the client.
+    # The name is common: a host other than OpenAI's is replaced only with `--client`.
     _left_over(SHELL_GPT, "API_BASE_URL", f"https://{_CORP}/v1", _CORP, VERTEX_ENV_CLIENT="shell-gpt"),
 )

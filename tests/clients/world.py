@@ -1,4 +1,4 @@
-"""Drives a client in namespaces of its own; `tests.clients.inside` is what is in there."""
+"""Drives a client in namespaces of its own, where `tests.clients.inside` runs."""
 
 import json
 import subprocess
@@ -28,7 +28,7 @@ _OWN = ("--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 @cache
 def _unshare() -> tuple[Sequence[str], str]:
-    """The command that starts another in namespaces of its own, or why none is to be had."""
+    """The command that starts another one in new namespaces, or why that is not allowed."""
     said = ""
     for user in (("--user", "--map-root-user"), ()):
         command = ["unshare", *user, *_OWN]
@@ -45,7 +45,7 @@ def _unshare() -> tuple[Sequence[str], str]:
 
 
 def need_namespace() -> Sequence[str]:
-    """The command that starts another in namespaces of its own; where none is allowed, the test is skipped."""
+    """The command that starts another one in new namespaces; skips the test if that is not allowed."""
     for program in ("unshare", "ip", "mount"):
         need(program)
     command, reason = _unshare()
@@ -63,18 +63,18 @@ def drive(
     spoil: Sequence[str] = (),
     timeout_s: float = 120,
 ) -> Drive:
-    """Start *client* with the variables that vertex-env gives, in a network where every name answers.
+    """Start *client* with vertex-env's variables, in a network where every name answers.
 
     Args:
         client: Installed, if it is not yet.
-        environ: What is set before vertex-env runs, such as `{"OPENAI_API_HOST": "api.openai.com"}`.
+        environ: Variables set before vertex-env runs: `{"OPENAI_API_HOST": "api.openai.com"}`.
         folder: An empty folder for the home and the client's files.
         way: A key of `WAYS`.
-        spoil: Arguments of `env` that change what vertex-env gave: `["-u", "NAME"]`, or `["NAME=value"]`.
+        spoil: Arguments of `env` that undo a cure: `["-u", "NAME"]`, or `["NAME=value"]`.
         timeout_s: After so many seconds the client is ended, with status 124.
 
     Returns:
-        What arrived where. The client and all that it started are gone.
+        All requests. The client and the processes that it started have ended.
     """
     command = need_namespace()
     for program in ("bash", "vertex-env"):
