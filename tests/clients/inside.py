@@ -82,7 +82,7 @@ class Seen:
     status: int = 0
     """What was answered."""
     has_token: bool = False
-    """The request holds the access token: as it is, URL-encoded, in hexadecimal or base64."""
+    """The request holds an access token or the refresh token, in any form that `holds` finds."""
     has_prompt: bool = False
     unreadable: str = ""
     """Why its content is not known, such as a client that does not trust the test CA."""
@@ -158,11 +158,11 @@ class _Arrived:
 
 @dataclass(slots=True)
 class _Log:
-    """The record that all servers share."""
+    """The record that all servers share; `secrets` are the refresh token and all access tokens."""
 
     arrived: list[_Arrived] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-    tokens: set[str] = field(default_factory=set)
+    secrets: set[str] = field(default_factory=set)
     last: float = 0.0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -172,7 +172,7 @@ class _Log:
             self.last = time.monotonic()
 
     def seen(self, prompt: str) -> list[Seen]:
-        """The requests so far; looks in each for the prompt and for every token known by now."""
+        """The requests so far; looks in each for the prompt and for every secret known by now."""
         with self.lock:
             return [
                 Seen(
@@ -181,7 +181,7 @@ class _Log:
                     path=one.path,
                     method=one.method,
                     status=one.status,
-                    has_token=any(holds(one.content, token) for token in self.tokens),
+                    has_token=any(holds(one.content, secret) for secret in self.secrets),
                     has_prompt=holds(one.content, prompt),
                     unreadable=one.unreadable,
                 )
@@ -236,7 +236,7 @@ class _Web(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", port), socketserver.BaseRequestHandler)
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Do the TLS handshake in the connection's thread; a failed one is recorded as unreadable."""
+        """Do the TLS handshake in the connection's thread; record a failed one as unreadable."""
         if self.port != 443:
             _Request(request, client_address, self, "")
             return
@@ -348,7 +348,7 @@ class _Request(BaseHTTPRequestHandler):
         with suppress(ValueError, AttributeError):
             found = json.loads(answer)
             with self.server.log.lock:
-                self.server.log.tokens.update(found[name] for name in _NAMES_OF_TOKENS if name in found)
+                self.server.log.secrets.update(found[name] for name in _NAMES_OF_TOKENS if name in found)
         return response.status, response.getheader("Content-Type", ""), answer
 
 
@@ -431,6 +431,7 @@ def drive(job: Job, folder: Path) -> Drive:
     """Drive the client of *job* in this process's own namespaces; *folder* is empty."""
     _settle(folder)
     log = _Log()
+    log.secrets.add(authorized_user()["refresh_token"])
     with Sandbox() as sandbox, GoogleProxy(sandbox.url, folder / "certificates") as google:
         assert urlsplit(sandbox.url).hostname == "127.0.0.1"
         with _serving(_Resolver(log), _Web(443, log, google), _Web(80, log, google)):

@@ -65,7 +65,7 @@ def test_run_gives_the_same_cures(client: Client, tmp_path: Path) -> None:
 
 
 def test_the_user_has_tracing_back(tmp_path: Path) -> None:
-    """`OPENAI_AGENTS_DISABLE_TRACING=0`, set by the user, stays: the token is sent with the traces."""
+    """The user's own `OPENAI_AGENTS_DISABLE_TRACING=0` stays: traces are sent, with the token."""
     driven = drive(AGENTS_PY, {"OPENAI_AGENTS_DISABLE_TRACING": "0"}, tmp_path)
     assert (driven.answered, {one.path for one in driven.leaks}) == (True, {"/v1/traces/ingest"}), driven
 
@@ -74,7 +74,7 @@ def test_the_user_has_tracing_back(tmp_path: Path) -> None:
 
 
 def test_every_leak_is_seen(tmp_path: Path) -> None:
-    """In headers, paths and bodies, encoded or not, with TLS or without; unreadable ones count too."""
+    """In headers, paths and bodies, encoded or not, with TLS or without, or if unreadable."""
     calls = {
         "header": "send('https://header/', Authorization='Bearer ' + token)",
         "clear": "send('http://clear/', Authorization='Bearer ' + token)",
@@ -109,7 +109,7 @@ def test_a_client_that_never_asks_has_not_been_answered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("strict", "outcome"), [("0", "Skipped"), ("1", "Failed")])
 def test_a_refused_namespace_is_named(strict: str, outcome: str) -> None:
-    """Where the kernel allows no further network namespace, a test is skipped; strict, it fails."""
+    """Where the kernel allows no network namespace, a test is skipped; strict, it fails."""
     need_namespace()
     refuse = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$@"'
     need = "from tests.clients.world import need_namespace as need; need()"

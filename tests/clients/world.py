@@ -45,7 +45,7 @@ def _unshare() -> tuple[Sequence[str], str]:
 
 
 def need_namespace() -> Sequence[str]:
-    """The command that starts another one in new namespaces; skips the test if that is not allowed."""
+    """The command that starts another one in new namespaces; skips the test if refused."""
     for program in ("unshare", "ip", "mount"):
         need(program)
     command, reason = _unshare()
