@@ -15,6 +15,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def clients(session: nox.Session) -> None:
+    """Real clients in a network namespace: no token goes anywhere but to Vertex AI."""
+    session.install("-r", "requirements.lock")
+    session.install("--no-deps", "-e", ".")
+    session.run("pytest", "tests/clients", *session.posargs)
+
+
+@nox.session
 def lock(session: nox.Session) -> None:
     """Write requirements.lock anew."""
     session.install("uv")

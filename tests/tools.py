@@ -19,7 +19,7 @@ def need(program: str) -> str:
     """
     folders = os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)])
     path = os.environ.get(f"VERTEX_ENV_TESTS_{program.upper()}") or shutil.which(program, path=folders)
-    return path or _lacks(f"{program} is not installed")
+    return path or missing(f"{program} is not installed")
 
 
 def need_namespaces(*options: str) -> tuple[str, ...]:
@@ -29,11 +29,12 @@ def need_namespaces(*options: str) -> tuple[str, ...]:
     """
     command = (need("unshare"), "-r", *options)
     if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
-        _lacks(f"no namespaces are allowed: {shlex.join(command)}")
+        missing(f"no namespaces are allowed: {shlex.join(command)}")
     return command
 
 
-def _lacks(reason: str) -> NoReturn:
+def missing(what: str) -> NoReturn:
+    """Skip the test because of *what*, such as `fish is not installed`; with `VERTEX_ENV_TESTS_STRICT=1` fail it."""
     if os.environ.get("VERTEX_ENV_TESTS_STRICT") == "1":
-        pytest.fail(f"{reason}, and VERTEX_ENV_TESTS_STRICT=1 allows no skips", pytrace=False)
-    pytest.skip(reason)
+        pytest.fail(f"{what}, and VERTEX_ENV_TESTS_STRICT=1 allows no skips", pytrace=False)
+    pytest.skip(what)
