@@ -1,6 +1,7 @@
 """Numbers, as ratios, and a soak test; all on loopback.
 
     python -m tests.benchmarks [ROUNDS] [PART...]   # a table of ratios; the parts are tokens, run and shells, or all
+    python -m tests.benchmarks against REVISION [ROUNDS]   # this tree against an older commit
     python -m tests.benchmarks peers FOLDER         # install the programs that `run` is compared with
     python -m tests.benchmarks soak [SECONDS]       # a client under `run`, over many restarts
 
@@ -18,7 +19,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
-from tests.benchmarks import peers, run, shells, soak, tokens
+from tests.benchmarks import against, peers, run, shells, soak, tokens
 from tests.benchmarks.timing import Bench, install
 from vertex_env.sandbox import Sandbox
 
@@ -41,11 +42,23 @@ def table(rounds: int, names: list[str]) -> None:
             PARTS[name](Bench(installed, sandbox, own, rounds))
 
 
+def compare(revision: str, rounds: int) -> None:
+    """Print the rows of this tree against *revision*."""
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vertex-env-benchmarks-")))
+        sandbox = stack.enter_context(Sandbox(lifetime=timedelta(hours=1)))
+        against.table(folder, sandbox, revision, rounds)
+
+
 def main() -> None:
     """Do what the command line says."""
     match sys.argv[1:]:
         case ["peers", folder]:
             peers.install(Path(folder).absolute())
+        case ["against", revision]:
+            compare(revision, 40)
+        case ["against", revision, rounds]:
+            compare(revision, int(rounds))
         case ["soak"]:
             sys.exit(soak.soak(480))
         case ["soak", seconds]:
