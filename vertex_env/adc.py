@@ -290,6 +290,35 @@ def _opened(source: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[P
             yield Path(json.loads(read_file(certificates[0]))["cert_configs"]["workload"]["key_path"])
 
 
+_CERTIFICATE_VARIABLES = ("GOOGLE_API_CERTIFICATE_CONFIG", "CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH")
+
+
+def _check_certificate_config(environ: Mapping[str, str]) -> None:
+    """Refuse a certificate configuration that google-auth cannot read, or waits for without end.
+
+    It reads one with any credentials, as soon as it is imported (google-auth 2.62.2
+    `google/auth/transport/_mtls_helper.py` check_use_client_cert, 2026-11). One that is absent or no JSON it ignores.
+
+    Raises:
+        CredentialsError: It is a pipe, a device, too large, or text that its JSON reader fails on.
+    """
+    named = next((name for name in _CERTIFICATE_VARIABLES if environ.get(name)), None)
+    folder = environ.get("CLOUDSDK_CONFIG", os.path.join("~", ".config", "gcloud"))  # noqa: PTH118
+    path = environ[named] if named else os.path.join(folder, "certificate_config.json")  # noqa: PTH118
+    config = Path(os.path.expanduser(path))  # noqa: PTH111 -- as google-auth does: without a home, the `~` stays
+    try:
+        json.loads(read_file(config).decode())
+    except (FileNotFoundError, PermissionError, NotADirectoryError, json.JSONDecodeError):
+        return
+    except (OSError, ValueError, RecursionError) as e:
+        if not config.exists():
+            return
+        reason = (isinstance(e, OSError) and e.strerror) or "it is not JSON"
+        where = f"the certificate configuration {_shown(config)}" + (f" (from {named})" if named else "")
+        hint = f"unset {named}" if named else f"see what it is: ls -l {_shown(config)}"
+        raise CredentialsError(f"{where} cannot be read: {reason}", hint) from None
+
+
 def _fingerprint(
     content: bytes, info: Mapping[str, Any], where: str, environ: Mapping[str, str]
 ) -> tuple[str, tuple[Path, ...]]:
@@ -394,6 +423,7 @@ class AdcSource:
             UnavailableError: Google could not be reached, or did not answer with a token.
         """
         issued, failed = self.now(), None
+        _check_certificate_config(os.environ)
         with _silence():
             transport = _transport(self.budget_s, lean=_is_lean(self.adc, os.environ))
             try:
