@@ -16,6 +16,7 @@ from typing import Any
 
 import google.auth
 import pytest
+from google.auth import identity_pool
 
 from tests import google as files
 from tests.answers import Answers, Reply
@@ -551,3 +552,33 @@ def test_google_waits_for_a_certificate_configuration(tmp_path: Path) -> None:
     assert subprocess.run(program, env=env, timeout=60, check=False).returncode == 0
     with pytest.raises(subprocess.TimeoutExpired):
         subprocess.run(program, env={**env, "GOOGLE_API_CERTIFICATE_CONFIG": str(pipe)}, timeout=5, check=False)
+
+
+URL_END = "v1/projects/-/serviceAccounts/robot@p.iam.gserviceaccount.com:generateAccessToken"
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "https://evil.example",
+        "https://iamcredentials.googleapis.com.evil.example",
+        "http://iamcredentials.googleapis.com",
+    ],
+)
+def test_a_token_goes_to_no_other_host_for_impersonation(root: str, tmp_path: Path) -> None:
+    """google-auth sends the first token to whatever host the file names, in the clear too."""
+    url = f"{root}/{URL_END}"
+    info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
+    file = write_adc(tmp_path / "adc.json", info)
+    with pytest.raises(CredentialsError, match="would send the access token to"):
+        read_adc(file, "a test")
+    control: Any = identity_pool.Credentials
+    assert control.from_info(info)._service_account_impersonation_url == url
+
+
+@pytest.mark.parametrize("root", ["https://iamcredentials-psc.p.googleapis.com", "http://127.0.0.1:8080"])
+def test_googles_hosts_for_impersonation(root: str, tmp_path: Path) -> None:
+    """Private Service Connect is one, and this machine may be."""
+    url = f"{root}/{URL_END}"
+    info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
+    assert read_adc(write_adc(tmp_path / "adc.json", info), "a test").target == "robot@p.iam.gserviceaccount.com"

@@ -24,11 +24,11 @@ from urllib.parse import urlsplit
 
 from vertex_env import warm
 from vertex_env.diagnosis import LOGIN, Exchange, Who, explain, make_anew, one_line
-from vertex_env.errors import CredentialsError, UnavailableError, VertexEnvError
+from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
 from vertex_env.files import is_pipe, read_file, read_pipe
 from vertex_env.metadata import Metadata
 from vertex_env.redaction import Secrets
-from vertex_env.target import DEFAULT_UNIVERSE, matches
+from vertex_env.target import DEFAULT_UNIVERSE, check_url, matches
 from vertex_env.tokens import Identity, Now, Token
 from vertex_env.transport import MAX_BYTES, Line, bind, in_time, lean_request
 
@@ -225,11 +225,35 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_
         malformed += _malformed_source(info["credential_source"])
     if malformed:
         raise CredentialsError(f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again)
+    _check_impersonation_url(info, where)
     if kind == "impersonated_service_account":
         if info["source_credentials"].get("type") == kind:
             raise CredentialsError(f"{where} impersonates twice", "name the account in between in 'delegates'")
         _check_info(info["source_credentials"], f"source_credentials in {where}", named_by, kind)
     return kind
+
+
+def _check_impersonation_url(info: Mapping[str, Any], where: str) -> None:
+    """Refuse a URL outside Google: google-auth sends an access token to it, whatever its host is.
+
+    Only with these credentials; for `impersonated_service_account` google-auth takes no more than the account from it
+    (google-auth 2.62.2 `google/auth/external_account.py`, `impersonated_credentials.py`, 2026-11).
+    """
+    url = info.get("service_account_impersonation_url")
+    if not url or info["type"] != "external_account":
+        return
+    universe = info.get("universe_domain") or DEFAULT_UNIVERSE
+    try:
+        check_url(
+            url,
+            what=f"'service_account_impersonation_url' in {where}",
+            allowed=("127.0.0.1", "localhost", "[::1]"),
+            universe=universe,
+        )
+    except SettingsError as e:
+        raise CredentialsError(
+            e.message, f"correct the URL: it begins with https://iamcredentials.{universe}/"
+        ) from None
 
 
 _OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
