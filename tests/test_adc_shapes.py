@@ -16,6 +16,7 @@ from typing import Any
 
 import google.auth
 import pytest
+from google.auth import identity_pool
 
 from tests import google as files
 from tests.answers import Answers, Reply
@@ -25,6 +26,7 @@ from tests.processes import sandboxed
 from tests.test_adc import environ, source_of, subject, subject_program
 from vertex_env.adc import AdcSource, read_adc
 from vertex_env.errors import CredentialsError
+from vertex_env.files import MAX_BYTES
 from vertex_env.tokens import Identity
 
 SOON = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -497,3 +499,86 @@ def test_pipe_that_a_file_names(name: str, tmp_path: Path) -> None:
         f"{pipe}, which the credentials file {file} (from a test) names, is not a regular file"
     )
     assert caught.value.hint == f"see what it is: ls -l {pipe}"
+
+
+CONFIGS: Mapping[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "large": lambda path: path.write_bytes(b" " * (MAX_BYTES + 1)),
+    "no UTF-8": lambda path: path.write_bytes(b"\xff\xfe"),
+    "deep": lambda path: path.write_text("[" * 100_000),
+    "long number": lambda path: path.write_text("9" * 10_000),
+}
+"""What google-auth waits for without end, reads without limit, or does not catch."""
+
+
+@pytest.mark.parametrize("place", ["GOOGLE_API_CERTIFICATE_CONFIG", ""], ids=["variable", "well-known"])
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_certificate_configuration_with_other_credentials(kind: str, place: str, tmp_path: Path) -> None:
+    """google-auth reads it when it is imported, whatever the credentials are; they have no certificate here."""
+    with sandboxed(tmp_path) as (_, env):
+        path = tmp_path / "odd" if place else Path(env["CLOUDSDK_CONFIG"]) / "certificate_config.json"
+        CONFIGS[kind](path)
+        more = {**env, place: str(path)} if place else env
+        done = run_cli("token", env=more)
+    known = {"pipe": "it is not a regular file", "device": "it is not a regular file", "large": "it is too large"}
+    reason = known.get(kind, "it is not JSON")
+    told = f"{path} (from {place})" if place else str(path)
+    assert done.status == 78
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"vertex-env: error: the certificate configuration {told} cannot be read: {reason}\n"
+        f"vertex-env: hint: {f'unset {place}' if place else f'see what it is: ls -l {path}'}\n"
+    )
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", None])
+def test_certificate_configuration_that_google_ignores(content: str | None, tmp_path: Path) -> None:
+    """It is in nobody's way."""
+    with sandboxed(tmp_path) as (_, env):
+        path = tmp_path / "config"
+        if content is not None:
+            path.write_text(content)
+        done = run_cli("token", env={**env, "GOOGLE_API_CERTIFICATE_CONFIG": str(path)})
+    assert (done.status, done.stderr) == (0, "")
+
+
+def test_google_waits_for_a_certificate_configuration(tmp_path: Path) -> None:
+    """The control: this is what the check is for; without a pipe there, the same import ends."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    program = [sys.executable, "-c", "import google.auth.iam"]
+    env = {name: value for name, value in os.environ.items() if name != "GOOGLE_API_USE_CLIENT_CERTIFICATE"}
+    assert subprocess.run(program, env=env, timeout=60, check=False).returncode == 0
+    with pytest.raises(subprocess.TimeoutExpired):
+        subprocess.run(program, env={**env, "GOOGLE_API_CERTIFICATE_CONFIG": str(pipe)}, timeout=5, check=False)
+
+
+URL_END = "v1/projects/-/serviceAccounts/robot@p.iam.gserviceaccount.com:generateAccessToken"
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "https://evil.example",
+        "https://iamcredentials.googleapis.com.evil.example",
+        "http://iamcredentials.googleapis.com",
+    ],
+)
+def test_a_token_goes_to_no_other_host_for_impersonation(root: str, tmp_path: Path) -> None:
+    """google-auth sends the first token to whatever host the file names, in the clear too."""
+    url = f"{root}/{URL_END}"
+    info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
+    file = write_adc(tmp_path / "adc.json", info)
+    with pytest.raises(CredentialsError, match="would send the access token to"):
+        read_adc(file, "a test")
+    control: Any = identity_pool.Credentials
+    assert control.from_info(info)._service_account_impersonation_url == url
+
+
+@pytest.mark.parametrize("root", ["https://iamcredentials-psc.p.googleapis.com", "http://127.0.0.1:8080"])
+def test_googles_hosts_for_impersonation(root: str, tmp_path: Path) -> None:
+    """Private Service Connect is one, and this machine may be."""
+    url = f"{root}/{URL_END}"
+    info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
+    assert read_adc(write_adc(tmp_path / "adc.json", info), "a test").target == "robot@p.iam.gserviceaccount.com"

@@ -15,7 +15,7 @@ import click
 import pytest
 
 from tests.processes import sandboxed
-from vertex_env import cli, config
+from vertex_env import cli, config, redaction
 from vertex_env.settings import OPTIONS
 
 BODY = "aB3xY7kQ9mZ2pL5wR8tV1cN4dF6gH0jS"
@@ -167,3 +167,37 @@ def test_values_of_variables_are_not_repeated(flags: tuple[str, ...], tmp_path: 
     every = [Case(f"{name} {call}", call, {name: OPAQUE}) for name, call in zip(names, calls, strict=True)]
     results = drive(every, tmp_path, *flags)
     assert [OPAQUE.partition("=")[0] in said for said, _ in results.values()] == [bool(flags)] * len(every)
+
+
+FILES = {
+    "as it is": json.dumps({"type": "authorized_user", "client_secret": f"d-{BODY}", "refresh_token": BODY}),
+    "in a string": json.dumps(json.dumps({"type": "authorized_user", "client_secret": BODY})),
+    # {"type": "authorized_user", … over several lines, as base64 breaks it.
+    "in base64": f"ewogICJ0eXBlIjogImF1dGhvcml6ZWRfdXNlciIs\n{BODY}\n{BODY}==\n",
+}
+"""What a credentials file has in it, where only its path belongs; its secrets look like nothing in particular."""
+
+
+@pytest.mark.parametrize("flags", [(), ("--bare",)], ids=["protected", "bare"])
+def test_the_content_of_a_credentials_file_is_not_repeated(flags: tuple[str, ...], tmp_path: Path) -> None:
+    """In place of its path, of a setting, and of an argument; the control shows it."""
+    every = [
+        Case(f"{place}, {kind}", args, environ)
+        for kind, text in FILES.items()
+        for place, args, environ in (
+            ("GOOGLE_APPLICATION_CREDENTIALS", ["token"], {"GOOGLE_APPLICATION_CREDENTIALS": text}),
+            ("GOOGLE_CLOUD_PROJECT", ["token"], {"GOOGLE_CLOUD_PROJECT": text}),
+            ("--credentials", ["token", "--credentials", text], {}),
+            ("--profile", ["status", "--profile", text], {}),
+            ("too many", ["ci", text], {}),
+            ("run", ["run", text], {}),
+        )
+    ]
+    results = drive(every, tmp_path, *flags)
+    assert {place for place, said in results.items() if is_in(said) is not bool(flags)} == set()
+
+
+def test_a_template_for_a_credentials_file_is_no_secret() -> None:
+    """A placeholder or a file's name is none."""
+    assert not redaction.looks_secret('{{"refresh_token": "{token}"}}')
+    assert not redaction.looks_secret("/home/me/client_secret.json")

@@ -24,11 +24,11 @@ from urllib.parse import urlsplit
 
 from vertex_env import warm
 from vertex_env.diagnosis import LOGIN, Exchange, Who, explain, make_anew, one_line
-from vertex_env.errors import CredentialsError, UnavailableError, VertexEnvError
+from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
 from vertex_env.files import is_pipe, read_file, read_pipe
 from vertex_env.metadata import Metadata
 from vertex_env.redaction import Secrets
-from vertex_env.target import DEFAULT_UNIVERSE, matches
+from vertex_env.target import DEFAULT_UNIVERSE, check_url, matches
 from vertex_env.tokens import Identity, Now, Token
 from vertex_env.transport import MAX_BYTES, Line, bind, in_time, lean_request
 
@@ -225,11 +225,35 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_
         malformed += _malformed_source(info["credential_source"])
     if malformed:
         raise CredentialsError(f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again)
+    _check_impersonation_url(info, where)
     if kind == "impersonated_service_account":
         if info["source_credentials"].get("type") == kind:
             raise CredentialsError(f"{where} impersonates twice", "name the account in between in 'delegates'")
         _check_info(info["source_credentials"], f"source_credentials in {where}", named_by, kind)
     return kind
+
+
+def _check_impersonation_url(info: Mapping[str, Any], where: str) -> None:
+    """Refuse a URL outside Google: google-auth sends an access token to it, whatever its host is.
+
+    Only with these credentials; for `impersonated_service_account` google-auth takes no more than the account from it
+    (google-auth 2.62.2 `google/auth/external_account.py`, `impersonated_credentials.py`, 2026-11).
+    """
+    url = info.get("service_account_impersonation_url")
+    if not url or info["type"] != "external_account":
+        return
+    universe = info.get("universe_domain") or DEFAULT_UNIVERSE
+    try:
+        check_url(
+            url,
+            what=f"'service_account_impersonation_url' in {where}",
+            allowed=("127.0.0.1", "localhost", "[::1]"),
+            universe=universe,
+        )
+    except SettingsError as e:
+        raise CredentialsError(
+            e.message, f"correct the URL: it begins with https://iamcredentials.{universe}/"
+        ) from None
 
 
 _OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
@@ -288,6 +312,35 @@ def _opened(source: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[P
     with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
         if certificates:
             yield Path(json.loads(read_file(certificates[0]))["cert_configs"]["workload"]["key_path"])
+
+
+_CERTIFICATE_VARIABLES = ("GOOGLE_API_CERTIFICATE_CONFIG", "CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH")
+
+
+def _check_certificate_config(environ: Mapping[str, str]) -> None:
+    """Refuse a certificate configuration that google-auth cannot read, or waits for without end.
+
+    It reads one with any credentials, as soon as it is imported (google-auth 2.62.2
+    `google/auth/transport/_mtls_helper.py` check_use_client_cert, 2026-11). One that is absent or no JSON it ignores.
+
+    Raises:
+        CredentialsError: It is a pipe, a device, too large, or text that its JSON reader fails on.
+    """
+    named = next((name for name in _CERTIFICATE_VARIABLES if environ.get(name)), None)
+    folder = environ.get("CLOUDSDK_CONFIG", os.path.join("~", ".config", "gcloud"))  # noqa: PTH118
+    path = environ[named] if named else os.path.join(folder, "certificate_config.json")  # noqa: PTH118
+    config = Path(os.path.expanduser(path))  # noqa: PTH111 -- as google-auth does: without a home, the `~` stays
+    try:
+        json.loads(read_file(config).decode())
+    except (FileNotFoundError, PermissionError, NotADirectoryError, json.JSONDecodeError):
+        return
+    except (OSError, ValueError, RecursionError) as e:
+        if not config.exists():
+            return
+        reason = (isinstance(e, OSError) and e.strerror) or "it is not JSON"
+        where = f"the certificate configuration {_shown(config)}" + (f" (from {named})" if named else "")
+        hint = f"unset {named}" if named else f"see what it is: ls -l {_shown(config)}"
+        raise CredentialsError(f"{where} cannot be read: {reason}", hint) from None
 
 
 def _fingerprint(
@@ -394,6 +447,7 @@ class AdcSource:
             UnavailableError: Google could not be reached, or did not answer with a token.
         """
         issued, failed = self.now(), None
+        _check_certificate_config(os.environ)
         with _silence():
             transport = _transport(self.budget_s, lean=_is_lean(self.adc, os.environ))
             try:

@@ -29,6 +29,9 @@ _LOOKS = (
     # JSON Web Tokens, and the inside of a PEM file.
     r"|\beyJ[\w-]{8,}[\w.+/=%-]*"
     r"|\bMII[A-Za-z0-9+/]{32,}=*"
+    # A credentials file: as it is or in a string, and in base64, which may be broken into lines.
+    r"|(?:client_secret|refresh_token|private_key)\\*[\"']\s*:\s*\\*[\"'](?:[^\"'\\{}]|\\+[^\"'])+"
+    r"|\bew(?:og|0K)[\w+/-]{24,}=*(?:(?:\\[nr]|\s)+(?:[\w+/-]{24,}=*|[\w+/-]*=+))*"
     # Keys of OpenAI and those who copied the shape, GitHub's and GitLab's tokens, and Hugging Face's.
     r"|\bsk-(?=[\w-]*[0-9A-Z])[\w-]{16,}"
     r"|\b(?:gh[opsur]_|hf_)[A-Za-z0-9]{30,}"
@@ -46,6 +49,11 @@ _MARKS = (
     "GOCSPX-",
     "eyJ",
     "MII",
+    "client_secret",
+    "refresh_token",
+    "private_key",
+    "ewog",
+    "ew0K",
     "sk-",
     "gh",
     "hf_",
