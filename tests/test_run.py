@@ -234,6 +234,7 @@ def test_the_environment(hour: dict[str, str], way: str, locale: str) -> None:
     assert ours.pop("VERTEX_ENV_GENERATION") == "0"
     assert ours.pop("OPENAI_API_KEY").startswith("ya29.")
     assert ours["OPENAI_BASE_URL"] == ours["OPENAI_API_BASE"]
+    assert ours.pop("OPENAI_AGENTS_DISABLE_TRACING") == "1"
     assert ours.keys() == {"OPENAI_BASE_URL", "OPENAI_API_BASE", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT"}
     unchanged = {name: value for name, value in given.items() if name not in against}
     assert seen == {name: value for name, value in unchanged.items() if name != "VERTEX_ENV_GENERATION"}
