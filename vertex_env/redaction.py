@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "[hidden]"
@@ -81,6 +81,7 @@ class Secrets:
 
     def __init__(self) -> None:
         self._values: set[str] = set()
+        self._unread: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         """How many there are."""
@@ -142,6 +143,10 @@ class Secrets:
             return
         self.add_data(dict(parse_qsl(parts.query)))
 
+    def later(self, add: Callable[[], None]) -> None:
+        """Have *add* call other methods before anything is hidden: most requests succeed, and nothing is."""
+        self._unread.append(add)
+
     def add_request(self, url: str, body: bytes | str | None, headers: Mapping[str, str] | None) -> None:
         """Hide what a request sends: a form or JSON, and its headers."""
         self.add_url(url)
@@ -168,6 +173,8 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """*text* without any of the values, as they are, or escaped for a URL, JSON or HTML, or in base64."""
+        while self._unread:
+            self._unread.pop()()
         for form in sorted({form for value in self._values for form in _spellings(value)}, key=len, reverse=True):
             text = text.replace(form, HIDDEN)
         for value in self._values:
