@@ -83,10 +83,10 @@ def seen_in_status(pid: int, name: str) -> int:
     return int(re.findall(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0])
 
 
-def output(argv: Sequence[str], env: Mapping[str, str], timeout: float = 60, **more: Any) -> str:
+def output(argv: Sequence[str], env: Mapping[str, str], **more: Any) -> str:
     """What *argv* prints; it has to succeed, and to keep quiet otherwise."""
-    streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True}
-    done = subprocess.run(argv, env=env, check=True, timeout=timeout, **streams | more)
+    usual: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 60}
+    done = subprocess.run(argv, env=env, check=True, **usual | more)
     assert not done.stderr
     return os.fsdecode(done.stdout)
 

@@ -124,12 +124,14 @@ class Secrets:
             elif isinstance(item, list | tuple):
                 rest += [(each, is_secret) for each in item]
 
-    def add_headers(self, headers: Mapping[str, str]) -> None:
+    def add_headers(self, headers: Mapping[str, str | bytes]) -> None:
         """Hide the values of *headers* but for the ones that are known to be no secrets."""
         for name, value in headers.items():
             if name.lower() in _PLAIN_HEADERS or name.lower().startswith(("x-goog-", "content-")):
                 continue
-            scheme, _, credential = str(value).partition(" ")
+            # google-auth gives the session token of AWS's metadata server as the bytes that it got.
+            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            scheme, _, credential = text.partition(" ")
             self.add(credential or scheme)
             if scheme.lower() == "basic":
                 self.add(_unbase64(credential).partition(":")[2])
@@ -147,7 +149,7 @@ class Secrets:
         """Have *add* call other methods before anything is hidden: most requests succeed, and nothing is."""
         self._unread.append(add)
 
-    def add_request(self, url: str, body: bytes | str | None, headers: Mapping[str, str] | None) -> None:
+    def add_request(self, url: str, body: bytes | str | None, headers: Mapping[str, str | bytes] | None) -> None:
         """Hide what a request sends: a form or JSON, and its headers."""
         self.add_url(url)
         self.add_headers(headers or {})
