@@ -155,17 +155,19 @@ def test_pipe_without_an_end(*, has_writer: bool, tmp_path: Path) -> None:
 
 def test_pipe_that_brings_too_much() -> None:
     reading, writing = os.pipe()
-    thread = threading.Thread(target=lambda: os.write(writing, b"x" * (2 * MAX_BYTES)), daemon=True)
+
+    def write() -> None:
+        os.write(writing, b"x" * (2 * MAX_BYTES))
+        os.close(writing)
+
+    thread = threading.Thread(target=write, daemon=True)
     thread.start()
     with pytest.raises(OSError, match="it is too large"):
         read_pipe(Path(f"/dev/fd/{reading}"), 10)
-    os.set_blocking(reading, False)
-    while thread.is_alive():  # let it write the rest
-        with suppress(BlockingIOError):
-            os.read(reading, 1 << 16)
-        thread.join(0.001)
+    while os.read(reading, 1 << 16):
+        pass  # until it is closed: a thread that is alive need not write any more
+    thread.join()
     os.close(reading)
-    os.close(writing)
 
 
 def test_file_behind_a_descriptor(tmp_path: Path) -> None:

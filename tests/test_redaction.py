@@ -6,12 +6,15 @@ import html
 import json
 import pickle
 import re
+import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote, urlsplit
 
 import openai
 import pytest
@@ -20,10 +23,15 @@ from hypothesis import strategies as st
 
 import vertex_env
 from tests import google
-from tests.answers import Answers, Handler, Reply
-from tests.google import GoogleProxy, Info, clean_environ, run_cli, write_adc
+from tests.answers import Answers, Asked, Handler, Reply
+from tests.google import IAM_URL, GoogleProxy, Info, clean_environ, run_cli, write_adc
+from tests.neighbour import _FLAVOR as FLAVOR
+from tests.neighbour import routes as metadata_routes
+from tests.processes import Process, sandboxed, until
 from vertex_env import api, redaction
-from vertex_env.errors import ChildError, SettingsError, VertexEnvError
+from vertex_env.diagnosis import Who
+from vertex_env.endpoints import http_get
+from vertex_env.errors import ChildError, SettingsError, VertexEnvError, clean
 from vertex_env.helper import HelperError, ask_helper
 from vertex_env.redaction import Secrets, hide, looks_secret
 from vertex_env.sandbox import Sandbox
@@ -143,6 +151,7 @@ def test_errors_hide_what_looks_like_a_token(error: VertexEnvError) -> None:
 REFRESH = "rF3sh0paque/Token+of-no-kind=="
 CLIENT = "cL1entPassw0rd~of-no-kind"
 SUBJECT = "sUbj3ct:of/no+kind.at-all"
+HEADER = "h3ader/of+no=kind"
 
 
 def user(_: Path, __: str) -> Info:
@@ -167,7 +176,61 @@ def impersonated(folder: Path, base: str) -> Info:
     return google.impersonated_service_account(user(folder, base))
 
 
-KINDS = {"user": user, "key": key, "pool": pool, "workforce": workforce, "impersonated": impersonated}
+def program(folder: Path, base: str) -> Info:
+    answer = {"version": 1, "success": True, "token_type": "urn:ietf:params:oauth:token-type:jwt", "id_token": SUBJECT}
+    (folder / "program.py").write_text(f"print({json.dumps(json.dumps(answer))})")
+    return google.external_account_executable(f"{sys.executable} {folder / 'program.py'}", base)
+
+
+def subject_url(_: Path, base: str) -> Info:
+    info = google.external_account_url(base)
+    info["credential_source"]["headers"] = {"X-Corp-Key": HEADER}
+    return info
+
+
+def aws(_: Path, base: str) -> Info:
+    return google.external_account_aws(base)
+
+
+def x509(folder: Path, base: str) -> Info:
+    return google.external_account_x509(folder / "certificates", base)
+
+
+def gdch(_: Path, base: str) -> Info:
+    return google.gdch_service_account(base)
+
+
+KINDS = {
+    "user": user,
+    "key": key,
+    "pool": pool,
+    "workforce": workforce,
+    "impersonated": impersonated,
+    "impersonation": impersonated,
+    "program": program,
+    "URL": subject_url,
+    "URL's server": subject_url,
+    "AWS": aws,
+    "AWS's server": aws,
+    "x509": x509,
+    "GDCH": gdch,
+}
+ROLE = "/latest/meta-data/iam/security-credentials/role"
+REPEATING = {
+    "impersonation": [urlsplit(IAM_URL.format("target@sandbox-project.iam.gserviceaccount.com")).path],
+    "URL's server": ["/subject"],
+    "AWS's server": [ROLE],
+}
+"""Which path repeats what it was sent; for the other kinds it is that of the exchange."""
+GIVEN: Mapping[str, Reply] = {
+    "/token": Reply(body={"access_token": "s0urce/token+of.no-kind==", "expires_in": 3599}),
+    "/subject": Reply(body=SUBJECT),
+    "/latest/api/token": Reply(body="iMds/t0ken+of-no-kind"),
+    "/latest/meta-data/placement/availability-zone": Reply(body="us-east-2b"),
+    "/latest/meta-data/iam/security-credentials": Reply(body="role"),
+    ROLE: Reply(body={"AccessKeyId": "id", "SecretAccessKey": "aWs/s3cret+key", "Token": "s3ss10n/of+no=kind"}),
+}
+"""What servers of other clouds say, and what begins an impersonation."""
 NAMES = ("refresh_token", "client_secret", "assertion", "subject_token")
 
 
@@ -176,18 +239,39 @@ def echo(spell: Callable[[str], str], which: int) -> Callable[[Handler], None]:
 
     def route(handler: Handler) -> None:
         asked = handler.server.asked[-1]
-        scheme, _, basic = asked.headers.get("Authorization", "").partition(" ")
-        sent = [asked.fields[name] for name in NAMES if name in asked.fields]
-        if scheme == "Basic":
-            sent += [basic, base64.b64decode(basic).decode().partition(":")[2]]
+        sent = list(secrets_in(asked))
         # A JWT's last part is what makes it valid, and looks like nothing.
         secret = sent[which % len(sent)]
         secret = secret.rpartition(".")[2] if secret.startswith("eyJ") else secret
         assert isinstance(handler.server, Repeating)
         handler.server.repeated.append(secret)
-        handler.send(Reply(400, {"error": "invalid_grant", "error_description": f"Bad <{spell(secret)}> was sent"}))
+        said = f"Bad <{spell(secret)}> was sent"
+        oauth = {"error": "invalid_grant", "error_description": said}
+        api = {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": said}}
+        handler.send(Reply(400, api if asked.path.endswith(":generateAccessToken") else oauth))
 
     return route
+
+
+def secrets_in(asked: Asked) -> Iterator[str]:
+    """The secrets that a request has, in its form or in its headers."""
+    for name in NAMES:
+        if name in asked.fields:
+            yield asked.fields[name]
+    headers = {name.lower(): value for name, value in asked.headers.items()}
+    for name in ("x-corp-key", "x-aws-ec2-metadata-token"):
+        if name in headers:
+            yield headers[name]
+    scheme, _, credential = headers.get("authorization", "").partition(" ")
+    if credential:
+        yield credential
+    if scheme == "Basic":
+        yield base64.b64decode(credential).decode().partition(":")[2]
+    if "aws4_request" in asked.fields.get("subject_token_type", ""):
+        signed = json.loads(unquote(asked.fields["subject_token"]))
+        yield from (
+            each["value"] for each in signed["headers"] if each["key"] in ("x-amz-security-token", "Authorization")
+        )
 
 
 class Repeating(Answers):
@@ -203,17 +287,18 @@ def repeat(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str, int], tuple[set[str], VertexEnvError]]]:
     """Asks for a token with one kind of credentials; gives parts of what was repeated, and the error."""
-    routes: dict[str, Any] = {}
-    with Repeating(routes) as answers, GoogleProxy(answers.url, tmp_path / "proxy") as proxy:
+    with Repeating(GIVEN) as answers, GoogleProxy(answers.url, tmp_path / "proxy") as proxy:
         adc = write_adc(tmp_path / "adc.json", KINDS[request.param](tmp_path, answers.url))
         environ = clean_environ(tmp_path / "home") | proxy.environ | {"GOOGLE_APPLICATION_CREDENTIALS": str(adc)}
+        environ |= {"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"}
         for name, value in (environ | {"VERTEX_ENV_PROJECT": "sandbox-project"}).items():
             monkeypatch.setenv(name, value)
 
         def ask(spelling: str, which: int) -> tuple[set[str], VertexEnvError]:
             api._holders.clear()
             spell = SPELLINGS[spelling]
-            answers.routes |= dict.fromkeys(("/token", "/v1/token", "/v1/oauthtoken"), echo(spell, which))
+            paths = REPEATING.get(request.param, ["/token", "/v1/token", "/v1/oauthtoken"])
+            answers.routes |= dict.fromkeys(paths, echo(spell, which))
             with pytest.raises(VertexEnvError) as caught:
                 vertex_env.token()
             spelled = spell(answers.repeated[-1])
@@ -267,6 +352,7 @@ def test_without_redaction_it_shows(
 ) -> None:
     """The control."""
     monkeypatch.setattr(Secrets, "redact", lambda _, text: text)
+    monkeypatch.setattr(redaction, "hide", str)  # a certificate looks like a key
     monkeypatch.setattr("vertex_env.diagnosis.one_line", lambda text, _=None: text or "")
     parts, error = repeat(spelling, 0)
     left = leaving(error, tmp_path)
@@ -285,12 +371,103 @@ def test_the_program_does_not_repeat_it_either(tmp_path: Path) -> None:
             assert "Bad <[hidden]> was sent" in done.stderr
 
 
-def test_what_a_helper_of_run_says() -> None:
+PROTECTED = "from vertex_env.entry import main; main()"
+BARE = "from tests.misplaced import take_protection_off; take_protection_off(); " + PROTECTED
+
+
+@pytest.mark.parametrize("program", [PROTECTED, BARE], ids=["protected", "bare"])
+def test_what_the_metadata_server_repeats(program: str, tmp_path: Path) -> None:
+    """Nothing secret is sent to it, so what it names a secret itself; the control shows it."""
+    given = "m3tadata/token+of=no-kind"
+    refusal = Reply(400, {"error": "x", "error_description": f"Bad <{given}> was given", "access_token": given}, FLAVOR)
+    routes = metadata_routes("googleapis.com")
+    with Answers({path: refusal if path.endswith("/token") else reply for path, reply in routes.items()}) as answers:
+        env = clean_environ(tmp_path) | {"NO_GCE_CHECK": "", "GCE_METADATA_HOST": answers.url.removeprefix("http://")}
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", program, "token"], env=env, capture_output=True, text=True, check=False
+        )
+    assert done.returncode
+    assert f"Bad <{given if program == BARE else '[hidden]'}> was given" in done.stderr
+    assert (given in done.stderr) == (program == BARE)
+
+
+@pytest.mark.parametrize("is_bare", [False, True], ids=["protected", "bare"])
+def test_what_the_endpoints_api_repeats(monkeypatch: pytest.MonkeyPatch, *, is_bare: bool) -> None:
+    """The token by its value, in a refusal and in a name; the control shows it."""
+    token = "b3arer/token+of.no-kind"
+    refusal = Reply(400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": f"Bad <{token}> was sent"}})
+    if is_bare:
+        monkeypatch.setattr(Secrets, "redact", lambda _, text: text)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Answers({"/refused": refusal, "/given": Reply(body={"name": f"<{token}>"})}) as answers:
+        get = http_get(token, Who("authorized_user", None, "/adc.json"), None)
+        with pytest.raises(VertexEnvError) as caught:
+            get(f"{answers.url}/refused", {})
+        given = get(f"{answers.url}/given", {})
+        assert {asked.headers["Authorization"] for asked in answers.asked} == {f"Bearer {token}"}
+    shown = token if is_bare else "[hidden]"
+    assert f"Bad <{shown}> was sent" in caught.value.message
+    assert given == {"name": f"<{shown}>"}
+
+
+LEAK = "import sys; sys.exit('no ya29.' + 'x' * 20 + ' here')"
+
+
+@pytest.mark.parametrize("is_bare", [False, True], ids=["protected", "bare"])
+def test_what_a_helper_of_run_says(monkeypatch: pytest.MonkeyPatch, *, is_bare: bool) -> None:
     """It hides secrets itself; this is for what it says when it breaks down. The rest is passed on."""
-    script = "import sys; sys.exit('no ya29.' + 'x' * 20 + ' here')"
+    if is_bare:
+        monkeypatch.setattr(redaction, "hide", str)
     with pytest.raises(HelperError) as caught:
-        ask_helper([sys.executable, "-c", script], {})
-    assert str(caught.value) == "no [hidden] here\n"
+        ask_helper([sys.executable, "-c", LEAK], {})
+    assert str(caught.value) == f"no {'ya29.' + 'x' * 20 if is_bare else '[hidden]'} here\n"
+
+
+@pytest.mark.parametrize("is_bare", [False, True], ids=["protected", "bare"])
+def test_what_the_supervisor_says(tmp_path: Path, *, is_bare: bool) -> None:
+    """The same at a renewal, while the command runs: without it the supervisor repeats what the helper says."""
+    broken = (
+        f"import sys; from vertex_env import helper; helper.helper_argv = lambda: [sys.executable, '-c', {LEAK!r}]; "
+    )
+    program = broken + ("helper.clean = str; " if is_bare else "") + PROTECTED
+    with sandboxed(tmp_path, lifetime_s=4) as (_, env):
+        assert run_cli("token", env=env).status == 0
+        command = [sys.executable, "-P", "-c", program, "run", "--on-expiry", "restart", "--", "sleep", "60"]
+        with Process(command, env, tmp_path) as process:
+            until(lambda: " here" in process.stderr)
+            assert ("no [hidden] here" in process.stderr) == (not is_bare)
+            assert ("ya29." in process.stderr) == is_bare
+
+
+def test_without_modules_long_words_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While Python is upgraded there are no patterns; what the errors then are about can be read."""
+    text = "cannot start it\nrun: gcloud auth application-default login, not ya29.0123456789abcdef here"
+    assert clean(text) == text.replace("ya29.0123456789abcdef", "[hidden]")
+    monkeypatch.setitem(sys.modules, "vertex_env.redaction", None)
+    assert clean(text) == text.replace("ya29.0123456789abcdef", "[hidden]")
+    assert clean("https://h.example/?key=opaque0123") == "[hidden]"
+
+
+@pytest.mark.parametrize("program", [PROTECTED, BARE], ids=["protected", "bare"])
+@pytest.mark.parametrize("path", ["supervised", "in place"])
+def test_a_token_for_a_command(program: str, path: str, tmp_path: Path) -> None:
+    """`run TOKEN`, by what it looks like and by its value in a variable; a token is stored, so that no helper is asked.
+
+    The lean process that supervises says it.
+    """
+    opaque = "corp:7h3-key/0f+the-gateway"
+    with sandboxed(tmp_path) as (_, env):
+        assert run_cli("token", env=env).status == 0
+        policy = ["--on-expiry", "ignore" if path == "in place" else "restart"]
+        for pasted in ("ya29.aB3xY7kQ9mZ2pL5wR8tV", opaque):
+            command = [sys.executable, "-P", "-c", program, "run", *policy, "--", pasted]
+            done = subprocess.run(
+                command, env=env | {"GITHUB_TOKEN": opaque}, capture_output=True, text=True, check=False, timeout=60
+            )
+            assert done.returncode == 127
+            assert ("[hidden]" in done.stderr) == (program == PROTECTED)
+            assert (pasted in done.stderr) == (program == BARE)
 
 
 # --- what error trackers send ---
@@ -394,3 +571,30 @@ def test_a_clients_401(monkeypatch: pytest.MonkeyPatch) -> None:
     holder._token = None
     monkeypatch.setenv("VERTEX_ENV_PROJECT", "ya29.pasted-0123456789")
     assert shown(ask, "ya29.pasted", stale, token) == []
+
+
+def test_a_clients_401_of_an_expired_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The token ends while the request is on its way: a real 401, whose report has no token in frames of ours."""
+    with Sandbox(lifetime=timedelta(seconds=2)) as running:
+        for name, value in running.environ(str(tmp_path), clean_environ(tmp_path)).items():
+            monkeypatch.setenv(name, value)
+        api._holders.clear()
+        sent: list[str] = []
+
+        def dawdle(request: Any) -> None:
+            sent.append(request.headers["Authorization"].removeprefix("Bearer "))
+            time.sleep(2.5)
+
+        with openai.DefaultHttpxClient(event_hooks={"request": [dawdle]}) as slow:
+            url = vertex_env.base_url()
+            client = openai.OpenAI(base_url=url, api_key=vertex_env.token, max_retries=0, http_client=slow)
+            with pytest.raises(openai.AuthenticationError) as caught:
+                client.chat.completions.create(
+                    model="google/gemini-3-flash", messages=[{"role": "user", "content": "good morning"}]
+                )
+    report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert sent[0].startswith("ya29.")
+    assert sent[0] not in "\n".join(of_ours(report))
+    # The control: such a report has it elsewhere, in the client's variables.
+    assert sent[0] in "".join(report.format()) + str(caught.value.request.headers["Authorization"])
+    api._holders.clear()

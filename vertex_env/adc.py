@@ -670,7 +670,7 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
         ) -> Any:
             parts = urlsplit(url)
             self.exchange = Exchange(parts.netloc.rpartition("@")[2], parts.path)
-            self.secrets.add_request(url, body, headers)
+            self.secrets.later(partial(self.secrets.add_request, url, body, headers))
             if self.started is None:
                 self.started = time.monotonic()
             if not lean:
@@ -690,7 +690,7 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
                 # google-auth would try again after this, for longer than we want to wait; not after an OSError.
                 raise ConnectionError(str(e)) from None
             self.exchange = Exchange(self.exchange.host, parts.path, response.status, response.data)
-            self.secrets.add_body(response.data)
+            self.secrets.later(partial(self.secrets.add_body, response.data))
             # It doubles its pauses, so that the next is about as long as everything so far.
             spent = time.monotonic() - self.started
             if response.status in transport.DEFAULT_RETRYABLE_STATUS_CODES and 2 * spent > budget_s:

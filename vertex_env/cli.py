@@ -213,8 +213,8 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
     """Print an access token, for tools that take a "key command"."""
     question = warm.ask(sys.argv[1:], os.environ)
     session = _session(options, refreshes=True)
-    now = _now()
     minted = session.token(refresh=refresh)
+    now = _now()  # not before Google has answered, or the token would seem to last longer than it does
 
     def render(token: Token) -> str:
         match format_name:

@@ -19,6 +19,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+_LONG_WORD = 20
+"""No token is shorter; `application-default` in a hint is."""
+
+
+def clean(text: str) -> str:
+    """*text* without anything that looks like a token.
+
+    Where modules cannot be loaded, because no file can be opened any more or Python is upgraded meanwhile, each long
+    word is hidden.
+    """
+    try:
+        # Only a failure needs it: it imports `re`, which `run` starts without.
+        from vertex_env.redaction import hide
+    except (ImportError, OSError):
+        lines = [[word if len(word) < _LONG_WORD else "[hidden]" for word in x.split(" ")] for x in text.split("\n")]
+        return "\n".join(" ".join(words) for words in lines)
+    return hide(text)
+
+
 class VertexEnvError(Exception):
     """An expected failure, told to a person in two lines.
 
@@ -30,13 +49,10 @@ class VertexEnvError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str) -> None:
-        # Only a failure needs it: it imports `re`, which `run` starts without.
-        from vertex_env.redaction import hide
-
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.rewrite(hide)
+        self.rewrite(clean)
 
     def rewrite(self, change: "Callable[[str], str]") -> None:
         """Put message and hint as *change* gives them, such as `Secrets.redact`."""

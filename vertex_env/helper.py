@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 
 from vertex_env import warm
+from vertex_env.errors import clean
 
 if sys.platform != "win32":
     import fcntl
@@ -93,10 +94,8 @@ class Helper:
                 return dict(json.loads(out))
         permanent = code in _PERMANENT
         # It hides secrets in what it says itself; this is for what an interpreter that breaks down says.
-        from vertex_env.redaction import hide
-
         raise HelperError(
-            hide(said) or _said(f"the process that mints tokens ended with status {code} and without a word"),
+            clean(said) or _said(f"the process that mints tokens ended with status {code} and without a word"),
             permanent=permanent,
         )
 

@@ -8,7 +8,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 HIDDEN = "[hidden]"
@@ -89,6 +89,7 @@ class Secrets:
 
     def __init__(self) -> None:
         self._values: set[str] = set()
+        self._unread: list[Callable[[], None]] = []
 
     def __repr__(self) -> str:
         """How many there are."""
@@ -131,12 +132,14 @@ class Secrets:
             elif isinstance(item, list | tuple):
                 rest += [(each, is_secret) for each in item]
 
-    def add_headers(self, headers: Mapping[str, str]) -> None:
+    def add_headers(self, headers: Mapping[str, str | bytes]) -> None:
         """Hide the values of *headers* but for the ones that are known to be no secrets."""
         for name, value in headers.items():
             if name.lower() in _PLAIN_HEADERS or name.lower().startswith(("x-goog-", "content-")):
                 continue
-            scheme, _, credential = str(value).partition(" ")
+            # google-auth gives the session token of AWS's metadata server as the bytes that it got.
+            text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+            scheme, _, credential = text.partition(" ")
             self.add(credential or scheme)
             if scheme.lower() == "basic":
                 self.add(_unbase64(credential).partition(":")[2])
@@ -150,7 +153,11 @@ class Secrets:
             return
         self.add_data(dict(parse_qsl(parts.query)))
 
-    def add_request(self, url: str, body: bytes | str | None, headers: Mapping[str, str] | None) -> None:
+    def later(self, add: Callable[[], None]) -> None:
+        """Have *add* call other methods before anything is hidden: most requests succeed, and nothing is."""
+        self._unread.append(add)
+
+    def add_request(self, url: str, body: bytes | str | None, headers: Mapping[str, str | bytes] | None) -> None:
         """Hide what a request sends: a form or JSON, and its headers."""
         self.add_url(url)
         self.add_headers(headers or {})
@@ -176,6 +183,8 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """*text* without any of the values, as they are, or escaped for a URL, JSON or HTML, or in base64."""
+        while self._unread:
+            self._unread.pop()()
         for form in sorted({form for value in self._values for form in _spellings(value)}, key=len, reverse=True):
             text = text.replace(form, HIDDEN)
         for value in self._values:
