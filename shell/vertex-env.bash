@@ -219,6 +219,8 @@ __vertex_env_load() {
   # end
   local folder file line name ends='' token='' at='' url=none drop='' names=' ' stored=() values=() IFS=' '
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
+  # Under `shopt -s nocasematch`, openai_base_url would do for OPENAI_BASE_URL.
+  case a in A) return 1 ;; esac
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
     folder=${VERTEX_ENV_CACHE_DIR%/}
   elif [[ ${XDG_CACHE_HOME-} == /* ]]; then
@@ -250,8 +252,10 @@ __vertex_env_load() {
     'set '*)
       name=${line%%=*} line=${line#*=}
       name=${name#set }
-      case $name in
-      *' '*) return 1 ;;
+      case $name,$line in
+      *' '*,*) return 1 ;;
+      OPENAI_AGENTS_DISABLE_TRACING,1) ;;
+      OPENAI_AGENTS_DISABLE_TRACING,*) return 1 ;;
       esac
       case "$urls|$words|$keys" in
       *" $name "*'|'*'|'*)
@@ -319,6 +323,9 @@ __vertex_env_load() {
     esac
   done
   [[ -n $at && $names == *' OPENAI_BASE_URL '* && $names == *' OPENAI_API_BASE '* && $names == *' OPENAI_API_KEY '* ]] || return 1
+  # Without this one, openai-agents takes the key to OpenAI; the user's own value is the user's choice.
+  name=OPENAI_AGENTS_DISABLE_TRACING
+  [[ $names == *" $name "* || -n ${!name-} && $drop != *" $name"* ]] || return 1
   values=("$file" "$ends" "$at" "${values[@]}") at=0 line=''
   {
     for name in $drop; do __vertex_env_set "$name" || line=$name; done
@@ -387,6 +394,8 @@ if [[ -z ${__vertex_env_here[1]+set} ]]; then
     # For `off`, as they are not ours to set back.
     __vertex_env_names='OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE'
     __vertex_env_names+=' VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP'
+    # Another value than ours is the user's own.
+    [[ ${OPENAI_AGENTS_DISABLE_TRACING-} != 1 ]] || __vertex_env_names+=' OPENAI_AGENTS_DISABLE_TRACING'
   fi
 fi
 
