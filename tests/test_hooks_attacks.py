@@ -127,7 +127,7 @@ def with_base_url(url: str) -> Callable[[list[str]], list[str]]:
 
 
 ANY_NAME = {
-    "bash": (("      *) return 1 ;;\n      esac\n      names=", "      *) ;;\n      esac\n      names="),),
+    "bash": (("# end\n      *) return 1 ;;", "*) kind=any ;;"),),
     "zsh": (
         (
             '[[ $keys == *" $name "* && $line == $mark && -n $token ]] || return 1',
@@ -164,7 +164,7 @@ def test_no_name_but_ours_is_set(name: str, place: Place) -> None:
 
 
 ANY_UNSET = {
-    "bash": (('[[ $name == OPENAI_* || $urls == *" $name "* ]] || return 1', ":"),),
+    "bash": (("[[ $name == OPENAI_* ]] || return 1", ":"),),
     "zsh": (('[[ $name == OPENAI_* || $urls == *" $name "* ]] || return 1', ":"),),
     "fish": (("| (?:$urls))*", "| [A-Z_]+)*"),),
 }
@@ -222,7 +222,7 @@ def test_key_and_both_urls_come_together(name: str, place: Place, missing: str) 
 
 
 ANY_WORD = {
-    "bash": (("case $line in '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._/-]*) return 1 ;; esac", ""),),
+    "bash": ((" | words,*, | words,*,[!A-Za-z0-9]* | words,*,*[!A-Za-z0-9._/-]*) return", ") return"),),
     "zsh": (("[[ $line == [A-Za-z0-9]* && $line != *[^A-Za-z0-9._/-]* ]] || return 1", ""),),
     "fish": (("(?:$words)=[A-Za-z0-9][A-Za-z0-9._/-]*", "(?:$words)=.*"),),
 }
@@ -404,7 +404,7 @@ def test_switch_that_the_user_has_set(name: str, place: Place) -> None:
 TRACED = {
     "bash": (
         ('[[ $names == *" $name "* || -n ${!name-} && $drop != *" $name"* ]] || return 1', ""),
-        ("OPENAI_AGENTS_DISABLE_TRACING,*) return 1 ;;", ""),
+        ("words,OPENAI_AGENTS_DISABLE_TRACING,* | words", "words"),
     ),
     "zsh": (
         ("|| [[ -n ${OPENAI_AGENTS_DISABLE_TRACING-} ]] || return 1", ""),
