@@ -216,8 +216,6 @@ __vertex_env_load() {
   [[ -n ${LC_ALL-} ]] || local LC_ALL=C
   local folder file line name kind ends='' token='' at='' url=none drop='' names=' ' stored=() values=() IFS=' '
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
-  # Under `shopt -s nocasematch`, openai_base_url would do for OPENAI_BASE_URL.
-  case a in A) return 1 ;; esac
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
     folder=${VERTEX_ENV_CACHE_DIR%/}
   elif [[ ${XDG_CACHE_HOME-} == /* ]]; then
@@ -323,6 +321,8 @@ __vertex_env_load() {
     esac
   done
   [[ -n $at && $names == *' OPENAI_BASE_URL '* && $names == *' OPENAI_API_BASE '* && $names == *' OPENAI_API_KEY '* ]] || return 1
+  # With `shopt -s nocasematch`, openai_base_url would do for OPENAI_BASE_URL; what # removes depends on the letters.
+  case a in A) [ "${names#*[a-z]}" = "$names" ] || return 1 ;; esac
   # Without this one, openai-agents takes the key to OpenAI; the user's own value is the user's choice.
   name=OPENAI_AGENTS_DISABLE_TRACING
   [[ $names == *" $name "* || -n ${!name-} && $drop != *" $name"* ]] || return 1
