@@ -212,12 +212,9 @@ __vertex_env_is_url() {
 # Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not. Others may have
 # written to it, which bash cannot see: it may set our names only, and to what cannot hurt.
 __vertex_env_load() {
-  # begin: made by python -m tests.hooknames
-  local keys=' AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY '
-  local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
-  local words=' OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
-  # end
-  local folder file line name ends='' token='' at='' url=none drop='' names=' ' stored=() values=() IFS=' '
+  # Bytes take less time than letters. An LC_ALL that is set stays: if it is wrong, bash would say so again at the end.
+  [[ -n ${LC_ALL-} ]] || local LC_ALL=C
+  local folder file line name kind ends='' token='' at='' url=none drop='' names=' ' stored=() values=() IFS=' '
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
     folder=${VERTEX_ENV_CACHE_DIR%/}
@@ -241,42 +238,6 @@ __vertex_env_load() {
       # Not by [[, for which `shopt -s nocasematch` has Alice and alice be the same.
       [ "${!name+same $name=}${!name-}" = "$line" ] || return 1
       ;;
-    'none '*) [[ ! -e ${line#none } ]] || return 1 ;;
-    'file '*)
-      line=${line#file * }
-      name=$folder/${line%% *} line=${line#* }
-      [[ ${name%/*} == "$folder" && -e $line && -e $name && ! $line -nt $name && ! $line -ot $name ]] || return 1
-      ;;
-    'set '*)
-      name=${line%%=*} line=${line#*=}
-      name=${name#set }
-      case $name in
-      *' '*) return 1 ;;
-      esac
-      case "$urls|$words|$keys" in
-      *" $name "*'|'*'|'*)
-        [[ $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
-        url=$line
-        ;;
-      *'|'*" $name "*'|'*) case $line in '' | [!A-Za-z0-9]* | *[!A-Za-z0-9._/-]*) return 1 ;; esac ;;
-      *'|'*'|'*" $name "*)
-        [[ $line == $'\037' && -n $token ]] || return 1
-        line=$token
-        ;;
-      *) return 1 ;;
-      esac
-      names="$names$name " values[${#values[@]}]=$line
-      ;;
-    'gone '* | 'unset '*)
-      case $line in *[!A-Za-z0-9_\ ]* | *\ [0-9]*) return 1 ;; esac
-      for name in ${line#* }; do
-        [[ -z ${!name+set} ]] || {
-          [[ $line == 'unset '* ]] || return 1
-          [[ $name == OPENAI_* || $urls == *" $name "* ]] || return 1
-          drop="$drop $name"
-        }
-      done
-      ;;
     'fits '* | 'lacks '*)
       name=${line%%=*}
       name=${name#* }
@@ -290,6 +251,47 @@ __vertex_env_load() {
           ;;
         esac
       fi
+      ;;
+    'none '*) [[ ! -e ${line#none } ]] || return 1 ;;
+    'file '*)
+      line=${line#file * }
+      name=$folder/${line%% *} line=${line#* }
+      [[ ${name%/*} == "$folder" && -e $line && -e $name && ! $line -nt $name && ! $line -ot $name ]] || return 1
+      ;;
+    'set '*)
+      name=${line%%=*} line=${line#*=}
+      name=${name#set }
+      case $name in
+      # begin: made by python -m tests.hooknames
+      AIDER_OPENAI_API_KEY | GENERIC_OPEN_AI_API_KEY | OPENAI_API_KEY) kind=keys ;;
+      AIDER_OPENAI_API_BASE | API_BASE_URL | GENERIC_OPEN_AI_BASE_PATH | OPENAI_API_BASE | OPENAI_API_BASE_URL | OPENAI_BASE_URL | OPENAI_HOST) kind=urls ;;
+      OPENAI_AGENTS_DISABLE_TRACING | OPENAI_BASE_PATH | OPENAI_MODEL) kind=words ;;
+      # end
+      *) return 1 ;;
+      esac
+      case $kind,$name,$line in
+      urls,*)
+        [[ $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
+        url=$line
+        ;;
+      keys,*)
+        [[ $line == $'\037' && -n $token ]] || return 1
+        line=$token
+        ;;
+      words,OPENAI_AGENTS_DISABLE_TRACING,1) ;;
+      words,OPENAI_AGENTS_DISABLE_TRACING,* | words,*, | words,*,[!A-Za-z0-9]* | words,*,*[!A-Za-z0-9._/-]*) return 1 ;;
+      esac
+      names="$names$name " values[${#values[@]}]=$line
+      ;;
+    'gone '* | 'unset '*)
+      case $line in *[!A-Za-z0-9_\ ]* | *\ [0-9]*) return 1 ;; esac
+      for name in ${line#* }; do
+        [[ -z ${!name+set} ]] || {
+          [[ $line == 'unset '* ]] || return 1
+          [[ $name == OPENAI_* ]] || return 1
+          drop="$drop $name"
+        }
+      done
       ;;
     'until '*) [[ $__vertex_env_now < ${line#until } ]] || return 1 ;;
     'token '*)
@@ -319,6 +321,11 @@ __vertex_env_load() {
     esac
   done
   [[ -n $at && $names == *' OPENAI_BASE_URL '* && $names == *' OPENAI_API_BASE '* && $names == *' OPENAI_API_KEY '* ]] || return 1
+  # With `shopt -s nocasematch`, openai_base_url would do for OPENAI_BASE_URL; what # removes depends on the letters.
+  case a in A) [ "${names#*[a-z]}" = "$names" ] || return 1 ;; esac
+  # Without this one, openai-agents takes the key to OpenAI; the user's own value is the user's choice.
+  name=OPENAI_AGENTS_DISABLE_TRACING
+  [[ $names == *" $name "* || -n ${!name-} && $drop != *" $name"* ]] || return 1
   values=("$file" "$ends" "$at" "${values[@]}") at=0 line=''
   {
     for name in $drop; do __vertex_env_set "$name" || line=$name; done
@@ -387,6 +394,8 @@ if [[ -z ${__vertex_env_here[1]+set} ]]; then
     # For `off`, as they are not ours to set back.
     __vertex_env_names='OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE'
     __vertex_env_names+=' VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP'
+    # Another value than ours is the user's own.
+    [[ ${OPENAI_AGENTS_DISABLE_TRACING-} != 1 ]] || __vertex_env_names+=' OPENAI_AGENTS_DISABLE_TRACING'
   fi
 fi
 

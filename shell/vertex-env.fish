@@ -231,14 +231,16 @@ function __vertex_env_load
         string match -qr '^(?:localhost|127[0-9\\\\.]*|\\\\\[::1\\\\\])$' -- $host; and set hosts "$hosts|http://$host(?::[0-9]+)?"
     end
     set -l known "(?:until [0-9]{1,15}|file \S+ [^/ ]+ /.*|none /.*|(?:same|fits|lacks) $name=.*|gone(?: $name)*" \
-        "|(?:token|stamp) /.*|set (?:$keys)=\x1f|set (?:$urls)=(?:$hosts)$tail|set (?:$words)=[A-Za-z0-9][A-Za-z0-9._/-]*" \
-        "|unset(?: OPENAI_[A-Z0-9_]+| (?:$urls))*)"
+        "|(?:token|stamp) /.*|set (?:$keys)=\x1f|set (?:$urls)=(?:$hosts)$tail|set OPENAI_AGENTS_DISABLE_TRACING=1|set (?!OPENAI_AGENTS)(?:$words)=[A-Za-z0-9][A-Za-z0-9._/-]*" \
+        "|unset(?: (?!OPENAI_AGENTS)OPENAI_[A-Z0-9_]+| (?:$urls))*)"
     string match -qr "\Avertex-env-snapshot 2\n(?:$known[1]$known[2]$known[3]\n)+end\n\z" -- $text; or return 1
     # Groups with names set variables: no command substitution, each of which takes as long as all of these.
     string match -arq '(?m)^set (?<names>\w+)=(?<values>.*)$' -- $text
     for name in OPENAI_BASE_URL OPENAI_API_BASE OPENAI_API_KEY
         contains -- $name $names; or return 1
     end
+    # Without this one, openai-agents takes the key to OpenAI; the user's own value is the user's choice.
+    contains -- OPENAI_AGENTS_DISABLE_TRACING $names; or test -n "$OPENAI_AGENTS_DISABLE_TRACING"; or return 1
     # What it depends on.
     string match -arq '(?m)(?:^gone|\G(?!^)) (?<gone>\w+)' -- $text
     set -qx $gone
@@ -350,6 +352,8 @@ if not set -qgu __vertex_env_names; or set -qgx __vertex_env_names
         set -g __vertex_env_inherited $VERTEX_ENV_EXPIRES_AT
         set -g __vertex_env_names OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE \
             VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP
+        # Another value than ours is the user's own.
+        test "$OPENAI_AGENTS_DISABLE_TRACING" != 1; or set -ga __vertex_env_names OPENAI_AGENTS_DISABLE_TRACING
     end
 end
 

@@ -256,10 +256,13 @@ def __vertex_env_is_harmless [changes: list<string>]: nothing -> bool {
     for it in $found {
         if $it.verb == "unset" {
             if $it.name not-in $urls and $it.name !~ '^OPENAI_' { return false }
+            if $it.name == OPENAI_AGENTS_DISABLE_TRACING { return false }
         } else if $it.name in $keys {
             if $it.value != $mark { return false }
         } else if $it.name in $urls {
             if not (__vertex_env_is_allowed $it.value) { return false }
+        } else if $it.name == OPENAI_AGENTS_DISABLE_TRACING {
+            if $it.value != "1" { return false }
         } else if $it.name not-in $words or $it.value !~ '^[A-Za-z0-9][A-Za-z0-9._/-]*$' {
             return false
         }
@@ -267,7 +270,7 @@ def __vertex_env_is_harmless [changes: list<string>]: nothing -> bool {
     # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The last
     # one keeps openai-agents from doing so at each run, unless the user wants that.
     let given = $found | where verb == "set" | get name
-    let quiet = "set OPENAI_AGENTS_DISABLE_TRACING=1" in $changes or "OPENAI_AGENTS_DISABLE_TRACING" in $env
+    let quiet = "set OPENAI_AGENTS_DISABLE_TRACING=1" in $changes or ($env.OPENAI_AGENTS_DISABLE_TRACING? | is-not-empty)
     $quiet and ([OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE] | all {|name| $name in $given })
 }
 
@@ -365,6 +368,10 @@ if ($env.__vertex_env? | describe) !~ "^record" {
         $env.__vertex_env.names = [
             OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP
         ]
+        # Another value than ours is the user's own.
+        if $env.OPENAI_AGENTS_DISABLE_TRACING? == "1" {
+            $env.__vertex_env.names ++= [OPENAI_AGENTS_DISABLE_TRACING]
+        }
     }
 }
 

@@ -293,16 +293,19 @@ function global:__vertex_env_is_harmless([string[]] $changes) {
     $urls = 'AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST' -split ' '
     $words = 'OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
     # end
+    $tracing = 'OPENAI_AGENTS_DISABLE_TRACING'
     $given = [Collections.Generic.List[string]]::new()
     foreach ($line in $changes) {
         if ($line -cnotmatch '\A(set|unset) ([A-Z_]+)(?:=(.*))?\z') { return $false }
         $verb, $name, $value = $Matches[1], $Matches[2], [string] $Matches[3]
         $known = if ($verb -ceq 'unset') {
-            $name -cin $urls -or $name -cmatch '\AOPENAI_'
+            $name -cne $tracing -and ($name -cin $urls -or $name -cmatch '\AOPENAI_')
         } elseif ($name -cin $keys) {
             $value -ceq [string] [char] 0x1F
         } elseif ($name -cin $urls) {
             __vertex_env_is_allowed $value
+        } elseif ($name -ceq $tracing) {
+            $value -ceq '1'
         } else {
             $name -cin $words -and $value -cmatch '\A[A-Za-z0-9][A-Za-z0-9._/-]*\z'
         }
@@ -311,8 +314,7 @@ function global:__vertex_env_is_harmless([string[]] $changes) {
     }
     # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The last
     # one keeps openai-agents from doing so at each run, unless the user wants that.
-    $tracing = 'OPENAI_AGENTS_DISABLE_TRACING'
-    if ("set $tracing=1" -cnotin $changes -and $null -eq [Environment]::GetEnvironmentVariable($tracing)) { return $false }
+    if ($tracing -cnotin $given -and -not [Environment]::GetEnvironmentVariable($tracing)) { return $false }
     foreach ($name in 'OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_API_BASE') {
         if ($name -cnotin $given) { return $false }
     }
@@ -409,6 +411,10 @@ if (-not (Test-Path -LiteralPath variable:global:__vertex_env)) {
         $global:__vertex_env.Names.AddRange([string[]] @(
                 'OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_API_BASE',
                 'VERTEX_ENV_EXPIRES_AT', 'VERTEX_ENV_REFRESH_AT', 'VERTEX_ENV_STAMP'))
+        # Another value than ours is the user's own.
+        if ($env:OPENAI_AGENTS_DISABLE_TRACING -ceq '1') {
+            $global:__vertex_env.Names.Add('OPENAI_AGENTS_DISABLE_TRACING')
+        }
     }
 
     # Once only, around what there is: that one runs last, and finds $? as the last command has left it.

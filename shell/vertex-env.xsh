@@ -36,6 +36,9 @@ def _vertex_env_setup():
                 # Another shell of ours has set these: that is what there is to take away.
                 self.names += ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"]
                 self.names += ["VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP"]
+                # Another value than ours is the user's own.
+                if str(env.get("OPENAI_AGENTS_DISABLE_TRACING", "")) == "1":
+                    self.names.append("OPENAI_AGENTS_DISABLE_TRACING")
 
         # --- at each prompt, and before each command: after a night at the prompt, the first has a fresh token ---
 
@@ -249,14 +252,17 @@ def _vertex_env_setup():
             urls = "AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST".split()
             words = "OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL".split()
             # end
+            tracing = "OPENAI_AGENTS_DISABLE_TRACING"
             found = [change.fullmatch(line).groups() for line in changes]
             for verb, name, value in found:
                 if verb == "unset":
-                    known = name in urls or name.startswith("OPENAI_")
+                    known = name in urls or (name.startswith("OPENAI_") and name != tracing)
                 elif name in keys:
                     known = value == "\x1f"
                 elif name in urls:
                     known = self.is_allowed(value, environ.get("VERTEX_ENV_ALLOW_HOST", ""))
+                elif name == tracing:
+                    known = value == "1"
                 else:
                     known = name in words and re.fullmatch("[A-Za-z0-9][A-Za-z0-9._/-]*", value, re.ASCII)
                 if not known:
@@ -264,8 +270,7 @@ def _vertex_env_setup():
             # One of them missing, and clients that read that one would take the key to its default, which is OpenAI. The
             # last one keeps openai-agents from doing so at each run, unless the user wants that.
             given = {name for verb, name, _ in found if verb == "set"}
-            tracing = "OPENAI_AGENTS_DISABLE_TRACING"
-            if f"set {tracing}=1" not in changes and tracing not in environ:
+            if tracing not in given and not environ.get(tracing):
                 return False
             return given.issuperset(("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"))
 

@@ -210,6 +210,7 @@ __vertex_env_load() {
           url=$line
         elif [[ $words == *" $name "* ]]; then
           [[ $line == [A-Za-z0-9]* && $line != *[^A-Za-z0-9._/-]* ]] || return 1
+          [[ $name != OPENAI_AGENTS_DISABLE_TRACING || $line == 1 ]] || return 1
         else
           [[ $keys == *" $name "* && $line == $mark && -n $token ]] || return 1
           line=$token
@@ -224,6 +225,7 @@ __vertex_env_load() {
         [[ $line != *[^A-Za-z0-9_\ ]* && $line != *\ [0-9]* ]] || return 1
         for name in ${(s: :)line#unset }; do
           [[ $name == OPENAI_* || $urls == *" $name "* ]] || return 1
+          [[ $name != OPENAI_AGENTS_DISABLE_TRACING ]] || return 1
           [[ -z ${(P)name+set} ]] || changes=("$name" '' "$changes[@]")
         done
         ;;
@@ -271,6 +273,8 @@ __vertex_env_load() {
   done
   [[ -n $at ]] || return 1
   for name in OPENAI_BASE_URL= OPENAI_API_BASE= OPENAI_API_KEY=; do (( ${changes[(Ie)$name]} )) || return 1; done
+  # Without this one, openai-agents takes the key to OpenAI; the user's own value is the user's choice.
+  (( ${changes[(Ie)OPENAI_AGENTS_DISABLE_TRACING=]} )) || [[ -n ${OPENAI_AGENTS_DISABLE_TRACING-} ]] || return 1
   __vertex_env_set VERTEX_ENV_STAMP= $file VERTEX_ENV_EXPIRES_AT= $expires VERTEX_ENV_REFRESH_AT= $at "$changes[@]" || return
   __vertex_env_failed='' __vertex_env_retry=0
 }
@@ -326,6 +330,8 @@ if [[ ${(t)__vertex_env_before-} != association* ]]; then
       OPENAI_API_KEY '' OPENAI_BASE_URL '' OPENAI_API_BASE ''
       VERTEX_ENV_EXPIRES_AT '' VERTEX_ENV_REFRESH_AT '' VERTEX_ENV_STAMP ''
     )
+    # Another value than ours is the user's own.
+    [[ ${OPENAI_AGENTS_DISABLE_TRACING-} != 1 ]] || __vertex_env_before[OPENAI_AGENTS_DISABLE_TRACING]=''
   fi
 fi
 

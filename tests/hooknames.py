@@ -28,7 +28,7 @@ def joined(line: str, by: str) -> Row:
 
 
 ROWS: Mapping[str, Row] = {
-    "bash": spaced("local {kind}='{names}'"),
+    "bash": joined("{names}) kind={kind} ;;", " | "),
     "zsh": spaced("local {kind}='{names}'"),
     "fish": joined("set -l {kind} '{names}'", "|"),
     "nu": joined("let {kind} = [{names}]", " "),

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.shells import Place, hook_file, settle
+from tests.shells import Place, Shell, hook_file, settle
 from tests.tools import need
 
 ASK = "export --format lines"
+TRACING = "OPENAI_AGENTS_DISABLE_TRACING"
 SHELLS = {"bash": ("--norc", "--noprofile"), "zsh": ("-f",), "fish": ("--no-config",)}
 DANGEROUS = """
 PATH LD_PRELOAD LD_LIBRARY_PATH DYLD_INSERT_LIBRARIES PROMPT_COMMAND PS0 PS1 PS2 PS4 BASH_ENV ENV IFS FPATH ZDOTDIR
@@ -126,14 +127,14 @@ def with_base_url(url: str) -> Callable[[list[str]], list[str]]:
 
 
 ANY_NAME = {
-    "bash": (("      *) return 1 ;;\n      esac\n      names=", "      *) ;;\n      esac\n      names="),),
+    "bash": (("# end\n      *) return 1 ;;", "*) kind=any ;;"),),
     "zsh": (
         (
             '[[ $keys == *" $name "* && $line == $mark && -n $token ]] || return 1',
             "[[ $line == $mark ]] || { changes+=($name= $line); continue; }",
         ),
     ),
-    "fish": (("|set (?:$words)=", "|set [A-Za-z_0-9]+=.*|set (?:$words)="),),
+    "fish": (("|set OPENAI_AGENTS_DISABLE_TRACING=1|", "|set [A-Za-z_0-9]+=.*|"),),
 }
 ANY_URL = {
     "bash": ((' || __vertex_env_is_url "$line" || return 1', " || :"),),
@@ -162,11 +163,21 @@ def test_no_name_but_ours_is_set(name: str, place: Place) -> None:
     assert shown >= 15  # some are read-only, or set anew by the shell itself
 
 
+ANY_UNSET = {
+    "bash": (("[[ $name == OPENAI_* ]] || return 1", ":"),),
+    "zsh": (('[[ $name == OPENAI_* || $urls == *" $name "* ]] || return 1', ":"),),
+    "fish": (("| (?:$urls))*", "| [A-Z_]+)*"),),
+}
+
+
 def test_no_name_but_ours_is_unset(name: str, place: Place) -> None:
     forge(place, with_line("unset HOME VERTEX_ENV_ALLOW_HOST"))
     seen, _ = drive(place, name)
     assert place.calls == [ASK]
     assert seen["HOME"] == place.env["HOME"]
+    seen, _ = drive(place, name, weakened(place, name, *ANY_UNSET[name]))
+    assert place.calls == []
+    assert "HOME" not in seen
 
 
 def test_no_other_host_gets_the_token(name: str, place: Place) -> None:
@@ -210,12 +221,21 @@ def test_key_and_both_urls_come_together(name: str, place: Place, missing: str) 
     assert "OPENAI_API_KEY" not in seen
 
 
+ANY_WORD = {
+    "bash": ((" | words,*, | words,*,[!A-Za-z0-9]* | words,*,*[!A-Za-z0-9._/-]*) return", ") return"),),
+    "zsh": (("[[ $line == [A-Za-z0-9]* && $line != *[^A-Za-z0-9._/-]* ]] || return 1", ""),),
+    "fish": (("(?:$words)=[A-Za-z0-9][A-Za-z0-9._/-]*", "(?:$words)=.*"),),
+}
+
+
 def test_words_have_no_host(name: str, place: Place) -> None:
     whole = (place.cache / "shell.snapshot").read_text()
+    weak = weakened(place, name, *ANY_WORD[name])
     for value in ("https://evil.example", "//evil.example", "@evil.example", "x:y", ""):
         forge(place, with_line(f"set OPENAI_BASE_PATH={value}"))
         drive(place, name)
         assert (value, place.calls) == (value, [ASK])
+        assert drive(place, name, weak)[0]["OPENAI_BASE_PATH"] == value
         (place.cache / "shell.snapshot").write_text(whole)
     forge(place, with_line("set OPENAI_BASE_PATH=v1/projects/p/chat/completions"))
     assert drive(place, name)[0]["OPENAI_BASE_PATH"] == "v1/projects/p/chat/completions"
@@ -262,6 +282,17 @@ def test_snapshot_that_comes_with_a_repository(name: str, place: Place) -> None:
     assert seen["PROMPT_COMMAND"] == "touch executed"
 
 
+def test_prompt_command_from_a_repository_is_not_executed(place: Place) -> None:
+    """At the prompts of a bash with a terminal."""
+    executed = place.folder / "executed"
+    forge(place, with_line(f"set PROMPT_COMMAND=/usr/bin/touch {executed}"))
+    for hook, is_executed in ((None, False), (weakened(place, "bash", *ANY_NAME["bash"]), True)):
+        with Shell("bash", place.env, f"source {shlex.quote(str(hook or hook_file('bash')))}\n") as sh:
+            sh.enter()
+            sh.enter()
+            assert executed.exists() == is_executed
+
+
 FOLLOWS = {
     "bash": (" && ! -L $folder", ""),
     "zsh": ("(N/U", "(N-/U"),
@@ -277,6 +308,28 @@ def test_folder_that_is_a_link(name: str, place: Place) -> None:
     assert "OPENAI_API_KEY" not in seen
     seen, _ = drive(place, name, weakened(place, name, FOLLOWS[name]))
     assert seen["OPENAI_API_KEY"].startswith("stored-")
+
+
+ANYWHERE = {
+    "bash": (
+        ('${line%/*} == "$folder" && ', ""),
+        ('${name%/*} == "$folder" && ', ""),
+    ),
+    "zsh": (
+        ("${file%/*} == $folder && ", ""),
+        ("${name%/*} == $folder && ", ""),
+    ),
+    "fish": (
+        ("file \\S+ [^/ ]+ /", "file \\S+ \\S+ /"),
+        ("(?:token|stamp) /.*", "(?:token|stamp) .*"),
+        (
+            "token .*/(?<token_file>[^/\\n]+)\\nstamp .*/(?<stamp_file>[^/\\n]+)$",
+            "token (?<token_file>.*)\\nstamp (?<stamp_file>.*)$",
+        ),
+        ("set token_file $folder/$token_file", ""),
+        ("set stamp_file $folder/$stamp_file", ""),
+    ),
+}
 
 
 @pytest.mark.parametrize("kind", ["token", "stamp", "mark"])
@@ -295,18 +348,31 @@ def test_files_elsewhere_are_not_read(name: str, place: Place, kind: str, where:
         return line.replace(f"{kind} {place.cache}/", f"{kind} {where.format(place.cache)}/")
 
     forge(place, lambda lines: [elsewhere(line) for line in lines])
-    drive(place, name)
+    there = f"cd {shlex.quote(str(place.cache))}"
+    drive(place, name, before=there)
     assert place.calls == [ASK]
+    seen, _ = drive(place, name, weakened(place, name, *ANYWHERE[name]), before=there)
+    assert place.calls == []
+    assert seen["OPENAI_API_KEY"].startswith("stored-")
+
+
+ANY_TIME = {
+    "bash": (("[[ ! $((__vertex_env_now + 300)) < $name ]] || return 1", ""),),
+    "zsh": (("[[ ! $((EPOCHSECONDS + 300)) < ${${stored[3]#issued }%%.*} ]] || return 1", ""),),
+    "fish": (("test $issued -le $__vertex_env_now; or test", "true; or test"),),
+}
 
 
 def test_token_of_the_future_is_not_loaded(name: str, place: Place) -> None:
     """The clock was set back since it was issued: Python allows for five minutes, and so do the hooks."""
     path = place.stamp.with_suffix(".token")
+    weak = weakened(place, name, *ANY_TIME[name])
     first, key, _, *rest = path.read_text().splitlines()
     for ahead, calls in ((7200, [ASK]), (400, [ASK]), (200, [])):
         path.write_text("\n".join([first, key, f"issued {time.time() + ahead!r}", *rest, ""]))
         drive(place, name)
         assert (ahead, place.calls) == (ahead, calls)
+        assert drive(place, name, weak)[0]["OPENAI_API_KEY"].startswith("stored-")
 
 
 def test_header_that_would_carry_other_credentials(name: str, place: Place) -> None:
@@ -316,16 +382,98 @@ def test_header_that_would_carry_other_credentials(name: str, place: Place) -> N
         assert (value, place.calls) == (value, calls)
 
 
+FITS = {
+    "bash": (('fits*) [ "${!name}" = "${line#*=}" ] || return 1', "fits*)"),),
+    "zsh": (('[[ ${(P)name} == "${line#*=}" ]] || return 1', ":"),),
+    "fish": (('contains -- "fits $name=$$name" $pairs; and continue', "continue"),),
+}
+
+
 def test_switch_that_the_user_has_set(name: str, place: Place) -> None:
-    """Unset and ours are one state; another value is the user's own."""
-    forge(place, with_line("fits OPENAI_AGENTS_DISABLE_TRACING=1"))
-    for env, calls in (
-        ({}, []),
-        ({"OPENAI_AGENTS_DISABLE_TRACING": "1"}, []),
-        ({"OPENAI_AGENTS_DISABLE_TRACING": "0"}, [ASK]),
-    ):
-        drive(place, name, env=env)
+    """Unset and ours are one state; another value is the user's own, and not replaced by ours."""
+    assert f"fits {TRACING}=1" in (place.cache / "shell.snapshot").read_text().splitlines()
+    env: dict[str, str]
+    for env, calls in (({}, []), ({TRACING: "1"}, []), ({TRACING: "0"}, [ASK]), ({TRACING: "false"}, [ASK])):
+        seen, _ = drive(place, name, env=env)
         assert (env, place.calls) == (env, calls)
+        assert seen[TRACING] == env.get(TRACING, "1")
+        seen, _ = drive(place, name, weakened(place, name, *FITS[name]), env=env)
+        assert (seen[TRACING], place.calls) == ("1", [])
+
+
+TRACED = {
+    "bash": (
+        ('[[ $names == *" $name "* || -n ${!name-} && $drop != *" $name"* ]] || return 1', ""),
+        ("words,OPENAI_AGENTS_DISABLE_TRACING,* | words", "words"),
+    ),
+    "zsh": (
+        ("|| [[ -n ${OPENAI_AGENTS_DISABLE_TRACING-} ]] || return 1", ""),
+        ("[[ $name != OPENAI_AGENTS_DISABLE_TRACING || $line == 1 ]] || return 1", ""),
+        ("[[ $name != OPENAI_AGENTS_DISABLE_TRACING ]] || return 1", ""),
+    ),
+    "fish": (
+        ("contains -- OPENAI_AGENTS_DISABLE_TRACING $names; or test -n", "true; or test -n"),
+        ("set OPENAI_AGENTS_DISABLE_TRACING=1|set (?!OPENAI_AGENTS)", "set "),
+        ("(?!OPENAI_AGENTS)OPENAI_[", "OPENAI_["),
+    ),
+}
+SWITCH = f"set {TRACING}=1"
+
+
+@pytest.mark.parametrize(
+    ("forged", "value"),
+    [
+        ([], None),
+        ([], ""),
+        *(([f"set {TRACING}=0"], value) for value in (None, "", "1")),
+        *(([SWITCH, f"set {TRACING}=0"], value) for value in (None, "1")),
+        *(([f"unset {TRACING}"], value) for value in (None, "", "1")),
+    ],
+)
+def test_switch_of_tracing_is_set_with_the_key(name: str, place: Place, forged: list[str], value: str | None) -> None:
+    """While it is on, openai-agents takes the key to OpenAI at each run."""
+    forge(place, lambda lines: [line for line in lines if line != SWITCH and not line.startswith("fits ")])
+    forge(place, lambda lines: [*lines[:-2], *forged, *lines[-2:]])
+    env = {} if value is None else {TRACING: value}
+    seen, _ = drive(place, name, env=env)
+    assert place.calls == [ASK]
+    assert "OPENAI_API_KEY" not in seen
+    seen, _ = drive(place, name, weakened(place, name, *TRACED[name]), env=env)
+    assert place.calls == []
+    assert seen["OPENAI_API_KEY"].startswith("stored-")
+    assert seen.get(TRACING, "") in ("", "0")
+
+
+@pytest.mark.parametrize("value", ["0", "1", "true"])
+def test_own_switch_of_tracing_is_enough(name: str, place: Place, value: str) -> None:
+    forge(place, lambda lines: [line for line in lines if line != SWITCH and not line.startswith("fits ")])
+    seen, _ = drive(place, name, env={TRACING: value})
+    assert (seen[TRACING], seen["OPENAI_API_KEY"][:7], place.calls) == (value, "stored-", [])
+
+
+def test_off_takes_the_inherited_switch_away(name: str, place: Place) -> None:
+    """It is part of what the outer shell has set; another value is the user's own."""
+    outer, _ = drive(place, name)
+    assert outer[TRACING] == "1"
+    for value, left in (("1", None), ("0", "0")):
+        seen, _ = drive(place, name, after="vertex-env off", env={**outer, TRACING: value})
+        assert (seen.get(TRACING), "OPENAI_API_KEY" in seen) == (left, False)
+
+
+def test_names_in_small_letters_are_others(place: Place) -> None:
+    """Also where `nocasematch` has bash compare without regard to case: the key would be there without its URL."""
+
+    def small(lines: list[str]) -> list[str]:
+        return [line.replace("set OPENAI_BASE_URL", "set openai_base_url") for line in lines]
+
+    forge(place, small)
+    seen, _ = drive(place, "bash", before="shopt -s nocasematch")
+    assert place.calls == [ASK]
+    assert "OPENAI_API_KEY" not in seen
+    weak = weakened(place, "bash", ("case a in A) [", "case a in B) ["))
+    seen, _ = drive(place, "bash", weak, before="shopt -s nocasematch")
+    assert seen["OPENAI_API_KEY"].startswith("stored-")
+    assert "OPENAI_BASE_URL" not in seen
 
 
 # --- variables that cannot be set ---
@@ -364,6 +512,38 @@ def test_url_that_cannot_be_set_gets_no_key(name: str, place: Place, *, warm: bo
         assert leaked["OPENAI_BASE_URL"] == "https://corp.example/v1"
 
 
+HALF_WAY = {
+    "bash": (('[[ -z $line ]] || __vertex_env_undo "$line" || return', "[[ -z $line ]] || return 3"),),
+    "zsh": (("[[ ${(Pt)name} == *readonly* ]] || continue", "continue"),),
+    "fish": (("__vertex_env_off\n    printf", "printf"),),
+}
+"""What lets it stop at the URL and leave what it has set."""
+
+
+def test_key_is_the_last_to_be_set(name: str, place: Place) -> None:
+    """Even a hook that stops half way leaves no key beside another host's URL; in the old order, it does."""
+    weak = weakened(place, name, *HALF_WAY[name])
+    before = READ_ONLY[name]
+    if name == "zsh":  # which ends there
+        before += "\ntrap '/usr/bin/env -0' EXIT"
+    seen, _ = drive(place, name, weak, before=before)
+    assert "VERTEX_ENV_EXPIRES_AT" in seen
+    assert "OPENAI_API_KEY" not in seen
+    key = [line for line in (place.cache / "shell.snapshot").read_text().splitlines() if "set OPENAI_API_KEY" in line]
+
+    def key_first(lines: list[str]) -> list[str]:
+        others = [line for line in lines if line not in key]
+        at = next(i for i, line in enumerate(others) if line.startswith("set "))
+        return [*others[:at], *key, *others[at:]]
+
+    forge(place, key_first)
+    seen, _ = drive(place, name, weak, before=before)
+    assert seen["OPENAI_API_KEY"].startswith("stored-")
+    assert seen["OPENAI_BASE_URL"] == "https://corp.example/v1"
+    seen, _ = drive(place, name, before=before)
+    assert "OPENAI_API_KEY" not in seen
+
+
 # --- the hook's own state, inherited ---
 
 
@@ -390,4 +570,26 @@ def test_inherited_state_is_dropped(name: str, place: Place) -> None:
     seen, _ = drive(place, name, after="vertex-env off", env=env)
     assert seen["HOME"] == place.env["HOME"]
     assert "OPENAI_API_KEY" not in seen
+    assert place.calls == []
+
+
+BELIEVED = {
+    "bash": (("-z ${__vertex_env_here[1]+set}", "-z ${__vertex_env_names+set}"),),
+    "zsh": (("${(t)__vertex_env_before-} != association*", "-z ${__vertex_env_before+set}"),),
+    "fish": (
+        ("if not set -qgu __vertex_env_names; or set -qgx __vertex_env_names", "if not set -q __vertex_env_names"),
+    ),
+}
+
+
+def test_inherited_state_names_nothing_to_take_away(name: str, place: Place) -> None:
+    """A hook that believed it would unset HOME; the variables are fresh, so that nothing is loaded."""
+    far = "9999999998"
+    env = {"VERTEX_ENV_REFRESH_AT": far, "VERTEX_ENV_EXPIRES_AT": far, "OPENAI_API_KEY": "theirs"}
+    env |= {f"__vertex_env_{n}": "HOME" for n in ("names", "before", "here")}
+    before = "trap '/usr/bin/env -0' EXIT" if name == "zsh" else ""
+    seen, _ = drive(place, name, before=before, after="vertex-env off", env=env)
+    assert seen["HOME"] == place.env["HOME"]
+    seen, _ = drive(place, name, weakened(place, name, *BELIEVED[name]), before=before, after="vertex-env off", env=env)
+    assert "HOME" not in seen
     assert place.calls == []

@@ -34,6 +34,7 @@ CHECKS: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
             ("else if $home !~ '^/' {", "else if false {"),
             ("if $path !~ '^/' { return false }", ""),
         ],
+        "fits": [('if $verb == "fits" and $value != $it.value { return null }', "")],
         "undo": [("        __vertex_env_off\n        print -e", "        print -e")],
     },
     "xonsh": {
@@ -45,6 +46,7 @@ CHECKS: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
             ('return folder.rstrip("/") if os.path.isabs(folder) else None', "return folder"),
             ("return mine and os.path.isabs(path) and", "return mine and"),
         ],
+        "fits": [('has != value if verb == "fits" else', 'False if verb == "fits" else')],
         "undo": [("                self.off()\n                print", "                print")],
     },
 }
@@ -120,15 +122,81 @@ def test_a_link_to_a_folder(shell: Shell, place: Place) -> None:
     assert seen(shell, place, shell.source)["calls"] == ASK
 
 
-def test_a_token_outside_the_folder(shell: Shell, place: Place) -> None:
+@pytest.mark.parametrize("kind", ["token", "stamp"])
+def test_a_file_outside_the_folder(shell: Shell, place: Place, kind: str) -> None:
     """Also one that only this user can read."""
     other = place.home / "other"
     other.mkdir(mode=0o700)
-    token = place.one("token")
-    change(place, f"token {token}", f"token {other / token.name}")
-    token.rename(other / token.name)
+    path = place.one(kind)
+    change(place, f"{kind} {path}", f"{kind} {other / path.name}")
+    path.rename(other / path.name)
     assert seen(shell, place, without(shell, place, "place"))["calls"] == ""
     assert seen(shell, place, shell.source)["calls"] == ASK
+
+
+FAR = "9999999998"
+"""A shell that took it for REFRESH_AT would not renew its token."""
+
+
+def forge_stamp(place: Place) -> None:
+    """Have others change the stamp, which they can write to."""
+    _, ends, number = place.one("stamp").read_text().split()
+    place.one("stamp").write_text(f"{FAR} {ends} {number}\n")
+    place.one("stamp").chmod(0o666)
+
+
+def test_a_stamp_of_others(shell: Shell, place: Place) -> None:
+    forge_stamp(place)
+    got = seen(shell, place, without(shell, place, "owner"))
+    assert (got["VERTEX_ENV_REFRESH_AT"], got["calls"]) == (FAR, "")
+    got = seen(shell, place, shell.source)
+    assert (got["VERTEX_ENV_REFRESH_AT"] != FAR, got["calls"]) == (True, ASK)
+
+
+def test_a_stamp_of_others_at_renewal(shell: Shell, place: Place) -> None:
+    """The shell had its variables before; now they are due, and the stamp has something new."""
+    forge_stamp(place)
+    stamp = str(place.one("stamp"))
+    env = {
+        "OPENAI_API_KEY": "old",
+        "VERTEX_ENV_REFRESH_AT": FAR,
+        "VERTEX_ENV_EXPIRES_AT": "1",
+        "VERTEX_ENV_STAMP": stamp,
+    }
+
+    def renewed(source: str) -> tuple[str, str]:
+        lines = (source, "REPORT", shell.assign("VERTEX_ENV_REFRESH_AT", "1"), shell.hook, "REPORT")
+        run = place.script(shell, *lines, env=env)
+        assert run.reports[0]["OPENAI_API_KEY"] == "old"
+        assert run.reports[1]["OPENAI_API_KEY"] != "old"
+        return run.reports[1]["VERTEX_ENV_REFRESH_AT"], " ".join(place.calls)
+
+    assert renewed(without(shell, place, "owner")) == (FAR, "")
+    at, calls = renewed(shell.source)
+    assert (at != FAR, calls) == (True, ASK)
+
+
+TRACING = "OPENAI_AGENTS_DISABLE_TRACING"
+
+
+def test_the_users_own_switch_of_tracing(shell: Shell, place: Place) -> None:
+    """Unset and ours are one state; another value is not replaced by ours."""
+    whole = place.one("snapshot").read_text()
+    assert f"fits {TRACING}=1" in whole.splitlines()
+    for value, left, calls in ((None, "1", ""), ("1", "1", ""), ("0", "0", ASK)):
+        got = seen(shell, place, shell.source, {TRACING: value})
+        assert (value, got[TRACING], got["calls"]) == (value, left, calls)
+    place.one("snapshot").write_text(whole)  # Python has written one for `0` since
+    got = seen(shell, place, without(shell, place, "fits"), {TRACING: "0"})
+    assert (got[TRACING], got["calls"]) == ("1", "")
+
+
+def test_off_takes_the_inherited_switch_of_tracing_away(shell: Shell, place: Place) -> None:
+    """It is part of what the outer shell has set; another value is the user's own."""
+    env = {"OPENAI_API_KEY": "old", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
+    for value, left in (("1", None), ("0", "0")):
+        run = place.script(shell, shell.source, "vertex-env off", "REPORT", env={**env, TRACING: value})
+        assert (run.reports[0].get(TRACING), run.reports[0].get("OPENAI_API_KEY")) == (left, None)
 
 
 def test_a_token_from_the_future(shell: Shell, place: Place) -> None:
@@ -238,6 +306,8 @@ CASES: Mapping[tuple[str, ...], bool] = {
     (*BASE, KEY, "set OPENAI_BASE_PATH=//evil.example"): False,
     (*BASE, KEY, "set OPENAI_MODEL"): False,
     (BASE[0], BASE[1], "set OPENAI_AGENTS_DISABLE_TRACING=0", KEY): False,
+    (*BASE, KEY, "set OPENAI_AGENTS_DISABLE_TRACING=0"): False,
+    (*BASE, KEY, "unset OPENAI_AGENTS_DISABLE_TRACING"): False,
 }
 """Changes to whether they are harmless where `allowed.example` and 127.0.0.2 are allowed."""
 

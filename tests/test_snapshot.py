@@ -129,12 +129,14 @@ def test_file_that_may_change_within_the_second_is_worth_another_try(place: Plac
     assert snapshots(place) == {"shell.snapshot"}
 
 
-def test_damaged_one_is_written_anew(place: Place) -> None:
+@pytest.mark.parametrize("old", ["damaged", "first format"])
+def test_damaged_one_is_written_anew(place: Place, old: str) -> None:
     """A shell that could not use it asks again: it gets a new one, and not the same answer for ever."""
     for _ in range(2):
         assert run_cli(*ASK, env=place.env).status == 0
     whole = text(place)
-    (place.cache / "shell.snapshot").write_text("damaged\n")
+    first = whole.replace("vertex-env-snapshot 2", "vertex-env-snapshot 1")
+    (place.cache / "shell.snapshot").write_text("damaged\n" if old == "damaged" else first)
     assert run_cli(*ASK, env=place.env).status == 0
     assert text(place) == whole
 

@@ -21,7 +21,8 @@ and cannot read that of one. The token itself stays in the store.
 
 Some shells cannot tell whether others may write to a file. So a snapshot is believed only where it cannot hurt: it sets
 the names in `NAMES` to values of their kind, always with both base URLs beside the key, and it unsets no others than
-`OPENAI_*` and those. What cannot be said in this way has no snapshot, and shells start Python for it.
+`OPENAI_*` and those. It sets the switch of openai-agents' tracing to `1` only, where the shell has no
+value for it. What cannot be said in this way has no snapshot, and shells start Python for it.
 """
 
 import os
@@ -40,6 +41,7 @@ from vertex_env.variables import (
     REDIRECTS,
     SETTABLE,
     SHARED,
+    TRACING,
     Environment,
 )
 
@@ -180,6 +182,8 @@ def _changes(env: Environment, stand_in: str, allowed: Iterable[str]) -> list[st
     for name, value in env.items():
         if value is None:
             continue
+        if name == TRACING and value != "1":
+            return None
         if name in NAMES["keys"] and value == stand_in:
             last.append(f"set {name}=\x1f")
         elif (name in NAMES["urls"] and _is_url(value, allowed)) or (name in NAMES["words"] and _WORD.fullmatch(value)):
