@@ -322,7 +322,8 @@ __vertex_env_load() {
   done
   [[ -n $at && $names == *' OPENAI_BASE_URL '* && $names == *' OPENAI_API_BASE '* && $names == *' OPENAI_API_KEY '* ]] || return 1
   # With `shopt -s nocasematch`, openai_base_url would do for OPENAI_BASE_URL; what # removes depends on the letters.
-  case a in A) [ "${names#*[a-z]}" = "$names" ] || return 1 ;; esac
+  line=a
+  case $line in A) [ "${names#*[a-z]}" = "$names" ] || return 1 ;; esac
   # Without this one, openai-agents takes the key to OpenAI; the user's own value is the user's choice.
   name=OPENAI_AGENTS_DISABLE_TRACING
   [[ $names == *" $name "* || -n ${!name-} && $drop != *" $name"* ]] || return 1

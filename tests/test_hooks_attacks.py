@@ -470,7 +470,7 @@ def test_names_in_small_letters_are_others(place: Place) -> None:
     seen, _ = drive(place, "bash", before="shopt -s nocasematch")
     assert place.calls == [ASK]
     assert "OPENAI_API_KEY" not in seen
-    weak = weakened(place, "bash", ("case a in A) [", "case a in B) ["))
+    weak = weakened(place, "bash", ("case $line in A) [", "case $line in B) ["))
     seen, _ = drive(place, "bash", weak, before="shopt -s nocasematch")
     assert seen["OPENAI_API_KEY"].startswith("stored-")
     assert "OPENAI_BASE_URL" not in seen
