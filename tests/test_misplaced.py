@@ -62,7 +62,7 @@ def cases() -> Iterator[Case]:
             args = ["export"] if option.internal else ["status"]
             yield Case(variable, args, {**others, variable: next(kinds)})
     yield Case("VERTEX_ENV_CONFIG", ["status", "--profile", "absent"], {"VERTEX_ENV_CONFIG": next(kinds)})
-    yield Case("VERTEX_ENV_CACHE_DIR", ["status"], {"VERTEX_ENV_CACHE_DIR": next(kinds)})
+    yield Case("VERTEX_ENV_CACHE_DIR", ["status"], {"VERTEX_ENV_CACHE_DIR": f"/dev/null/{next(kinds)}"})
     none = {"GOOGLE_APPLICATION_CREDENTIALS": "", "NO_GCE_CHECK": "true"}
     yield Case("CLOUDSDK_CONFIG", ["status"], {**none, "CLOUDSDK_CONFIG": next(kinds)})
     for key in config._KEYS:

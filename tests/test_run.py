@@ -880,7 +880,7 @@ def test_twenty_restarts_leave_nothing_behind(many: Many) -> None:
     said = process.stderr + process.stdout + command_line(process.pid)
     assert not any(token in said for token in tokens)
     process.send(signal.SIGTERM)
-    assert process.status() == 143
+    assert process.status() in (143, -signal.SIGTERM)  # or it comes before the next probe has its handler
 
 
 MANY_RESTARTS = """
