@@ -152,11 +152,10 @@ __vertex_env_set() {
     ;;
   esac
   # By `builtin`, because in POSIX mode a failure would end the shell.
-  if [[ $# -gt 1 ]]; then
-    builtin export "$1=$2"
-  else
-    builtin unset -v "$1"
-  fi
+  # The attributes go first: an array is not exported, and a reference sets another variable. bash before 4.3 has no -n.
+  builtin unset -n "$1" 2>/dev/null || :
+  builtin unset -v "$1" || return
+  [[ $# -eq 1 ]] || builtin export "$1=$2"
 }
 
 # The variable $1 could not be set: no other one stays either, because a client would send the key to another host.

@@ -512,6 +512,20 @@ def test_url_that_cannot_be_set_gets_no_key(name: str, place: Place, *, warm: bo
         assert leaked["OPENAI_BASE_URL"] == "https://corp.example/v1"
 
 
+@pytest.mark.parametrize(
+    "declared", ["OPENAI_BASE_URL=(https://corp.example/v1 x)", "typeset -n OPENAI_BASE_URL=OTHER"]
+)
+def test_attributes_of_a_variable(place: Place, declared: str) -> None:
+    """A child of bash gets the URL, though bash exports no array; the control: without the unset, only the key."""
+    seen, _ = drive(place, "bash", before=declared)
+    assert seen["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")
+    assert seen["OPENAI_API_KEY"].startswith("stored-")
+    taken = (('builtin unset -n "$1"', "true"), ('builtin unset -v "$1" || return', "[[ $# -gt 1 ]] || return 0"))
+    leaked, _ = drive(place, "bash", weakened(place, "bash", *taken), before=declared)
+    assert leaked["OPENAI_API_KEY"].startswith("stored-")
+    assert "OPENAI_BASE_URL" not in leaked
+
+
 HALF_WAY = {
     "bash": (('[[ -z $line ]] || __vertex_env_undo "$line" || return', "[[ -z $line ]] || return 3"),),
     "zsh": (("[[ ${(Pt)name} == *readonly* ]] || continue", "continue"),),

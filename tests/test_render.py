@@ -39,11 +39,11 @@ echo 'vertex-env: hint: take readonly from the variable that the shell names abo
 
 GOLDEN: Mapping[str, str] = {
     "sh": f"""\
-if `unset D && export A= B= C= E=`; then
+if `unset A B C D E && export A= B= C= E=`; then
+unset A B C D E;
 export A='ya29.a0-_~/+=';
 export B='it'\\''s "q" $HOME `id` \\n';
 export C='';
-unset D;
 export E='é\u2019x';
 else
 {READ_ONLY}false;
@@ -562,6 +562,32 @@ def test_read_only_variable_without_the_trial(load: str, order: int, tmp_path: P
     done = place.run(Shell("bash", (), "sh"), f"readonly T_URL\n{load}\nDUMP\n", MINE)
     assert json.loads(done.stdout)["T_URL"] == "https://corp.example/v1"
     assert json.loads(done.stdout)["T_KEY"] == "ya29.t"
+
+
+ATTRIBUTES = {
+    **{f"{name}, array": (name, "T_URL=(https://corp.example/v1 x)") for name in ("bash", "zsh")},
+    **{f"{name}, integer": (name, "typeset -i T_URL") for name in ("bash", "ksh", "mksh", "zsh")},
+    **{f"{name}, width": (name, "typeset -L5 T_URL") for name in ("ksh", "mksh", "zsh")},
+    "ksh, associative array": ("ksh", "typeset -A T_URL"),
+}
+
+
+@pytest.mark.parametrize(("name", "line"), ATTRIBUTES.values(), ids=ATTRIBUTES.keys())
+def test_attributes_of_a_variable(name: str, line: str, tmp_path: Path) -> None:
+    """A child gets the URL beside the token, whatever the shell's variable was declared as."""
+    lines = f"unset T_URL\n{line}\n{LOADS[0]}\nDUMP\n"
+    done = Place(tmp_path, BESIDE).run(SHELLS[name], lines, MINE)
+    assert json.loads(done.stdout) == {n: value for n, value in BESIDE.items() if value}
+
+
+@pytest.mark.parametrize(("name", "line"), [ATTRIBUTES["bash, array"], ATTRIBUTES["ksh, width"]], ids=["bash", "ksh"])
+def test_attributes_that_stay(name: str, line: str, tmp_path: Path) -> None:
+    """The control: without the unset in front, the token goes to a child without its URL."""
+    place = Place(tmp_path, {})
+    (tmp_path / "vertex-env.sh").write_text("".join(f"export {n}='{v}';\n" for n, v in BESIDE.items() if v))
+    found = json.loads(place.run(SHELLS[name], f"unset T_URL\n{line}\n{LOADS[0]}\nDUMP\n", MINE).stdout)
+    assert found["T_KEY"] == "ya29.t"
+    assert found.get("T_URL") != BESIDE["T_URL"]
 
 
 @pytest.mark.parametrize(("order", "leaks"), [(1, False), (-1, True)], ids=["key last", "key first"])

@@ -18,16 +18,18 @@ def sh(env: Environment) -> str:
     All of them or none: a subshell, which the backticks start, tries the names first. One that is
     read-only fails there. In the shell itself it would end the eval, or bash would skip it and set the
     token beside another host's URL. Parentheses would be a pattern in zsh with GLOB_SUBST.
+
+    What is to be set is unset first, because that takes its attributes. bash exports no array, an
+    integer is no URL, and ksh cuts a value to `typeset -L5`: the token would go to another host.
     """
     if not env:
         return ""
-    dropped = [name for name, value in env.items() if value is None]
-    given = [name for name, value in env.items() if value is not None]
-    tries = [f"unset {' '.join(dropped)}"] if dropped else []
-    tries += [f"export {' '.join(f'{name}=' for name in given)}"] if given else []
+    names = " ".join(env)
+    given = {name: value for name, value in env.items() if value is not None}
+    trial = f"unset {names}" + (f" && export {' '.join(f'{name}=' for name in given)}" if given else "")
     return (
-        f"if `{' && '.join(tries)}`; then\n"
-        + _lines(env, "export {}={};", "unset {};", quote_sh)
+        f"if `{trial}`; then\nunset {names};\n"
+        + _lines(given, "export {}={};", "", quote_sh)
         + f"else\n{_READ_ONLY}false;\nfi;\n"
     )
 
