@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 65_536
 _TOKEN_FIRST_LINE = "vertex-env-token 1"  # noqa: S105 -- a file header
-_ANSWER_FIRST_LINE = "vertex-env-answer 1"
+_ANSWER_FIRST_LINE = "vertex-env-answer 2"
 _TOKEN_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/=-")
 """RFC 6750 §2.1."""
 _PREFIXES = ("VERTEX_ENV_", "_VERTEX_ENV_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_")
