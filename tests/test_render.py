@@ -50,6 +50,7 @@ else
 fi;
 """,
     "fish": """\
+set -el A B C D E; set -ef A B C D E; true;
 set -gx A 'ya29.a0-_~/+=';
 set -gx B 'it\\'s "q" $HOME `id` \\\\n';
 set -gx C '';
@@ -130,7 +131,7 @@ def test_statements_end_in_a_semicolon(name: str) -> None:
         assert lines.pop() == "fi;"
         del lines[3:5]
         assert lines.pop() == "false;"
-    assert len(lines) == 3
+    assert len(lines) == (4 if name == "fish" else 3)
     assert all(line.endswith(";") for line in lines)
 
 
@@ -588,6 +589,19 @@ def test_attributes_that_stay(name: str, line: str, tmp_path: Path) -> None:
     found = json.loads(place.run(SHELLS[name], f"unset T_URL\n{line}\n{LOADS[0]}\nDUMP\n", MINE).stdout)
     assert found["T_KEY"] == "ya29.t"
     assert found.get("T_URL") != BESIDE["T_URL"]
+
+
+@pytest.mark.parametrize("scope", ["-lx", "-fx", "-l"])
+def test_local_variable_of_fish(scope: str, tmp_path: Path) -> None:
+    """It does not cover the URL; the control: without the line in front, it does."""
+    lines = f"function f; set {scope} T_URL https://corp.example/v1; {HOW_TO_USE['fish']}; DUMP; end; f"
+    place = Place(tmp_path, BESIDE)
+    assert json.loads(place.run(SHELLS["fish"], lines, {}).stdout)["T_URL"] == BESIDE["T_URL"]
+    text = tmp_path / "vertex-env.fish"
+    text.write_text(text.read_text().partition("\n")[2])
+    leaked = json.loads(place.run(SHELLS["fish"], lines, {}).stdout)
+    assert leaked["T_KEY"] == "ya29.t"
+    assert leaked.get("T_URL") != BESIDE["T_URL"]
 
 
 @pytest.mark.parametrize(("order", "leaks"), [(1, False), (-1, True)], ids=["key last", "key first"])

@@ -49,10 +49,14 @@ def fish(env: Environment) -> str:
     r"""Lines for `source` in fish, where within quotes only `\` and `'` are special.
 
     https://fishshell.com/docs/current/language.html#quotes (2026-11-22). A plain `set -e` would delete a universal
-    variable for good, in every session; that one is covered by an empty one instead.
+    variable for good, in every session; that one is covered by an empty one instead. A local one of a function that
+    calls this goes: it would cover the URL, and the token would go to another host.
     """
+    names = " ".join(env)
+    uncover = f"set -el {names}; set -ef {names}; true;\n" if env else ""
     unset = "set -eg {0}; if set -q {0}; set -gx {0} ''; end;"
-    return _lines(env, "set -gx {} {};", unset, lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'")
+    text = _lines(env, "set -gx {} {};", unset, lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'")
+    return uncover + text
 
 
 def nu(env: Environment) -> str:
