@@ -43,7 +43,7 @@ __vertex_env_renew() {
   __vertex_env_clock
   if [[ ${VERTEX_ENV_VIA-} != direnv ]]; then
     if [[ -O ${VERTEX_ENV_STAMP-} && -f $VERTEX_ENV_STAMP ]]; then
-      IFS=' ' read -r at _ <"$VERTEX_ENV_STAMP" 2>/dev/null || at=''
+      IFS=' ' read -rn 64 at _ <"$VERTEX_ENV_STAMP" 2>/dev/null || at=''
       if [[ $at != "$VERTEX_ENV_REFRESH_AT" && $__vertex_env_now < $at ]]; then
         __vertex_env_untraced __vertex_env_load || [[ $? -ne 1 ]] && return 0
         wait=1
@@ -308,7 +308,7 @@ __vertex_env_load() {
     'stamp '*)
       line=${line#stamp }
       [[ ${line%/*} == "$folder" && -O $line && -f $line && -r $line && ! -L $line ]] || return 1
-      read -r at name _ <"$line" || return 1
+      read -rn 64 at name _ <"$line" || return 1
       case $at in '' | *[!0-9]*) return 1 ;; esac
       # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
       [[ $ends == "$name" ]] || return 1

@@ -18,9 +18,12 @@ __vertex_env_hook() {
 __vertex_env_renew() {
   emulate -L zsh
   unsetopt xtrace
-  local at='' wait=''
+  # A file of our own, no link, and no more than a stamp has: zsh would read all of it.
+  local at='' wait='' small='(N.UL-256)'
+  local -a stamp
+  [[ -z ${VERTEX_ENV_STAMP-} ]] || stamp=($VERTEX_ENV_STAMP$~small)
   if [[ ${VERTEX_ENV_VIA-} != direnv ]]; then
-    if [[ -O ${VERTEX_ENV_STAMP-} && -f $VERTEX_ENV_STAMP ]]; then
+    if (( $#stamp )); then
       { IFS=' ' read -r at _ <$VERTEX_ENV_STAMP; } 2>/dev/null || at=''
       if [[ $at != $VERTEX_ENV_REFRESH_AT && $EPOCHSECONDS < $at ]]; then
         __vertex_env_load
@@ -186,8 +189,8 @@ __vertex_env_load() {
     folder=${HOME-}/.cache/vertex-env
   fi
   file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
-  # A folder and files of our own, no links, and closed to others.
-  local issued='issued [0-9](#c10).*' closed='(N/Uf-77)' private='(N.Uf-77)'
+  # A folder and files of our own, no links, closed to others, and none of more than 64 KiB.
+  local issued='issued [0-9](#c10).*' closed='(N/Uf-77)' private='(N.Uf-77Lk-65)'
   [[ $folder == /* && -r $file ]] || return 1
   stored=($folder$~closed $file$~private)
   (( $#stored == 2 )) || return 1

@@ -254,7 +254,7 @@ def test_folder_open_to_others_with_a_changed_line(name: str, place: Place) -> N
     seen, _ = drive(place, name)
     assert place.calls == [ASK]
     assert "OPENAI_API_KEY" not in seen
-    open_too = (("Uf-77)", "U)"),) if name == "zsh" else ()
+    open_too = (("Uf-77", "U"),) if name == "zsh" else ()
     seen, _ = drive(place, name, weakened(place, name, *ANY_URL[name], *open_too))
     assert seen["OPENAI_BASE_URL"] == "https://evil.example/v1"
     assert seen["OPENAI_API_KEY"].startswith("stored-")
@@ -277,7 +277,7 @@ def test_snapshot_that_comes_with_a_repository(name: str, place: Place) -> None:
     seen, _ = drive(place, name, env=env)
     assert place.calls == [ASK]
     assert "PROMPT_COMMAND" not in seen
-    open_too = (("Uf-77)", "U)"),) if name == "zsh" else ()
+    open_too = (("Uf-77", "U"),) if name == "zsh" else ()
     seen, _ = drive(place, name, weakened(place, name, *ANY_NAME[name], *open_too), env=env)
     assert seen["PROMPT_COMMAND"] == "touch executed"
 
@@ -524,6 +524,20 @@ def test_attributes_of_a_variable(place: Place, declared: str) -> None:
     leaked, _ = drive(place, "bash", weakened(place, "bash", *taken), before=declared)
     assert leaked["OPENAI_API_KEY"].startswith("stored-")
     assert "OPENAI_BASE_URL" not in leaked
+
+
+def test_huge_stamp_is_not_read(place: Place) -> None:
+    """At a prompt of zsh, which would read all of it; the control: without the limit, it reads 4 MiB."""
+    stamp = next(place.cache.glob("*.stamp"))
+    stamp.write_bytes(b"1" * (4 << 20) + b"\n")
+    due = {"VERTEX_ENV_STAMP": str(stamp), "VERTEX_ENV_REFRESH_AT": "9999999999", "OPENAI_API_KEY": "sk-mine"}
+    counted = ("|| at=''", "|| at=''; typeset -gx read_in=${#at}")
+    found = []
+    for changes in ([counted], [counted, ("(N.UL-256)", "(N.U)")]):
+        hook = weakened(place, "zsh", *changes)
+        seen, _ = drive(place, "zsh", hook, after="__vertex_env_renew", env=due)
+        found.append(seen.get("read_in"))
+    assert found == [None, str(4 << 20)]
 
 
 HALF_WAY = {
