@@ -28,7 +28,7 @@ from vertex_env.errors import CredentialsError, SettingsError, UnavailableError,
 from vertex_env.files import is_pipe, read_file, read_pipe
 from vertex_env.metadata import Metadata
 from vertex_env.redaction import Secrets
-from vertex_env.target import DEFAULT_UNIVERSE, check_url, matches
+from vertex_env.target import DEFAULT_UNIVERSE, check_url, matches, may_have_proxy
 from vertex_env.tokens import Identity, Now, Token
 from vertex_env.transport import MAX_BYTES, Line, bind, in_time, lean_request
 
@@ -684,7 +684,7 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
                 self.started = time.monotonic()
             if not lean:
                 # The metadata server is never behind a proxy.
-                self.session.trust_env = not parts.path.startswith("/computeMetadata/")
+                self.session.trust_env = may_have_proxy(url) and not parts.path.startswith("/computeMetadata/")
                 # A redirect would carry the refresh token or the assertion to another host.
                 kwargs["allow_redirects"] = False
                 if "authorization" in map(str.lower, headers or ()):

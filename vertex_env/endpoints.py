@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from vertex_env.diagnosis import Exchange, Who, explain, one_line, unreachable
 from vertex_env.errors import SettingsError, UnavailableError
 from vertex_env.redaction import Secrets
-from vertex_env.target import matches
+from vertex_env.target import matches, may_have_proxy
 from vertex_env.transport import Line, bind, in_time
 
 TIMEOUT_S = 10.0
@@ -67,6 +67,7 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float = 
             with requests.Session() as session:
                 bind(session, line, _MAX_BYTES)
                 session.auth = authorize
+                session.trust_env = may_have_proxy(url)
                 # A redirect would carry the token to another host.
                 return session.get(url, params=query, timeout=budget_s, allow_redirects=False)
 
