@@ -1,6 +1,7 @@
 """Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -123,8 +124,11 @@ def list_locations(get: Get, root: str, project: str) -> list[str]:
 
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations/list (2026-11-22).
     """
-    pages = _pages(get, f"{root}/projects/{project}/locations")
-    found = {str(item.get("locationId", "")) for page in pages for item in _dicts(page.get("locations"))}
+    url, found = f"{root}/projects/{project}/locations", set()
+    for page in _pages(get, url):
+        found |= {str(item.get("locationId", "")) for item in _dicts(page.get("locations"))}
+        if len(found) > _MAX_LOCATIONS:
+            raise UnavailableError(f"{urlsplit(url).netloc} gives too many locations", "try again in a minute")
     names = sorted(name for name in found if matches("location", name) and name != "global")
     if not names:
         raise SettingsError(f"Vertex AI has no locations for project {project!r}", "check --project")
@@ -158,14 +162,22 @@ def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:
 
 
 def _pages(get: Get, url: str) -> Iterator[Mapping[str, Any]]:
-    query = {"pageSize": str(_PAGE_SIZE)}
+    """The pages of a list.
+
+    Raises:
+        UnavailableError: It has no end, or takes too long.
+    """
+    query, started = {"pageSize": str(_PAGE_SIZE)}, time.monotonic()
     for _ in range(_MAX_PAGES):
         page = get(url, query) or {}
         yield page
         following = page.get("nextPageToken")
         if not isinstance(following, str) or following in ("", query.get("pageToken")):
             return
+        if time.monotonic() - started > LIST_S:
+            break
         query["pageToken"] = following
+    raise UnavailableError(f"{urlsplit(url).netloc} gives a list without an end", "try again in a minute")
 
 
 def _endpoint(item: Mapping[str, Any]) -> Endpoint:
@@ -189,3 +201,9 @@ def _endpoint(item: Mapping[str, Any]) -> Endpoint:
 
 def _dicts(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+_MAX_LOCATIONS = 500
+"""Ten times as many as there are (https://cloud.google.com/vertex-ai/docs/general/locations, 2026-11)."""
+LIST_S = 60.0
+"""For all the pages of one list."""
