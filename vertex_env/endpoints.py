@@ -19,6 +19,10 @@ _MAX_BYTES = 16 << 20
 _OK, _NOT_FOUND = 200, 404
 _PAGE_SIZE = 100
 _MAX_PAGES = 1000
+_MAX_LOCATIONS = 500
+"""More than any project has; each is a list to ask for."""
+LIST_S = 60.0
+"""For all the pages of one list."""
 
 Get = Callable[[str, Mapping[str, str]], Mapping[str, Any] | None]
 """URL and query to a JSON object; None for 404. Raises VertexEnvError for any other failure."""
@@ -201,9 +205,3 @@ def _endpoint(item: Mapping[str, Any]) -> Endpoint:
 
 def _dicts(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-_MAX_LOCATIONS = 500
-"""Ten times as many as there are (https://cloud.google.com/vertex-ai/docs/general/locations, 2026-11)."""
-LIST_S = 60.0
-"""For all the pages of one list."""
