@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from google.auth import pluggable
 from google.auth.compute_engine import _metadata
+from google.auth.transport import _mtls_helper
 
 from tests import google
 from tests.answers import Answers, Asked, Handler, Reply
@@ -753,3 +754,44 @@ def test_another_certificate_is_another_identity(tmp_path: Path) -> None:
     config.write_text(config.read_text() + "\n")
     third = read_adc(file, "a test")
     assert len({first.fingerprint, second.fingerprint, third.fingerprint}) == 3
+
+
+PLACES = (
+    "GOOGLE_API_CERTIFICATE_CONFIG",
+    "CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH",
+    "CLOUDSDK_CONFIG",
+    "HOME",
+)
+"""Variables that say where the certificate configuration is, if the ADC file does not."""
+
+
+@pytest.mark.parametrize(
+    ("place", "first"),
+    [*((place, None) for place in PLACES), ("CLOUDSDK_CONFIG", PLACES[0]), ("HOME", PLACES[1])],
+)
+def test_a_certificate_that_a_variable_names(
+    place: str, first: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is another identity as well, also if *first* names a configuration without a workload.
+
+    The control: google-auth takes that certificate.
+    """
+    info = google.external_account_x509(tmp_path / "unused")
+    info["credential_source"]["certificate"] = {"use_default_certificate_config": True}
+    file = write_adc(tmp_path / "adc.json", info)
+    for name in PLACES:
+        monkeypatch.delenv(name, raising=False)
+    if first:
+        (tmp_path / "none").write_text('{"cert_configs": {}}')
+        monkeypatch.setenv(first, str(tmp_path / "none"))
+    found = set()
+    for name in ("alice", "bob"):
+        folder = tmp_path / name / (".config/gcloud" if place == "HOME" else "")
+        google.external_account_x509(folder)
+        is_file = place in PLACES[:2]
+        monkeypatch.setenv(place, str(folder / "certificate_config.json" if is_file else tmp_path / name))
+        adc = read_adc(file, "a test", os.environ)
+        taken, _, _ = _mtls_helper._get_workload_cert_and_key_paths(None)  # type: ignore[no-untyped-call]
+        assert adc.files[-1] == Path(taken) == folder / "workload.pem"
+        found.add(adc.fingerprint)
+    assert len(found) == 2

@@ -1,9 +1,11 @@
 """`ci` in simulated runners: later steps have the variables, and people who read the log do not have the token."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -337,6 +339,29 @@ def test_an_agent_that_fails(hour: dict[str, str], tmp_path: Path) -> None:
     assert (job.status, len(job.calls)) == (75, 1)
     assert "error: buildkite-agent redactor add failed: status 3" in said
     assert token(hour) not in said
+
+
+@pytest.mark.parametrize("sign", ["GITHUB_ACTIONS GITHUB_ENV", "CIRCLECI BASH_ENV"])
+def test_a_pipe_in_place_of_the_file(hour: dict[str, str], tmp_path: Path, sign: str) -> None:
+    """Nothing reads it, or what reads it does so without a mask. Without the rule it is given."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    system, variable = sign.split()
+    env = {**hour, system: "true", variable: str(pipe)}
+    done = run_cli("ci", env=env, timeout=20)
+    assert (done.status, done.stdout) == (78, "")
+    assert re.fullmatch(FAILED, done.stderr)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        done = run_cli("ci", env=env, timeout=20)
+        assert (done.status, done.stdout, os.read(reader, 1)) == (78, "", b"")
+        assert "is not a regular file" in done.stderr
+        without = "import os, stat; stat.S_ISREG = lambda _: True; from vertex_env.entry import main; main()"
+        command = [sys.executable, "-c", without, "ci"]
+        assert subprocess.run(command, env=env, timeout=20, check=False, capture_output=True).returncode == 0
+        assert os.read(reader, 1) == b"\n"
+    finally:
+        os.close(reader)
 
 
 def test_a_line_break_would_be_refused(hour: dict[str, str], tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`endpoints`: listing self-deployed endpoints and finding one; in memory, then over HTTP, then end to end."""
 
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from tests import google
 from tests.answers import Answers, Handler, Reply, Route
 from tests.fakes import PLANTED
 from tests.google import Completed, GoogleProxy, clean_environ, run_cli, write_adc
+from vertex_env import endpoints
 from vertex_env.diagnosis import Who
-from vertex_env.endpoints import Endpoint, find_endpoint, http_get, list_endpoints, list_locations
+from vertex_env.endpoints import Endpoint, Get, find_endpoint, http_get, list_endpoints, list_locations
 from vertex_env.errors import RefusedError, SettingsError, UnavailableError
 from vertex_env.sandbox import Sandbox
 
@@ -458,3 +460,42 @@ def test_many_regions_at_once(tmp_path: Path) -> None:
         ended = run_cli("endpoints", "--all-locations", "--format", "json", env=env)
     assert ended.stderr == ""
     assert len(json.loads(ended.stdout)) == 26
+
+
+# --- lists without an end ---
+
+
+def endless(*, pause_s: float = 0, locations: int = 0) -> tuple[Get, list[str]]:
+    """A `Get` each of whose pages names another one; and the questions."""
+    asked: list[str] = []
+
+    def get(url: str, query: Mapping[str, str]) -> Mapping[str, Any]:
+        asked.append(url + query.get("pageToken", ""))
+        time.sleep(pause_s)
+        items = [{"locationId": f"a{len(asked)}-{number}"} for number in range(locations)]
+        return {"nextPageToken": str(len(asked)), "locations": items}
+
+    return get, asked
+
+
+def test_a_list_without_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends with an error, after so many pages or so much time. The control: with more time it goes on."""
+    get, asked = endless()
+    with pytest.raises(UnavailableError, match="without an end"):
+        list(list_endpoints(get, ROOT, PARENT))
+    many = len(asked)
+    assert many > 100
+    for budget_s, fewest in ((0.05, 2), (0.5, 8)):
+        monkeypatch.setattr(endpoints, "LIST_S", budget_s)
+        get, asked = endless(pause_s=0.01)
+        with pytest.raises(UnavailableError, match="without an end"):
+            list(list_endpoints(get, ROOT, PARENT))
+        assert fewest <= len(asked) < many / 2
+
+
+def test_too_many_locations() -> None:
+    """Each of them would be a list to ask for."""
+    get, asked = endless(locations=100)
+    with pytest.raises(UnavailableError, match="too many locations"):
+        list_locations(get, ROOT, "p")
+    assert len(asked) == 6

@@ -486,6 +486,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 FAILING: Mapping[str, Callable[[], object]] = {
     "a setting": lambda: vertex_env.token(project="ya29.pasted-0123456789"),
     "an unknown setting": lambda: vertex_env.token(projcet="ya29.pasted-0123456789"),
+    "a setting's name": lambda: vertex_env.token(None, **{"ya29.pasted-0123456789": "x"}),
     "a template": lambda: vertex_env.environment(set=("X={model}",)),
     "an endpoint": lambda: vertex_env.environment(endpoint="not-there", location="us-central1"),
     "a URL": lambda: vertex_env.base_url(endpoint="not-there", location="us-central1"),

@@ -405,3 +405,49 @@ def test_metadata_server_that_pours(tmp_path: Path) -> None:
         status, seconds, _, said = measure("token", env=env)
     assert (status, seconds < 5) == (75, True)
     assert "gave an answer larger than 1 MiB" in said
+
+
+# --- what else a process may do with its connections ---
+
+
+def spoken(folder: Path, env: Mapping[str, str], more: str = "") -> str:
+    """What a program that has http.client print its connections shows of a mint and of a list."""
+    code = (
+        f"import http.client; http.client.HTTPConnection.debuglevel = 1; {more}\n"
+        "import vertex_env\n"
+        "from vertex_env import endpoints\n"
+        "from vertex_env.diagnosis import Who\n"
+        "import sys\n"
+        "endpoints.http_get(vertex_env.token(), Who('', None, ''), None)(sys.argv[1] + '/v1/list', {})\n"
+    )
+    base = json.loads((folder / "adc.json").read_text())["token_uri"].removesuffix("/token")
+    command = [sys.executable, "-c", code, base]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False).stdout
+
+
+def test_connections_are_not_printed(transport: dict[str, str], tmp_path: Path) -> None:
+    """Neither the assertion nor the token."""
+    with Answers({"/v1/list": Reply(body={})}) as answers:
+        env = login(answers, tmp_path, transport)
+        assert spoken(tmp_path, env) == ""
+        asked = len(answers.asked)
+        # The control.
+        shown = spoken(tmp_path, env, "from vertex_env import transport as t; t.Line.on = lambda _, base: base")
+    assert asked == 2
+    assert "assertion=" in shown
+    assert f"Bearer {PLANTED}" in shown
+
+
+def test_no_proxy_for_plain_http_on_loopback(tmp_path: Path) -> None:
+    """The proxy is another machine, and would have the assertion and the token in the clear."""
+    answers_list = {"/v1/list": Reply(body={})}
+    with Answers(answers_list) as answers, Answers(answers_list) as proxy:
+        env = login(answers, tmp_path, {"HTTP_PROXY": proxy.url, "http_proxy": proxy.url})
+        spoken(tmp_path, env)
+        assert (len(answers.asked), len(proxy.asked)) == (2, 0)
+        # The controls: the proxy does not know the path, so that the first has no token for a list.
+        for count, module in enumerate(("adc", "endpoints"), start=1):
+            spoken(tmp_path, env, f"from vertex_env import {module} as m; m.may_have_proxy = lambda _: True")
+            assert len(proxy.asked) == count
+        assert "assertion" in proxy.asked[0].fields
+        assert proxy.asked[1].headers["Authorization"] == f"Bearer {PLANTED}"

@@ -28,7 +28,7 @@ from vertex_env.errors import CredentialsError, SettingsError, UnavailableError,
 from vertex_env.files import is_pipe, read_file, read_pipe
 from vertex_env.metadata import Metadata
 from vertex_env.redaction import Secrets
-from vertex_env.target import DEFAULT_UNIVERSE, check_url, matches
+from vertex_env.target import DEFAULT_UNIVERSE, check_url, matches, may_have_proxy
 from vertex_env.tokens import Identity, Now, Token
 from vertex_env.transport import MAX_BYTES, Line, bind, in_time, lean_request
 
@@ -307,11 +307,10 @@ def _opened(source: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[P
         value = (source.get(names[0]) or {}).get(names[1])
         if value:
             yield Path(value)
-    certificates = _certificates(source, environ)
-    yield from certificates
-    with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
-        if certificates:
-            yield Path(json.loads(read_file(certificates[0]))["cert_configs"]["workload"]["key_path"])
+    for path in _certificates(source, environ):
+        yield path
+        with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+            yield Path(json.loads(read_file(path))["cert_configs"]["workload"]["key_path"])
 
 
 _CERTIFICATE_VARIABLES = ("GOOGLE_API_CERTIFICATE_CONFIG", "CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH")
@@ -327,9 +326,7 @@ def _check_certificate_config(environ: Mapping[str, str]) -> None:
         CredentialsError: It is a pipe, a device, too large, or text that its JSON reader fails on.
     """
     named = next((name for name in _CERTIFICATE_VARIABLES if environ.get(name)), None)
-    folder = environ.get("CLOUDSDK_CONFIG", os.path.join("~", ".config", "gcloud"))  # noqa: PTH118
-    path = environ[named] if named else os.path.join(folder, "certificate_config.json")  # noqa: PTH118
-    config = Path(os.path.expanduser(path))  # noqa: PTH111 -- as google-auth does: without a home, the `~` stays
+    config = _certificate_configs(environ)[0]
     try:
         json.loads(read_file(config).decode())
     except (FileNotFoundError, PermissionError, NotADirectoryError, json.JSONDecodeError):
@@ -341,6 +338,20 @@ def _check_certificate_config(environ: Mapping[str, str]) -> None:
         where = f"the certificate configuration {_shown(config)}" + (f" (from {named})" if named else "")
         hint = f"unset {named}" if named else f"see what it is: ls -l {_shown(config)}"
         raise CredentialsError(f"{where} cannot be read: {reason}", hint) from None
+
+
+def _certificate_configs(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Where google-auth looks for a certificate configuration that no credentials name, in its order.
+
+    It takes the second where the first has no workload (google-auth 2.62.2 `google/auth/transport/_mtls_helper.py`
+    _get_workload_cert_and_key_paths, `google/auth/_cloud_sdk.py` get_config_path, 2026-11).
+    """
+    named = next((environ[name] for name in _CERTIFICATE_VARIABLES if environ.get(name)), None)
+    home = os.path.join(environ.get("HOME") or "~", ".config", "gcloud")  # noqa: PTH118
+    folder = environ.get("CLOUDSDK_CONFIG")
+    known = os.path.join(home if folder is None else folder, "certificate_config.json")  # noqa: PTH118
+    # As google-auth does: Path.expanduser raises where there is no home, and this leaves the `~`.
+    return tuple(Path(os.path.expanduser(path)) for path in (named, known) if path)  # noqa: PTH111
 
 
 def _fingerprint(
@@ -406,15 +417,13 @@ def _certificates(source: Mapping[str, Any], environ: Mapping[str, str]) -> tupl
     certificate = source.get("certificate")
     if not isinstance(certificate, dict):
         return ()
-    named = certificate.get("certificate_config_location") or environ.get("GOOGLE_API_CERTIFICATE_CONFIG")
-    known = os.path.join(environ.get("HOME") or "~", ".config", "gcloud", "certificate_config.json")  # noqa: PTH118
-    # As google-auth does: Path.expanduser raises where there is no home, and this leaves the `~`.
-    config = Path(os.path.expanduser(str(named or known)))  # noqa: PTH111
-    try:
-        workload = json.loads(read_file(config))["cert_configs"]["workload"]
-        return config, Path(str(workload["cert_path"]))
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return (config,)  # google-auth says what is wrong with it
+    named = certificate.get("certificate_config_location")
+    configs = (Path(os.path.expanduser(named)),) if named else _certificate_configs(environ)  # noqa: PTH111
+    for number, config in enumerate(configs, start=1):
+        with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
+            workload = json.loads(read_file(config))["cert_configs"]["workload"]
+            return *configs[:number], Path(str(workload["cert_path"]))
+    return configs  # google-auth says what is wrong with them
 
 
 @dataclass(frozen=True, slots=True)
@@ -675,7 +684,7 @@ def _transport(budget_s: float, *, lean: bool = False) -> Any:
                 self.started = time.monotonic()
             if not lean:
                 # The metadata server is never behind a proxy.
-                self.session.trust_env = not parts.path.startswith("/computeMetadata/")
+                self.session.trust_env = may_have_proxy(url) and not parts.path.startswith("/computeMetadata/")
                 # A redirect would carry the refresh token or the assertion to another host.
                 kwargs["allow_redirects"] = False
                 if "authorization" in map(str.lower, headers or ()):

@@ -27,7 +27,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from vertex_env.errors import VertexEnvError
-from vertex_env.redaction import of_environ
+from vertex_env.redaction import hide, of_environ
 from vertex_env.session import Session, Watched, open_session
 from vertex_env.tokens import Token
 
@@ -56,6 +56,8 @@ def _cleaned(error: BaseException) -> BaseException:
     error.__suppress_context__ = False
     if isinstance(error, VertexEnvError):
         error.rewrite(of_environ(os.environ).redact)
+    elif isinstance(error, TypeError):  # Python repeats the name of an argument that there is not
+        error.args = tuple(hide(arg) if isinstance(arg, str) else arg for arg in error.args)
     return error
 
 

@@ -350,6 +350,7 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
 def _hand_over(system: str, environment: Environment, token: Token, options: Mapping[str, Any]) -> None:
     """Do what *system* needs to have the variables in later steps."""
     import shutil
+    import stat
 
     from vertex_env import ci
 
@@ -368,8 +369,11 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
         _call(call)
     try:
         # Opened before anything is printed, so that a failure leaves stdout empty; written to when all is masked.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+        # Nothing reads a pipe there before the step ends: that would be waiting for ever.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         with os.fdopen(os.open(plan.file or os.devnull, flags, 0o600), "wb") as file:
+            if plan.file and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SettingsError(f"{plan.file} is not a regular file", "check that the job may write there")
             _print(plan.stdout)
             file.write(plan.text.encode("utf-8", "surrogateescape"))
     except OSError as e:

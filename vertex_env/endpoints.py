@@ -1,6 +1,7 @@
 """Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
 
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from urllib.parse import urlsplit
 from vertex_env.diagnosis import Exchange, Who, explain, one_line, unreachable
 from vertex_env.errors import SettingsError, UnavailableError
 from vertex_env.redaction import Secrets
-from vertex_env.target import matches
+from vertex_env.target import matches, may_have_proxy
 from vertex_env.transport import Line, bind, in_time
 
 TIMEOUT_S = 10.0
@@ -18,6 +19,10 @@ _MAX_BYTES = 16 << 20
 _OK, _NOT_FOUND = 200, 404
 _PAGE_SIZE = 100
 _MAX_PAGES = 1000
+_MAX_LOCATIONS = 500
+"""More than any project has; each is a list to ask for."""
+LIST_S = 60.0
+"""For all the pages of one list."""
 
 Get = Callable[[str, Mapping[str, str]], Mapping[str, Any] | None]
 """URL and query to a JSON object; None for 404. Raises VertexEnvError for any other failure."""
@@ -67,6 +72,7 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float = 
             with requests.Session() as session:
                 bind(session, line, _MAX_BYTES)
                 session.auth = authorize
+                session.trust_env = may_have_proxy(url)
                 # A redirect would carry the token to another host.
                 return session.get(url, params=query, timeout=budget_s, allow_redirects=False)
 
@@ -122,8 +128,11 @@ def list_locations(get: Get, root: str, project: str) -> list[str]:
 
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations/list (2026-11-22).
     """
-    pages = _pages(get, f"{root}/projects/{project}/locations")
-    found = {str(item.get("locationId", "")) for page in pages for item in _dicts(page.get("locations"))}
+    url, found = f"{root}/projects/{project}/locations", set()
+    for page in _pages(get, url):
+        found |= {str(item.get("locationId", "")) for item in _dicts(page.get("locations"))}
+        if len(found) > _MAX_LOCATIONS:
+            raise UnavailableError(f"{urlsplit(url).netloc} gives too many locations", "try again in a minute")
     names = sorted(name for name in found if matches("location", name) and name != "global")
     if not names:
         raise SettingsError(f"Vertex AI has no locations for project {project!r}", "check --project")
@@ -157,14 +166,22 @@ def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:
 
 
 def _pages(get: Get, url: str) -> Iterator[Mapping[str, Any]]:
-    query = {"pageSize": str(_PAGE_SIZE)}
+    """The pages of a list.
+
+    Raises:
+        UnavailableError: It has no end, or takes too long.
+    """
+    query, started = {"pageSize": str(_PAGE_SIZE)}, time.monotonic()
     for _ in range(_MAX_PAGES):
         page = get(url, query) or {}
         yield page
         following = page.get("nextPageToken")
         if not isinstance(following, str) or following in ("", query.get("pageToken")):
             return
+        if time.monotonic() - started > LIST_S:
+            break
         query["pageToken"] = following
+    raise UnavailableError(f"{urlsplit(url).netloc} gives a list without an end", "try again in a minute")
 
 
 def _endpoint(item: Mapping[str, Any]) -> Endpoint:

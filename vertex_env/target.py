@@ -76,6 +76,15 @@ def is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.[0-9]{1,3}){3}", host) is not None
 
 
+def may_have_proxy(url: str) -> bool:
+    """Whether `HTTP_PROXY` and the like may hold for *url*: not for plain http on loopback.
+
+    requests asks a proxy for that too, on another machine and in the clear.
+    """
+    parts = urlsplit(url)
+    return parts.scheme == "https" or not is_loopback(parts.hostname or "")
+
+
 def check_url(url: str, *, what: str, allowed: tuple[str, ...], universe: str = DEFAULT_UNIVERSE) -> str:
     """*url* without a trailing slash, if an access token may be sent there.
 

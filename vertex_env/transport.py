@@ -49,6 +49,9 @@ class Line:
             return base
 
         class Connection(base):  # type: ignore[misc]
+            debuglevel = 0
+            """A program that sets it for all of http.client's connections would have our secrets on stdout."""
+
             def connect(self) -> None:
                 line._connections.append(self)
                 super().connect()
