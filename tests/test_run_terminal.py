@@ -267,7 +267,8 @@ def test_in_bash(hour: dict[str, str], wrapper: tuple[str, ...], tmp_path: Path)
     jobs = {
         "reads": "sleep 0.7; read word; echo got: $word",
         "ends": "sleep 0.2; echo ended",
-        "lasts": "echo up; sleep 60",
+        # Without `exec`, dash may fork `sleep` after Ctrl-C has come, and then waits for its end.
+        "lasts": "echo up; exec sleep 60",
     }
     for name, script in jobs.items():
         (tmp_path / name).write_text(script)
