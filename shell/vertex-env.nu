@@ -242,8 +242,8 @@ def __vertex_env_within [folder: string, path: string, kind: string]: nothing ->
     $name
 }
 
-# Whether the changes are such that they cannot hurt, whoever has written them: only names of ours, the token only as a
-# key, and each URL on a host of Google's or on one that this shell itself allows.
+# Whether the changes are harmless even if the file is forged: they set only vertex-env's names, the
+# token only as a key, and each URL on one of Google's hosts or on one that this shell itself allows.
 def __vertex_env_is_harmless [changes: list<string>]: nothing -> bool {
     # begin: made by python -m tests.hooknames
     let keys = [AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY]

@@ -285,8 +285,8 @@ function global:__vertex_env_is_within([string] $folder, [string] $path, [string
     return $name -cmatch "\A[0-9a-f]{32,64}\.$kind\z" -and $path -ceq [IO.Path]::Combine($folder, $name)
 }
 
-# Whether the changes are such that they cannot hurt, whoever has written them: only names of ours, the token only as a
-# key, and each URL on a host of Google's or on one that this shell itself allows.
+# Whether the changes are harmless even if the file is forged: they set only vertex-env's names, the
+# token only as a key, and each URL on one of Google's hosts or on one that this shell itself allows.
 function global:__vertex_env_is_harmless([string[]] $changes) {
     # begin: made by python -m tests.hooknames
     $keys = 'AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY' -split ' '

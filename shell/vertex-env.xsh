@@ -244,8 +244,9 @@ def _vertex_env_setup():
             # With a slash at the end, a link would be what it leads to.
             return folder.rstrip("/") if os.path.isabs(folder) else None
 
-        # Whether the changes are such that they cannot hurt, whoever has written them: only names of ours, the token
-        # only as a key, and each URL on a host of Google's or on one that this shell itself allows.
+        # Whether the changes are harmless even if the file is forged: they set only vertex-env's
+        # names, the token only as a key, and each URL on one of Google's hosts or on one that this
+        # shell itself allows.
         def is_harmless(self, changes, environ):
             # begin: made by python -m tests.hooknames
             keys = "AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY".split()

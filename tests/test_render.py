@@ -237,7 +237,7 @@ SHELLS: Mapping[str, Shell] = {
 }
 POSIX = [name for name, shell in SHELLS.items() if shell.format == "sh"]
 
-# The 25 values of style.md §4.12, then those of shell-direnv-ci.md, appendix E, and some of our own.
+# Values with everything that some shell treats as syntax.
 NASTY = [
     *[
         "plain",

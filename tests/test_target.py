@@ -16,7 +16,7 @@ from vertex_env.target import Api, Target, api_host, check_url, is_loopback, is_
 PROJECT = "my-project-123"
 OPENAPI = "/v1/projects/my-project-123/locations/global/endpoints/openapi"
 
-# --- the shapes of vertex-and-clients.md §1.1 ---
+# --- the shapes of Google's URLs ---
 
 
 @pytest.mark.parametrize(
