@@ -8,28 +8,24 @@
 # new ones.
 # shellcheck shell=bash disable=SC2016,SC2071,SC2086,SC2119,SC2120,SC2128,SC2178
 
-# --- what time it is, without a process ---
-
-if [[ ${BASH_VERSINFO[0]} -ge 5 ]]; then
-  __vertex_env_clock() { __vertex_env_now=$EPOCHSECONDS; }
-elif [[ ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[1]} -ge 2 ]]; then
-  __vertex_env_clock() { builtin printf -v __vertex_env_now '%(%s)T' -1; }
-else
-  # In these SECONDS follows the clock on the wall.
-  __vertex_env_epoch=$(($(command date +%s) - SECONDS))
-  __vertex_env_clock() { __vertex_env_now=$((__vertex_env_epoch + SECONDS)); }
-fi
-
-# --- at each prompt ---
+# --- what time it is, without a process, and at each prompt ---
 
 # Seconds since 1970 have ten digits until 2286. As texts, because arithmetic would run what an inherited value says.
 if [[ ${BASH_VERSINFO[0]} -ge 5 ]]; then
+  __vertex_env_clock() { __vertex_env_now=$EPOCHSECONDS; }
   __vertex_env_hook() {
     local __vertex_env_status=$?
     [[ $EPOCHSECONDS < ${VERTEX_ENV_REFRESH_AT-9999999999} ]] || __vertex_env_renew
     return "$__vertex_env_status"
   }
 else
+  if [[ ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[1]} -ge 2 ]]; then
+    __vertex_env_clock() { builtin printf -v __vertex_env_now '%(%s)T' -1; }
+  else
+    # In these SECONDS follows the clock on the wall.
+    __vertex_env_epoch=$(($(command date +%s) - SECONDS))
+    __vertex_env_clock() { __vertex_env_now=$((__vertex_env_epoch + SECONDS)); }
+  fi
   __vertex_env_hook() {
     local __vertex_env_status=$?
     __vertex_env_clock
@@ -56,8 +52,8 @@ __vertex_env_renew() {
   [[ $__vertex_env_now < $__vertex_env_retry ]] && return 0
   __vertex_env_retry=$((__vertex_env_now + 30))
   # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
-  __vertex_env_is_soon "${VERTEX_ENV_EXPIRES_AT-0}" && wait=1
-  [[ -n ${VERTEX_ENV_STAMP-} ]] || wait=1
+  [[ -n ${VERTEX_ENV_STAMP-} && ${VERTEX_ENV_EXPIRES_AT:-none} != *[!0-9]* &&
+    $((__vertex_env_now + 60)) < $VERTEX_ENV_EXPIRES_AT ]] || wait=1
   # Who is offline shall not wait at each prompt.
   if [[ -n $wait && ! $__vertex_env_now < ${__vertex_env_failed:-0} ]]; then
     __vertex_env_untraced __vertex_env_ask
@@ -69,22 +65,19 @@ __vertex_env_renew() {
   return 0
 }
 
-# Whether the instant $1 is less than a minute away, or is no instant.
-__vertex_env_is_soon() {
-  case $1 in '' | *[!0-9]*) return 0 ;; esac
-  [[ ! $((__vertex_env_now + 60)) < $1 ]]
-}
-
 # Run "$@" without the trace of set -x, in which tokens do not belong, and with `nocasematch` off, so that names and values
 # are compared as they are.
 __vertex_env_untraced() {
-  local status=0 traced=$- any_case=''
+  local status=0 options=$-
   set +x
-  ! shopt -q nocasematch || any_case=1
-  [[ -z $any_case ]] || shopt -u nocasematch
-  "$@" || status=$?
-  [[ -z $any_case ]] || shopt -s nocasematch
-  [[ $traced != *x* ]] || set -x
+  if shopt -q nocasematch; then
+    shopt -u nocasematch
+    "$@" || status=$?
+    shopt -s nocasematch
+  else
+    "$@" || status=$?
+  fi
+  [[ $options != *x* ]] || set -x
   return "$status"
 }
 
