@@ -214,8 +214,7 @@ __vertex_env_load() {
   for line in "${stored[@]:1:${#stored[@]}-2}"; do
     case $line in
     'same '* | 'fits '* | 'lacks '*)
-      name=${line#* }
-      name=${name%%=*}
+      name=${line#* } name=${name%%=*}
       case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
       case $line in
       "same $name=${!name-$line}" | "fits $name=${!name-${line:${#name}+6}}") ;;
@@ -242,9 +241,8 @@ __vertex_env_load() {
       done
       ;;
     'set '*)
-      name=${line:4}
-      name=${name%%=*} line=${line:4}
-      line=${line:${#name}+1}
+      name=${line:4} name=${name%%=*}
+      line=${line:${#name}+5}
       case $name in
       # begin: made by python -m tests.hooknames
       AIDER_OPENAI_API_KEY | GENERIC_OPEN_AI_API_KEY | OPENAI_API_KEY) kind=keys ;;
