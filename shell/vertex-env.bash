@@ -3,32 +3,29 @@
 # Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
 # is due costs one comparison of texts: no process, no file. Nothing that is read is ever evaluated.
 #
-# SC2016: PS0 is expanded later. SC2071: epochs are compared as texts, on purpose. SC2119, SC2120: further arguments are
-# optional. SC2128, SC2178: PROMPT_COMMAND is a text in old versions and an array in new ones.
-# shellcheck shell=bash disable=SC2016,SC2071,SC2119,SC2120,SC2128,SC2178
+# SC2016: PS0 is expanded later. SC2071: epochs are compared as texts, on purpose. SC2086: lists of names are split.
+# SC2119, SC2120: further arguments are optional. SC2128, SC2178: PROMPT_COMMAND is a text in old versions and an array in
+# new ones.
+# shellcheck shell=bash disable=SC2016,SC2071,SC2086,SC2119,SC2120,SC2128,SC2178
 
-# --- what time it is, without a process ---
-
-if [[ ${BASH_VERSINFO[0]} -ge 5 ]]; then
-  __vertex_env_clock() { __vertex_env_now=$EPOCHSECONDS; }
-elif [[ ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[1]} -ge 2 ]]; then
-  __vertex_env_clock() { builtin printf -v __vertex_env_now '%(%s)T' -1; }
-else
-  # In these SECONDS follows the clock on the wall.
-  __vertex_env_epoch=$(($(command date +%s) - SECONDS))
-  __vertex_env_clock() { __vertex_env_now=$((__vertex_env_epoch + SECONDS)); }
-fi
-
-# --- at each prompt ---
+# --- what time it is, without a process, and at each prompt ---
 
 # Seconds since 1970 have ten digits until 2286. As texts, because arithmetic would run what an inherited value says.
 if [[ ${BASH_VERSINFO[0]} -ge 5 ]]; then
+  __vertex_env_clock() { __vertex_env_now=$EPOCHSECONDS; }
   __vertex_env_hook() {
     local __vertex_env_status=$?
     [[ $EPOCHSECONDS < ${VERTEX_ENV_REFRESH_AT-9999999999} ]] || __vertex_env_renew
     return "$__vertex_env_status"
   }
 else
+  if [[ ${BASH_VERSINFO[0]} -eq 4 && ${BASH_VERSINFO[1]} -ge 2 ]]; then
+    __vertex_env_clock() { builtin printf -v __vertex_env_now '%(%s)T' -1; }
+  else
+    # In these SECONDS follows the clock on the wall.
+    __vertex_env_epoch=$(($(command date +%s) - SECONDS))
+    __vertex_env_clock() { __vertex_env_now=$((__vertex_env_epoch + SECONDS)); }
+  fi
   __vertex_env_hook() {
     local __vertex_env_status=$?
     __vertex_env_clock
@@ -55,8 +52,8 @@ __vertex_env_renew() {
   [[ $__vertex_env_now < $__vertex_env_retry ]] && return 0
   __vertex_env_retry=$((__vertex_env_now + 30))
   # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
-  __vertex_env_is_soon "${VERTEX_ENV_EXPIRES_AT-0}" && wait=1
-  [[ -n ${VERTEX_ENV_STAMP-} ]] || wait=1
+  [[ -n ${VERTEX_ENV_STAMP-} && ${VERTEX_ENV_EXPIRES_AT:-none} != *[!0-9]* &&
+    $((__vertex_env_now + 60)) < $VERTEX_ENV_EXPIRES_AT ]] || wait=1
   # Who is offline shall not wait at each prompt.
   if [[ -n $wait && ! $__vertex_env_now < ${__vertex_env_failed:-0} ]]; then
     __vertex_env_untraced __vertex_env_ask
@@ -68,29 +65,25 @@ __vertex_env_renew() {
   return 0
 }
 
-# Whether the instant $1 is less than a minute away, or is no instant.
-__vertex_env_is_soon() {
-  case $1 in '' | *[!0-9]*) return 0 ;; esac
-  [[ ! $((__vertex_env_now + 60)) < $1 ]]
-}
-
-# Tokens do not belong into the trace of set -x.
+# Run "$@" without the trace of set -x, in which tokens do not belong, and with `nocasematch` off, so that names and values
+# are compared as they are.
 __vertex_env_untraced() {
-  local status=0
-  case $- in
-  *x*)
-    set +x
+  local status=0 options=$-
+  set +x
+  if shopt -q nocasematch; then
+    shopt -u nocasematch
     "$@" || status=$?
-    set -x
-    return "$status"
-    ;;
-  esac
-  "$@"
+    shopt -s nocasematch
+  else
+    "$@" || status=$?
+  fi
+  [[ $options != *x* ]] || set -x
+  return "$status"
 }
 
 # Have vertex-env say what the variables are, and wait for that.
 __vertex_env_ask() {
-  local lines line name
+  local lines line name names=''
   __vertex_env_failed=$((__vertex_env_now + 300)) __vertex_env_retry=$((__vertex_env_now + 30))
   if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
     # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
@@ -105,27 +98,22 @@ __vertex_env_ask() {
   lines=$(command vertex-env export --format lines "$@" </dev/null) || {
     local status=$?
     # Nothing to begin with: it is due until there is something.
-    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set VERTEX_ENV_REFRESH_AT 0
+    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set VERTEX_ENV_REFRESH_AT VERTEX_ENV_REFRESH_AT=0
     return "$status"
   }
   __vertex_env_failed='' __vertex_env_retry=0
+  set --
   while [[ -n $lines ]]; do
     line=${lines%%$'\n'*}
+    lines=${lines#"$line"}
+    lines=${lines#$'\n'}
     name=${line#* }
     name=${name%%=*}
-    case $name in
-    '' | [0-9]* | *[!A-Za-z0-9_]*) ;;
-    *)
-      case $line in 'set '*) __vertex_env_set "$name" "${line#*=}" ;; *) __vertex_env_set "$name" ;; esac 2>/dev/null || {
-        __vertex_env_undo "$name"
-        return
-      }
-      ;;
-    esac
-    [[ $lines == *$'\n'* ]] || break
-    lines=${lines#*$'\n'}
+    case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) continue ;; esac
+    names="$names $name"
+    case $line in 'set '*) set -- "$@" "$name=${line#*=}" ;; esac
   done
-  return 0
+  __vertex_env_set "$names" "$@"
 }
 
 # Load what is stored; if that cannot be, ask.
@@ -138,30 +126,29 @@ __vertex_env_get() {
 
 # --- setting variables, and setting them back ---
 
-# Export the variable $1 with the value $2, or unset it where there is none, and remember what there was before; a failure
-# if it is read-only. Without variables of its own, to whose names that could be.
+# Unset the variables that $1 names, then export the others of "$@", each NAME=VALUE, and remember what there was before.
+# If one of them is read-only, none stays, because a client would send the key to another host, and this says so.
+#
+# By `builtin`, because in POSIX mode a failure would end the shell. All are unset before one is set: an array is not
+# exported, a reference sets another variable, and what is read-only shows. bash before 4.3 has no -n.
 __vertex_env_set() {
-  case " $__vertex_env_names " in
-  *" $1 "*) ;;
-  *)
-    __vertex_env_names="$__vertex_env_names $1"
-    # What another shell of ours has left in the environment is nothing to set back to.
-    if [[ -z $__vertex_env_inherited && -n ${!1+set} ]]; then
-      __vertex_env_before[${#__vertex_env_before[@]}]="$1=${!1}"
+  local __vertex_env_name IFS=' '
+  # What another shell of ours has left in the environment is nothing to set back to.
+  [[ -n $__vertex_env_inherited ]] || for __vertex_env_name in $1; do
+    [[ -z ${!__vertex_env_name+set} || " $__vertex_env_names " == *" $__vertex_env_name "* ]] ||
+      __vertex_env_before[${#__vertex_env_before[@]}]="$__vertex_env_name=${!__vertex_env_name}"
+  done
+  [[ " $__vertex_env_names " == *" $1 "* ]] || __vertex_env_names="$__vertex_env_names $1"
+  {
+    builtin unset -n $1 || :
+    if builtin unset -v $1; then
+      [[ $# -gt 1 ]] || return 0
+      builtin export "${@:2}" && return
     fi
-    ;;
-  esac
-  # By `builtin`, because in POSIX mode a failure would end the shell.
-  # The attributes go first: an array is not exported, and a reference sets another variable. bash before 4.3 has no -n.
-  builtin unset -n "$1" 2>/dev/null || :
-  builtin unset -v "$1" || return
-  [[ $# -eq 1 ]] || builtin export "$1=$2"
-}
-
-# The variable $1 could not be set: no other one stays either, because a client would send the key to another host.
-__vertex_env_undo() {
+    for __vertex_env_name in $1; do builtin unset -v "$__vertex_env_name" || break; done
+  } 2>/dev/null
   __vertex_env_off
-  printf '%s\n' "vertex-env: error: $1 is read-only in this shell, so no variable is set" \
+  printf '%s\n' "vertex-env: error: $__vertex_env_name is read-only in this shell, so no variable is set" \
     'vertex-env: hint: remove the line that makes it read-only, or use: vertex-env run -- COMMAND' >&2
   return 3
 }
@@ -215,51 +202,47 @@ __vertex_env_load() {
   [[ -n ${LC_ALL-} ]] || local LC_ALL=C
   local folder file line name kind ends='' token='' at='' url=none drop='' names=' ' stored=() values=() IFS=' '
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
-  if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
-    folder=${VERTEX_ENV_CACHE_DIR%/}
-  elif [[ ${XDG_CACHE_HOME-} == /* ]]; then
-    folder=${XDG_CACHE_HOME%/}/vertex-env
-  elif [[ $OSTYPE == darwin* ]]; then
-    folder=${HOME-}/Library/Caches/vertex-env
-  else
-    folder=${HOME-}/.cache/vertex-env
-  fi
+  folder=${HOME-}/.cache
+  [[ $OSTYPE != darwin* ]] || folder=${HOME-}/Library/Caches
+  [[ ${XDG_CACHE_HOME-} != /* ]] || folder=${XDG_CACHE_HOME%/}
+  folder=${VERTEX_ENV_CACHE_DIR:-$folder/vertex-env}
+  folder=${folder%/}
   file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
   [[ $folder == /* && -O $folder && ! -L $folder && -O $file && -f $file && -r $file && ! -L $file ]] || return 1
   __vertex_env_read "$file"
   [[ ${#stored[@]} -gt 5 && ${stored[0]} == 'vertex-env-snapshot 2' && ${stored[${#stored[@]} - 1]} == end ]] || return 1
-  for line in "${stored[@]}"; do
+  for line in "${stored[@]:1:${#stored[@]}-2}"; do
     case $line in
-    'same '*)
-      name=${line%%=*}
-      name=${name#same }
+    'same '* | 'fits '* | 'lacks '*)
+      name=${line#* } name=${name%%=*}
       case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
-      # Not by [[, for which `shopt -s nocasematch` has Alice and alice be the same.
-      [ "${!name+same $name=}${!name-}" = "$line" ] || return 1
+      case $line in
+      "same $name=${!name-$line}" | "fits $name=${!name-${line:${#name}+6}}") ;;
+      [sf]*) return 1 ;;
+      *)
+        name=${!name-}
+        [[ -z $name ]] || [[ ${BASH_VERSINFO[0]} -ge 4 && ${name,,} != *"${line#*=}"* ]]
+        ;;
+      esac
       ;;
-    'fits '* | 'lacks '*)
-      name=${line%%=*}
-      name=${name#* }
-      case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) return 1 ;; esac
-      if [[ -n ${!name+set} ]]; then
-        case $line in
-        fits*) [ "${!name}" = "${line#*=}" ] || return 1 ;;
-        *)
-          name=${!name}
-          [[ -z $name ]] || [[ ${BASH_VERSINFO[0]} -ge 4 && ${name,,} != *"${line#*=}"* ]] || return 1
-          ;;
-        esac
-      fi
-      ;;
-    'none '*) [[ ! -e ${line#none } ]] || return 1 ;;
+    'none '*) [[ ! -e ${line#none } ]] ;;
     'file '*)
       line=${line#file * }
       name=$folder/${line%% *} line=${line#* }
-      [[ ${name%/*} == "$folder" && -e $line && -e $name && ! $line -nt $name && ! $line -ot $name ]] || return 1
+      [[ ${name%/*} == "$folder" && -e $line && -e $name && ! $line -nt $name && ! $line -ot $name ]]
+      ;;
+    'gone '* | 'unset '*)
+      case $line in *[!A-Za-z0-9_\ ]* | *\ [0-9]*) return 1 ;; esac
+      for name in ${line#* }; do
+        [[ -z ${!name+set} ]] || {
+          [[ $line == 'unset '* && $name == OPENAI_* ]] || return 1
+          drop="$drop $name"
+        }
+      done
       ;;
     'set '*)
-      name=${line%%=*} line=${line#*=}
-      name=${name#set }
+      name=${line:4} name=${name%%=*}
+      line=${line:${#name}+5}
       case $name in
       # begin: made by python -m tests.hooknames
       AIDER_OPENAI_API_KEY | GENERIC_OPEN_AI_API_KEY | OPENAI_API_KEY) kind=keys ;;
@@ -268,73 +251,53 @@ __vertex_env_load() {
       # end
       *) return 1 ;;
       esac
-      case $kind,$name,$line in
-      urls,*)
+      case $kind in
+      urls)
         [[ $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
         url=$line
         ;;
-      keys,*)
+      keys)
         [[ $line == $'\037' && -n $token ]] || return 1
         line=$token
         ;;
-      words,OPENAI_AGENTS_DISABLE_TRACING,1) ;;
-      words,OPENAI_AGENTS_DISABLE_TRACING,* | words,*, | words,*,[!A-Za-z0-9]* | words,*,*[!A-Za-z0-9._/-]*) return 1 ;;
+      words)
+        [[ $line == [A-Za-z0-9]* && $line != *[!A-Za-z0-9._/-]* ]] || return 1
+        [[ $name != OPENAI_AGENTS_DISABLE_TRACING || $line == 1 ]] || return 1
+        ;;
       esac
-      names="$names$name " values[${#values[@]}]=$line
+      names="$names$name " values[${#values[@]}]=$name=$line
       ;;
-    'gone '* | 'unset '*)
-      case $line in *[!A-Za-z0-9_\ ]* | *\ [0-9]*) return 1 ;; esac
-      for name in ${line#* }; do
-        [[ -z ${!name+set} ]] || {
-          [[ $line == 'unset '* ]] || return 1
-          [[ $name == OPENAI_* ]] || return 1
-          drop="$drop $name"
-        }
-      done
+    'token '* | 'stamp '*)
+      file=${line#* }
+      [[ ${file%/*} == "$folder" && -O $file && -f $file && -r $file && ! -L $file ]] || return 1
+      case $line in
+      token*)
+        __vertex_env_read "$file"
+        [[ -z $at && ${#stored[@]} -eq 6 && ${stored[0]} == 'vertex-env-token 1' ]] || return 1
+        name=${stored[2]#issued } ends=${stored[3]#expiry } token=${stored[4]#token }
+        name=${name%%.*} ends=${ends%%.*}
+        # Issued in the future: the clock was set back since, and nobody knows when it ends.
+        [[ $name == ?????????? && $name != *[!0-9]* && ! $((__vertex_env_now + 300)) < $name ]] || return 1
+        [[ -n $token && $token != *[!A-Za-z0-9._~+/=-]* ]]
+        ;;
+      *)
+        # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
+        read -rn 64 at name _ <"$file" &&
+          [[ -n $at && $at$ends != *[!0-9]* && $ends == "$name" && $((__vertex_env_now + 60)) < $ends ]]
+        ;;
+      esac
       ;;
-    'until '*) [[ $__vertex_env_now < ${line#until } ]] || return 1 ;;
-    'token '*)
-      line=${line#token }
-      [[ ${line%/*} == "$folder" && -O $line && -f $line && -r $line && ! -L $line ]] || return 1
-      __vertex_env_read "$line"
-      [[ ${#stored[@]} -eq 6 && ${stored[0]} == 'vertex-env-token 1' ]] || return 1
-      name=${stored[2]#issued } ends=${stored[3]#expiry } token=${stored[4]#token }
-      name=${name%%.*} ends=${ends%%.*}
-      case $name in *[!0-9]*) return 1 ;; ??????????) ;; *) return 1 ;; esac
-      # Issued in the future: the clock was set back since, and nobody knows when it ends.
-      [[ ! $((__vertex_env_now + 300)) < $name ]] || return 1
-      case $token in '' | *[!A-Za-z0-9._~+/=-]*) return 1 ;; esac
-      ;;
-    'stamp '*)
-      line=${line#stamp }
-      [[ ${line%/*} == "$folder" && -O $line && -f $line && -r $line && ! -L $line ]] || return 1
-      read -rn 64 at name _ <"$line" || return 1
-      case $at in '' | *[!0-9]*) return 1 ;; esac
-      # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
-      [[ $ends == "$name" ]] || return 1
-      ! __vertex_env_is_soon "$ends" || return 1
-      file=$line
-      ;;
-    'vertex-env-snapshot 2' | end) ;;
-    *) return 1 ;;
-    esac
+    'until '*) [[ $__vertex_env_now < ${line#until } ]] ;;
+    *) false ;;
+    esac || return 1
   done
   [[ -n $at && $names == *' OPENAI_BASE_URL '* && $names == *' OPENAI_API_BASE '* && $names == *' OPENAI_API_KEY '* ]] || return 1
-  # With `shopt -s nocasematch`, openai_base_url would do for OPENAI_BASE_URL; what # removes depends on the letters.
-  line=a
-  case $line in A) [ "${names#*[a-z]}" = "$names" ] || return 1 ;; esac
   # Without this one, openai-agents takes the key to OpenAI; the user's own value is the user's choice.
   name=OPENAI_AGENTS_DISABLE_TRACING
   [[ $names == *" $name "* || -n ${!name-} && $drop != *" $name"* ]] || return 1
-  values=("$file" "$ends" "$at" "${values[@]}") at=0 line=''
-  {
-    for name in $drop; do __vertex_env_set "$name" || line=$name; done
-    # The key last: without the others it would go to another host.
-    for name in VERTEX_ENV_STAMP VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT $names; do
-      [[ -n $line ]] || __vertex_env_set "$name" "${values[at++]}" || line=$name
-    done
-  } 2>/dev/null
-  [[ -z $line ]] || __vertex_env_undo "$line" || return
+  # The key is the last of `values`: without the others it would go to another host.
+  __vertex_env_set "VERTEX_ENV_STAMP VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT$names$drop" "VERTEX_ENV_STAMP=$file" \
+    "VERTEX_ENV_EXPIRES_AT=$ends" "VERTEX_ENV_REFRESH_AT=$at" "${values[@]}" || return
   __vertex_env_failed='' __vertex_env_retry=0
 }
 
@@ -370,10 +333,7 @@ __vertex_env_main() {
 __vertex_env_use() {
   VERTEX_ENV_PROFILE=$1 command vertex-env export --format lines </dev/null >/dev/null || return
   __vertex_env_off
-  __vertex_env_set VERTEX_ENV_PROFILE "$1" || {
-    __vertex_env_undo VERTEX_ENV_PROFILE
-    return
-  }
+  __vertex_env_set VERTEX_ENV_PROFILE "VERTEX_ENV_PROFILE=$1" || return
   __vertex_env_get
 }
 

@@ -164,7 +164,7 @@ def test_no_name_but_ours_is_set(name: str, place: Place) -> None:
 
 
 ANY_UNSET = {
-    "bash": (("[[ $name == OPENAI_* ]] || return 1", ":"),),
+    "bash": ((" && $name == OPENAI_* ]] || return 1", " ]] || return 1"),),
     "zsh": (('[[ $name == OPENAI_* || $urls == *" $name "* ]] || return 1', ":"),),
     "fish": (("| (?:$urls))*", "| [A-Z_]+)*"),),
 }
@@ -222,7 +222,7 @@ def test_key_and_both_urls_come_together(name: str, place: Place, missing: str) 
 
 
 ANY_WORD = {
-    "bash": ((" | words,*, | words,*,[!A-Za-z0-9]* | words,*,*[!A-Za-z0-9._/-]*) return", ") return"),),
+    "bash": (("[[ $line == [A-Za-z0-9]* && $line != *[!A-Za-z0-9._/-]* ]] || return 1", ""),),
     "zsh": (("[[ $line == [A-Za-z0-9]* && $line != *[^A-Za-z0-9._/-]* ]] || return 1", ""),),
     "fish": (("(?:$words)=[A-Za-z0-9][A-Za-z0-9._/-]*", "(?:$words)=.*"),),
 }
@@ -312,7 +312,7 @@ def test_folder_that_is_a_link(name: str, place: Place) -> None:
 
 ANYWHERE = {
     "bash": (
-        ('${line%/*} == "$folder" && ', ""),
+        ('${file%/*} == "$folder" && ', ""),
         ('${name%/*} == "$folder" && ', ""),
     ),
     "zsh": (
@@ -357,7 +357,7 @@ def test_files_elsewhere_are_not_read(name: str, place: Place, kind: str, where:
 
 
 ANY_TIME = {
-    "bash": (("[[ ! $((__vertex_env_now + 300)) < $name ]] || return 1", ""),),
+    "bash": ((" && ! $((__vertex_env_now + 300)) < $name ]]", " ]]"),),
     "zsh": (("[[ ! $((EPOCHSECONDS + 300)) < ${${stored[3]#issued }%%.*} ]] || return 1", ""),),
     "fish": (("test $issued -le $__vertex_env_now; or test", "true; or test"),),
 }
@@ -383,7 +383,7 @@ def test_header_that_would_carry_other_credentials(name: str, place: Place) -> N
 
 
 FITS = {
-    "bash": (('fits*) [ "${!name}" = "${line#*=}" ] || return 1', "fits*)"),),
+    "bash": (('| "fits $name=${!name-${line:${#name}+6}}")', "| fits*)"),),
     "zsh": (('[[ ${(P)name} == "${line#*=}" ]] || return 1', ":"),),
     "fish": (('contains -- "fits $name=$$name" $pairs; and continue', "continue"),),
 }
@@ -404,7 +404,7 @@ def test_switch_that_the_user_has_set(name: str, place: Place) -> None:
 TRACED = {
     "bash": (
         ('[[ $names == *" $name "* || -n ${!name-} && $drop != *" $name"* ]] || return 1', ""),
-        ("words,OPENAI_AGENTS_DISABLE_TRACING,* | words", "words"),
+        ("[[ $name != OPENAI_AGENTS_DISABLE_TRACING || $line == 1 ]] || return 1", ""),
     ),
     "zsh": (
         ("|| [[ -n ${OPENAI_AGENTS_DISABLE_TRACING-} ]] || return 1", ""),
@@ -470,7 +470,7 @@ def test_names_in_small_letters_are_others(place: Place) -> None:
     seen, _ = drive(place, "bash", before="shopt -s nocasematch")
     assert place.calls == [ASK]
     assert "OPENAI_API_KEY" not in seen
-    weak = weakened(place, "bash", ("case $line in A) [", "case $line in B) ["))
+    weak = weakened(place, "bash", ("shopt -u nocasematch", ":"))
     seen, _ = drive(place, "bash", weak, before="shopt -s nocasematch")
     assert seen["OPENAI_API_KEY"].startswith("stored-")
     assert "OPENAI_BASE_URL" not in seen
@@ -480,7 +480,7 @@ def test_names_in_small_letters_are_others(place: Place) -> None:
 
 
 LEAKS = {
-    "bash": ((' "${values[at++]}" || line=$name', ' "${values[at++]}" || :'),),
+    "bash": (("if builtin unset -v $1; then", "if builtin unset -v $1 || :; then"), ('"${@:2}" &&', '"${@:2}";')),
     "zsh": (("[[ ${(Pt)name} == *readonly* ]] || continue", "continue"),),
     "fish": (('test "$$argv[1]" = $argv[2]; and return', "return"),),
 }
@@ -520,7 +520,7 @@ def test_attributes_of_a_variable(place: Place, declared: str) -> None:
     seen, _ = drive(place, "bash", before=declared)
     assert seen["OPENAI_BASE_URL"].startswith("http://127.0.0.1:")
     assert seen["OPENAI_API_KEY"].startswith("stored-")
-    taken = (('builtin unset -n "$1"', "true"), ('builtin unset -v "$1" || return', "[[ $# -gt 1 ]] || return 0"))
+    taken = (("builtin unset -n $1", "true"), ("builtin unset -v $1; then", "true; then"))
     leaked, _ = drive(place, "bash", weakened(place, "bash", *taken), before=declared)
     assert leaked["OPENAI_API_KEY"].startswith("stored-")
     assert "OPENAI_BASE_URL" not in leaked
@@ -541,7 +541,10 @@ def test_huge_stamp_is_not_read(place: Place) -> None:
 
 
 HALF_WAY = {
-    "bash": (('[[ -z $line ]] || __vertex_env_undo "$line" || return', "[[ -z $line ]] || return 3"),),
+    "bash": (
+        ("if builtin unset -v $1; then", "if builtin unset -v $1 || :; then"),
+        ('builtin export "${@:2}" && return', 'for it in "${@:2}"; do builtin export "$it" || return 3; done; return'),
+    ),
     "zsh": (("[[ ${(Pt)name} == *readonly* ]] || continue", "continue"),),
     "fish": (("__vertex_env_off\n    printf", "printf"),),
 }
