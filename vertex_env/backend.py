@@ -40,6 +40,9 @@ class Backend(ABC):
         """From now on signals have no effect on this process: `wait` takes *watched*, and *held* are held back.
 
         To be called once, before the first fork.
+
+        Raises:
+            OSError: What it takes could not be made.
         """
 
     @abstractmethod
@@ -68,6 +71,10 @@ class Backend(ABC):
         Raises:
             OSError: What it takes could not be made.
         """
+
+    @abstractmethod
+    def untie(self) -> None:
+        """That process has ended, and its status was collected."""
 
     @abstractmethod
     def collect_orphans(self) -> None:

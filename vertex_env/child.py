@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 
+from vertex_env import warm
 from vertex_env.errors import ChildError
 
 TYPE_CHECKING = False
@@ -34,6 +35,8 @@ def as_started(environ: Mapping[str, str]) -> dict[str, str]:
     https://peps.python.org/pep-0538/ (2026-11-22).
     """
     result = dict(environ)
+    if not warm.is_linux():
+        return result  # without /proc there is no telling
     try:
         entries = (entry.partition(b"=") for entry in _read_bytes("/proc/self/environ").split(b"\0"))
         given = {name: value for name, _, value in entries}.get(b"LC_CTYPE")
@@ -42,7 +45,7 @@ def as_started(environ: Mapping[str, str]) -> dict[str, str]:
         elif given is not None:
             result["LC_CTYPE"] = os.fsdecode(given)
     except OSError:
-        pass  # without /proc there is no telling
+        pass  # it is not mounted
     return result
 
 

@@ -59,7 +59,8 @@ class Helper:
     ) -> None:
         self._send = os.kill if group else os.killpg
         # Were it ignored, nobody would learn how a child ended (wait(2)).
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Not pipes: nobody reads while it runs, and it must not have to wait for that.
         opened: list[int] = []
         try:

@@ -60,6 +60,9 @@ class Linux(Backend):
 
         return die_with
 
+    def untie(self) -> None:
+        """Nothing: the tie is the process's own."""
+
     def collect_orphans(self) -> None:
         """Become their parent as process 1 is (PR_SET_CHILD_SUBREAPER(2const)).
 

@@ -214,6 +214,7 @@ class Supervisor:
                     self._on_child_stopped(os.WSTOPSIG(status))
             elif pid == self._child.pid:
                 self._child.status = status
+                self._backend.untie()
                 code = os.waitstatus_to_exitcode(status)
                 self._life.exited(code, self._clock.now(), has_keys=self._child.foreground)
             elif self._helper is not None and pid == self._helper.pid:
