@@ -250,6 +250,36 @@ def test_our_end_leaves_no_watcher(tmp_path: Path) -> None:
         until(lambda: not is_running(command))
 
 
+# --- Windows ---
+
+ON_WINDOWS = """
+import os, shutil, subprocess, sys
+from vertex_env import child, run
+from vertex_env.errors import ChildError
+from vertex_env.lifecycle import Rules
+
+sys.platform = "win32"
+try:
+    run.start(sys.argv[2:], {"OPENAI_API_KEY": "x"}, {}, rules=Rules(sys.argv[1], "keep", 1), say=print)
+except ChildError as e:
+    print(e.message)
+    sys.exit(e.status)
+"""
+
+
+@pytest.mark.parametrize("policy", ["auto", "restart", "stop", "ignore"])
+@pytest.mark.parametrize(("command", "status"), [('exit "$(($OPENAI_API_KEY))"', 7), ("", 127)])
+def test_windows_runs_the_command_once(policy: str, command: str, status: int) -> None:
+    """It says that nothing is started anew, unless that is what was asked for, and passes the status on."""
+    argv = [sys.executable, "-P", "-c", ON_WINDOWS, policy, *(("sh", "-c", command) if command else ("nosuch",))]
+    env = {**os.environ, "x": "7"}
+    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, "")
+    said = "the command cannot be started anew on Windows: it runs once, with a token that is not renewed "
+    assert done.stdout.startswith(said) is (policy != "ignore")
+    assert done.stdout.endswith("nosuch: command not found\n") is (status == 127)
+
+
 # --- what is handed over ---
 
 

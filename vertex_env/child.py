@@ -55,19 +55,31 @@ def _read_bytes(path: str) -> bytes:
 
 
 def exec_in_place(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
-    """Become *command*: same process, same terminal, its own exit status.
+    """Become *command*: same process, same terminal, its own exit status; on Windows a child with its status.
 
     Raises:
         ChildError: It cannot be executed.
     """
-    if sys.platform == "win32":
-        # os.exec* returns to the prompt at once there, with status 0 (https://github.com/python/cpython/issues/101191).
-        sys.exit(os.spawnvpe(os.P_WAIT, command[0], list(command), dict(environ)))  # noqa: S606 -- to run the command is the job
-    restore_signals()
     try:
+        if sys.platform == "win32":
+            # os.exec* returns to the prompt at once there, with status 0
+            # (https://github.com/python/cpython/issues/101191), and os.spawnvpe does not exist.
+            sys.exit(_run_on_windows(command, environ))
+        restore_signals()
         os.execvpe(command[0], list(command), as_started(environ))  # noqa: S606 -- to run the user's command is the job
     except OSError as e:
         raise child_error(command[0], e.errno or errno.EINVAL, environ) from e
+
+
+def _run_on_windows(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Its exit status. The console sends a Ctrl-C to the command as well, which decides what comes of it."""
+    import shutil
+    import signal
+    import subprocess
+
+    signal.signal(signal.SIGINT, lambda *_: None)
+    program = shutil.which(command[0], path=environ.get("PATH")) or command[0]  # a `.cmd` is not found without it
+    return subprocess.call([program, *command[1:]], env=dict(environ))  # noqa: S603 -- to run the user's command is the job
 
 
 def die_like(status: int) -> NoReturn:

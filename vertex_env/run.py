@@ -143,7 +143,7 @@ def stdin_is_data() -> bool:
 
 def can_supervise() -> bool:
     """Whether this platform has what the supervisor needs, which is POSIX."""
-    return os.name == "posix"
+    return sys.platform != "win32"
 
 
 def check_command(command: Sequence[str]) -> None:
