@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from vertex_env import warm
+from vertex_env import system, warm
 from vertex_env.errors import clean
 
 if sys.platform != "win32":
@@ -112,13 +112,7 @@ def _said(error: str) -> str:
 
 def memory() -> int:
     """A descriptor of a file without a name, in memory where the system can; none of 0 to 2, should these be closed."""
-    if sys.platform == "linux":
-        fd = os.memfd_create("vertex-env")
-    else:
-        import tempfile
-
-        fd, path = tempfile.mkstemp()
-        os.unlink(path)
+    fd = system.choose().memory()
     with os.fdopen(fd):
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 

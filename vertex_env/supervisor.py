@@ -8,20 +8,21 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import time
 from contextlib import suppress
 
-from vertex_env import linux
+from vertex_env import system
 from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, restore_signals
 from vertex_env.errors import ChildError
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
+from vertex_env.process import Process
 from vertex_env.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from vertex_env.backend import Arrived
     from vertex_env.lifecycle import Action, Rules
     from vertex_env.variables import Environment
 
@@ -37,105 +38,10 @@ FORWARDED = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"
 """What is sent to us and meant for the command."""
 _ENDING = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _WATCHED = FORWARDED | known("SIGCHLD", "SIGTSTP", "SIGCONT", "SIGWINCH")
+_KEYS = known("SIGINT", "SIGQUIT", "SIGTSTP")
+"""What a terminal sends for a key."""
 _FROM_KERNEL = 0x80
 """siginfo's SI_KERNEL: the terminal driver sent it, and it told the whole group (sigaction(2))."""
-
-
-class _Child:
-    """The command, started.
-
-    Args:
-        pid: Of the process itself.
-        own_group: Whether it leads a process group.
-        foreground: Whether its group was handed the terminal; not any more once it was stopped.
-        foreign: Children of ours that are none of its own.
-    """
-
-    def __init__(self, pid: int, *, own_group: bool, foreground: bool, foreign: set[int]) -> None:
-        self.pid = pid
-        self.own_group = own_group
-        self.foreground = foreground
-        self._foreign = foreign
-        self._told: set[int] = set()
-        self.status: int | None = None
-        self.killed = 0
-        """How often it was sent SIGKILL."""
-
-    def may_be_signalled(self) -> bool:
-        """Whether it runs as a user whose processes we may signal; not so under sudo (kill(2))."""
-        try:
-            os.kill(self.pid, 0)
-        except PermissionError:
-            return False
-        except ProcessLookupError:
-            pass
-        return True
-
-    def send(self, number: int) -> None:
-        if self.own_group:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
-        elif self.status is None:  # else its number may be somebody else's by now
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, number)
-
-    def end(self) -> None:
-        """Tell all that belongs to it to end; SIGCONT, because what is stopped could not."""
-        for number in (signal.SIGTERM, signal.SIGCONT):
-            self.send(number)
-        self._tell_orphans()
-
-    def kill(self) -> None:
-        self.killed += 1
-        self.send(signal.SIGKILL)
-        for pid in self._orphans():
-            _send(pid, signal.SIGKILL)
-
-    def is_gone(self) -> bool:
-        """Whether it has ended, and everything else in its group too, and what it had put into the background.
-
-        What two SIGKILLs did not remove is another user's, or a zombie that its parent does not collect.
-        """
-        if self.status is None:
-            return False
-        if self.killed > 1:
-            return True
-        left = self._tell_orphans()
-        if self.own_group and not left:
-            try:
-                os.killpg(self.pid, 0)
-            except ProcessLookupError:
-                return True
-            except PermissionError:
-                pass
-            return False
-        return not left
-
-    def _tell_orphans(self) -> bool:
-        """Tell those to end that have come to us since; whether there are any."""
-        orphans = self._orphans()
-        for pid in orphans - self._told:
-            _send(pid, signal.SIGTERM)
-            _send(pid, signal.SIGCONT)
-        self._told |= orphans
-        return bool(orphans)
-
-    def _orphans(self) -> set[int]:
-        """What it has left behind outside of its group, whose members are told as such."""
-        found = linux.children() - self._foreign - {self.pid}
-        return {pid for pid in found if not self.own_group or _group(pid) != self.pid}
-
-
-def _group(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
-
-
-def _send(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
 
 
 class Clock:
@@ -143,7 +49,7 @@ class Clock:
 
     def now(self) -> Now:
         """This instant."""
-        return Now(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())
+        return system.choose().now()
 
 
 class Supervisor:
@@ -178,12 +84,13 @@ class Supervisor:
         # What was ignored when we were started, as under nohup, does not end the command.
         self._ending = {number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_WATCHED, signal.SIGTTOU})
+        self._backend = system.choose()
+        self._backend.block(_WATCHED, {signal.SIGTTOU})
         self._terminal = Terminal()
         self._helper: Helper | None = None
         # The shell that became us may have left us children (bash's `exec`).
-        self._foreign = linux.children()
-        linux.collect_orphans()
+        self._foreign = self._backend.children()
+        self._backend.collect_orphans()
         self._life = Lifecycle(env, self._clock.now(), rules, _random)
         self._child = self._spawn(env, 0)
 
@@ -195,9 +102,9 @@ class Supervisor:
         """
         status = None
         while status is None:
-            info = signal.sigtimedwait(_WATCHED, self._life.wait_s(self._clock.now()))
-            if info is not None:
-                self._on_signal(info)
+            arrived = self._backend.wait(self._life.wait_s(self._clock.now()))
+            if arrived is not None:
+                self._on_signal(arrived)
             self._reap()
             gone = self._life.is_stopping and self._child.is_gone()
             for action in self._life.look(self._clock.now(), busy=self._is_busy(), gone=gone):
@@ -227,7 +134,7 @@ class Supervisor:
 
     def _ask(self) -> None:
         try:
-            self._helper = Helper(*self._helper_command, mask=self._mask)
+            self._helper = Helper(*self._helper_command, mask=self._backend.mask)
         except HelperError as e:
             self._life.failed(str(e), self._clock.now())
 
@@ -258,13 +165,13 @@ class Supervisor:
 
     # --- signals ---
 
-    def _on_signal(self, info: signal.struct_siginfo) -> None:
-        child, number = self._child, info.si_signo
-        told = info.si_code == _FROM_KERNEL and not child.own_group
+    def _on_signal(self, arrived: Arrived) -> None:
+        child, number = self._child, arrived.number
+        told = self._is_told(arrived)
         if number == signal.SIGTSTP:
             if not told:
                 child.send(signal.SIGTSTP)  # in a group of its own, its stop is seen by _reap, which then stops us
-            if not child.own_group and self._stop_like(signal.SIGTSTP):
+            if not child.own_group and self._backend.stop_like(signal.SIGTSTP):
                 child.send(signal.SIGCONT)
         elif number == signal.SIGCONT:
             if self._terminal.is_ours and self._terminal.has(os.getpgrp()):
@@ -275,6 +182,14 @@ class Supervisor:
                 child.send(signal.SIGWINCH)
         elif number in FORWARDED:
             self._forward(number, told=told)
+
+    def _is_told(self, arrived: Arrived) -> bool:
+        """Whether the command was sent it as well, by a terminal that tells the whole group which we share."""
+        if self._child.own_group:
+            return False
+        if arrived.code is None:
+            return arrived.number in _KEYS and self._terminal.has(os.getpgrp())
+        return arrived.code == _FROM_KERNEL
 
     def _forward(self, number: int, *, told: bool) -> None:
         # Who survives a mere SIGHUP has taken it for "read your configuration again".
@@ -322,7 +237,7 @@ class Supervisor:
             modes = terminal.modes()
             terminal.give(os.getpgrp())
             terminal.restore()
-        continued = self._stop_like(number)
+        continued = self._backend.stop_like(number)
         child.foreground = False
         if terminal.has(os.getpgrp()):
             if modes is not None:
@@ -336,18 +251,9 @@ class Supervisor:
         self._child.foreground = True
         self._terminal.give(self._child.pid)
 
-    @staticmethod
-    def _stop_like(number: int) -> bool:
-        """Stop by *number*, and whether we were: the kernel does not stop whom no shell could continue."""
-        os.kill(os.getpid(), number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-        # The one that woke us is meant for the child.
-        return signal.sigtimedwait({signal.SIGCONT}, 0) is not None
-
     # --- helpers ---
 
-    def _spawn(self, env: Environment, generation: int) -> _Child:
+    def _spawn(self, env: Environment, generation: int) -> Process:
         """Start the command.
 
         Raises:
@@ -358,8 +264,9 @@ class Supervisor:
         hand_over = terminal.is_ours and terminal.has(os.getpgrp())
         # Where there is a terminal that we may not hand on (a pipeline, a script), the child stays in our group.
         own_group = terminal.is_ours or terminal.fd < 0
-        parent, die_with = os.getpid(), linux.die_with_parent()
+        parent = os.getpid()
         try:
+            die_with = self._backend.tie()
             read, write = os.pipe()
             pid = os.fork()
         except OSError as e:
@@ -373,7 +280,7 @@ class Supervisor:
                 if hand_over:
                     terminal.give(os.getpid())
                 restore_signals()
-                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+                self._backend.unblock()
                 os.execvpe(self._command[0], list(self._command), environ)  # noqa: S606 -- the user's command
             except (OSError, ValueError) as e:
                 os.write(write, str(getattr(e, "errno", errno.EINVAL)).encode())
@@ -392,7 +299,13 @@ class Supervisor:
             if hand_over:
                 terminal.give(os.getpgrp())
             raise child_error(self._command[0], int(failure), environ)
-        return _Child(pid, own_group=own_group, foreground=hand_over, foreign=self._foreign)
+        return Process(
+            pid,
+            own_group=own_group,
+            foreground=hand_over,
+            foreign=self._foreign,
+            children=self._backend.children,
+        )
 
     def _is_busy(self) -> bool:
         """Whether a restart would take the terminal from under somebody: raw mode, or a job of the child's own."""
