@@ -317,7 +317,7 @@ free = os.open(os.devnull, os.O_RDONLY)
 os.close(free)
 resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 try:
-    Helper(["true"], {})
+    Helper(["true"], {}, linux.Linux())
 except HelperError as e:
     print(e)
 try:

@@ -55,7 +55,10 @@ class Backend(ABC):
 
     @abstractmethod
     def unblock(self) -> None:
-        """In a forked child, on the way to exec: signals have again the effect that they had before `block`."""
+        """Signals have again the effect that they had before `block`.
+
+        In a forked child, on the way to exec; or here, when there is nothing to wait for any more.
+        """
 
     # --- processes ---
 
@@ -68,6 +71,20 @@ class Backend(ABC):
         Raises:
             OSError: What it takes could not be made.
         """
+
+    @abstractmethod
+    def leash(self) -> int:
+        """A descriptor for `end_with` in a process that mints, which reads as closed when we have ended.
+
+        It is closed by exec. -1 where the kernel ends that process without.
+
+        Raises:
+            OSError: There cannot be one.
+        """
+
+    @abstractmethod
+    def end_with(self, parent: int, leash: int) -> None:
+        """In a process that mints: end by force when *parent*, which has started us, ends. *leash* is ours now."""
 
     @abstractmethod
     def collect_orphans(self) -> None:

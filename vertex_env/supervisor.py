@@ -11,7 +11,7 @@ import signal
 from contextlib import suppress
 
 from vertex_env import system
-from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, restore_signals
+from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, held, restore_signals
 from vertex_env.errors import ChildError
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
@@ -86,6 +86,7 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._backend = system.choose()
         self._backend.block(_WATCHED, {signal.SIGTTOU})
+        self._backend.mask = {*self._backend.mask} - held()
         self._terminal = Terminal()
         self._helper: Helper | None = None
         # The shell that became us may have left us children (bash's `exec`).
@@ -134,7 +135,7 @@ class Supervisor:
 
     def _ask(self) -> None:
         try:
-            self._helper = Helper(*self._helper_command, mask=self._backend.mask)
+            self._helper = Helper(*self._helper_command, self._backend)
         except HelperError as e:
             self._life.failed(str(e), self._clock.now())
 

@@ -41,6 +41,9 @@ _KIND, _FOLDER, _FILE = 0o170000, 0o040000, 0o100000
 HANDED_OVER = "_VERTEX_ENV_START"
 """Variable by which `run`, grown large while it minted, tells its leaner successor where the variables are."""
 
+PARENT = "_VERTEX_ENV_PARENT"
+"""Variable by which `run` tells a process that mints for it whom it must not outlive."""
+
 REFRESH_GAP_S = 60.0
 """At most one refresh behind the user's back in so long."""
 

@@ -1,0 +1,134 @@
+"""`run` and the process that mints for it: that one ends with us, however early and however hard we are ended."""
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until, warmed
+from tests.tools import need_namespaces
+
+COLD = {"VERTEX_ENV_STORE": "none"}
+"""What makes `run` ask a process of its own for the first token, too."""
+SLOW = 60.0
+"""Seconds that the sandbox waits before each token: longer than any of these tests takes."""
+
+WITHOUT = """
+import os, sys
+from importlib import import_module
+module, _, name = sys.argv.pop(1).partition(":")
+setattr(import_module(module), name, lambda *_: None)
+from vertex_env.entry import main
+main()
+"""
+
+
+def without(what: str) -> tuple[str, ...]:
+    """`run`, with a function of ours, such as `vertex_env.child:hold`, that does nothing."""
+    return sys.executable, "-P", "-c", WITHOUT, what, "run"
+
+
+UNTIED = (sys.executable, "-P", "-c", "from vertex_env import warm; warm.PARENT = '_UNUSED'; import vertex_env.entry; "
+          "vertex_env.entry.main()", "run")  # fmt: skip
+"""`run` that does not tell the process that mints whom it must not outlive."""
+
+
+@pytest.fixture(scope="module")
+def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with warmed(tmp_path_factory.mktemp("hour")) as env:
+        yield env
+
+
+def helper_of(pid: int) -> int:
+    """The process that mints for `run`, as soon as there is one."""
+
+    def minting() -> list[int]:
+        return [child for child in children(pid) if b"export" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+    return until(minting)[0]
+
+
+@contextmanager
+def first_mint(folder: Path, run: tuple[str, ...] = RUN) -> Iterator[tuple[Process, int]]:
+    """A `run` that waits for its first token, and the process that mints."""
+    command = [*run, "--", "touch", "started"]
+    with sandboxed(folder, delay_s=SLOW) as (_, env), Process(command, {**env, **COLD}, folder) as process:
+        yield process, helper_of(process.pid)
+        assert not (folder / "started").exists()
+
+
+# --- the first token ---
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "KILL", "USR1"])
+def test_a_slow_first_token_does_not_outlive_run(tmp_path: Path, name: str, when: str) -> None:
+    """A signal ends `run` at once, as that signal; the process that mints goes with it, also if we are killed."""
+    with first_mint(tmp_path) as (process, helper):
+        time.sleep(0 if when == "early" else 0.5)
+        process.send(signal.Signals[f"SIG{name}"])
+        assert process.status() == -signal.Signals[f"SIG{name}"]
+        until(lambda: not is_running(helper), 5)
+        assert process.stderr == ""
+
+
+def test_a_process_that_mints_would_outlive_us(tmp_path: Path) -> None:
+    """The control: it goes on where it was not told whom it must not outlive."""
+    with first_mint(tmp_path, UNTIED) as (process, helper):
+        time.sleep(0.5)
+        process.send(signal.SIGKILL)
+        process.status()
+        time.sleep(0.5)
+        assert is_running(helper)
+
+
+def test_what_is_ignored_does_not_end_the_first_mint(tmp_path: Path) -> None:
+    """Under `nohup` a SIGHUP does nothing, then as later."""
+    script = 'trap "" HUP; exec "$@"'
+    with first_mint(tmp_path, ("sh", "-c", script, "sh", *RUN)) as (process, helper):
+        process.send(signal.SIGHUP)
+        time.sleep(0.5)
+        assert is_running(helper)
+        process.send(signal.SIGTERM)
+        assert process.status() == -signal.SIGTERM
+
+
+def test_a_dead_parent_is_noticed_at_the_start(hour: dict[str, str]) -> None:
+    """Who was killed while the process that mints was starting cannot be waited for any more."""
+    command = [*RUN[:-1], "export", "--format", "json"]
+    told = {number: {**hour, "_VERTEX_ENV_PARENT": f"{number}:-1"} for number in (os.getpid(), 1)}
+    done = {number: subprocess.run(command, env=env, capture_output=True, check=False) for number, env in told.items()}
+    assert (done[os.getpid()].returncode, done[1].returncode) == (0, 128 + signal.SIGKILL)
+    assert (done[os.getpid()].stdout != b"", done[1].stdout) == (True, b"")
+
+
+# --- the next ones ---
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["run", "control"])
+def test_a_renewal_does_not_outlive_run(tmp_path: Path, tied: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    """Killed outright, we take the process that mints with us; the control shows that it would go on."""
+    log = Log(tmp_path)
+    command = [*(RUN if tied else UNTIED), "--", *log.probe()]
+    with sandboxed(tmp_path, lifetime_s=2) as (google, env), Process(command, env, tmp_path) as process:
+        log.start()
+        google._google.delay = timedelta(seconds=SLOW)
+        helper = helper_of(process.pid)
+        time.sleep(0.5)
+        process.send(signal.SIGKILL)
+        process.status()
+        until(lambda: log.signals() == ["TERM"])
+        if tied:
+            until(lambda: not is_running(helper), 5)
+        else:
+            time.sleep(0.5)
+            assert is_running(helper)
