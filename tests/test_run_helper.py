@@ -1,19 +1,18 @@
 """`run` and the process that mints for it: that one ends with us, however early and however hard we are ended."""
 
 import os
-import re
-import resource
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.google import run_cli
 from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until, warmed
 from tests.tools import need_namespaces
 
@@ -132,3 +131,87 @@ def test_a_renewal_does_not_outlive_run(tmp_path: Path, tied: bool) -> None:  # 
         else:
             time.sleep(0.5)
             assert is_running(helper)
+
+
+# --- as the first process of a container ---
+
+SIGNALLED = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+class Signals(MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == os.environ["AT"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Signals())
+if os.environ["HELD"] == "no":
+    from vertex_env import child
+    child.hold = lambda *_: None
+from vertex_env.entry import main
+main()
+"""
+"""`run` that gets a SIGTERM while it imports a module, with and without what is to be shown."""
+
+
+def as_first() -> tuple[str, ...]:
+    """The words before a command that make it the first process of a container."""
+    return need_namespaces("--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT"])
+def test_the_first_process_ends_while_it_mints(tmp_path: Path, name: str) -> None:
+    """`docker stop` during a slow first mint: the status is that of the signal, and the command is not started."""
+    number = signal.Signals[f"SIG{name}"]
+    command = [*as_first(), *RUN, "--", "touch", "started"]
+    with sandboxed(tmp_path, delay_s=SLOW) as (_, env), Process(command, {**env, **COLD}, tmp_path) as process:
+        (first,) = until(lambda: children(process.pid))
+        helper_of(first)
+        os.kill(first, number)
+        assert process.status() == 128 + number
+        assert not (tmp_path / "started").exists()
+
+
+WHILE_IT_IMPORTS = [
+    ("cold", "vertex_env.cli"),
+    ("cold", "vertex_env.helper"),
+    ("cold", "vertex_env.supervisor"),
+    ("warm", "vertex_env.run"),
+    ("warm", "vertex_env.supervisor"),
+    ("in place", "vertex_env.run"),
+]
+
+
+@pytest.mark.parametrize(("start", "at"), WHILE_IT_IMPORTS)
+@pytest.mark.parametrize("held", ["yes", "no"])
+def test_the_first_process_loses_no_signal(
+    hour: dict[str, str], tmp_path: Path, start: str, at: str, held: str
+) -> None:
+    """However early it comes, the command is not started; without `hold`, the kernel would have thrown it away."""
+    policy = ("--on-expiry", "ignore") if start == "in place" else ()
+    env = {**hour, **(COLD if start == "cold" else {}), "AT": at, "HELD": held}
+    command = [*as_first(), sys.executable, "-P", "-c", SIGNALLED, "run", *policy, "--", "touch", "started"]
+    if start != "cold":  # to be remembered
+        run_cli("run", *policy, "--", "true", env=env)
+    with Process(command, env, tmp_path) as process:
+        status = process.status()
+    assert process.stderr == ""
+    assert (status, (tmp_path / "started").exists()) == ((143, False) if held == "yes" else (0, True))
+
+
+@pytest.mark.parametrize("start", ["warm", "cold", "in place"])
+def test_the_first_process_gives_the_command_no_mask(hour: dict[str, str], tmp_path: Path, start: str) -> None:
+    """What we have held back is ours alone, also over a start of our own without what was imported to mint."""
+    policy = ("--on-expiry", "ignore") if start == "in place" else ()
+    for before in ((), (sys.executable, "-S", "-c", BLOCKING)):
+        command = [*as_first(), *before, *RUN[:-1], "run", *policy, "--", "grep", "SigBlk", "/proc/self/status"]
+        with Process(command, {**hour, **(COLD if start == "cold" else {})}, tmp_path) as process:
+            assert process.status() == 0
+        blocked = "SigBlk:\t0000000000004000\n" if before else "SigBlk:\t0000000000000000\n"
+        assert process.stdout == blocked
+
+
+BLOCKING = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Starts a command with SIGTERM blocked, which it stays."""

@@ -69,8 +69,8 @@ def start(
             "tokens cannot be renewed on this platform yet: running the command once (--on-expiry ignore says that too)"
         )
         policy = "ignore"
-    end_if_told()
     if policy == "ignore":
+        end_if_told()
         exec_in_place(command, apply(os.environ, env))
     from vertex_env.helper import helper_argv
     from vertex_env.supervisor import Supervisor

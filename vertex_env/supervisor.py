@@ -11,7 +11,7 @@ import signal
 from contextlib import suppress
 
 from vertex_env import system
-from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, held, restore_signals
+from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, end_if_told, held, restore_signals
 from vertex_env.errors import ChildError
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
@@ -93,6 +93,7 @@ class Supervisor:
         self._foreign = self._backend.children()
         self._backend.collect_orphans()
         self._life = Lifecycle(env, self._clock.now(), rules, _random)
+        end_if_told()
         self._child = self._spawn(env, 0)
 
     def run(self) -> int:
