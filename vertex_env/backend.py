@@ -40,6 +40,12 @@ class Backend(ABC):
         """From now on signals have no effect on this process: `wait` takes *watched*, and *held* are held back.
 
         To be called once, before the first fork.
+
+        Raises:
+            OSError: What it takes could not be made.
+
+        Raises:
+            OSError: What it takes could not be made.
         """
 
     @abstractmethod
@@ -73,13 +79,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def untie(self) -> None:
+        """That process has ended, and its status was collected."""
+
+    @abstractmethod
     def leash(self) -> int:
-        """A descriptor for `end_with` in a process that mints, which reads as closed when we have ended.
+        """A descriptor for `end_with` in a process that mints, closed by exec; it is at its end when we have ended.
 
-        It is closed by exec. -1 where the kernel ends that process without.
-
-        Raises:
-            OSError: There cannot be one.
+        To be called after `block`. -1 where the kernel ends that process without.
         """
 
     @abstractmethod

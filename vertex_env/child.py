@@ -9,6 +9,7 @@ import errno
 import os
 import sys
 
+from vertex_env import warm
 from vertex_env.errors import ChildError
 
 TYPE_CHECKING = False
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 OWN_FAILURE = 125
 """Exit status for failures of ours, as with `env` and `timeout` of coreutils."""
+
+
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
 
 def apply(environ: Mapping[str, str], env: Environment, generation: int = 0) -> dict[str, str]:
@@ -34,6 +38,8 @@ def as_started(environ: Mapping[str, str]) -> dict[str, str]:
     https://peps.python.org/pep-0538/ (2026-11-22).
     """
     result = dict(environ)
+    if not warm.is_linux():
+        return result  # without /proc there is no telling
     try:
         entries = (entry.partition(b"=") for entry in _read_bytes("/proc/self/environ").split(b"\0"))
         given = {name: value for name, _, value in entries}.get(b"LC_CTYPE")
@@ -42,7 +48,7 @@ def as_started(environ: Mapping[str, str]) -> dict[str, str]:
         elif given is not None:
             result["LC_CTYPE"] = os.fsdecode(given)
     except OSError:
-        pass  # without /proc there is no telling
+        pass  # it is not mounted
     return result
 
 
@@ -96,13 +102,13 @@ def hold(handed_over: str = "") -> None:
     They wait until `end_if_told`, or until the supervisor takes them.
 
     Args:
-        handed_over: What `run.start_lean` has left, such as `3:1:2,15`; signals stay blocked over exec.
+        handed_over: What `run.start_lean` has left, such as `3:1:1:2,15`; what is held stays so over exec.
     """
     import _signal as signal  # type: ignore[import-not-found]
 
-    *_, already = handed_over.rpartition(":")
-    if handed_over:
-        _held.update(int(number) for number in already.split(",") if number.isdecimal())
+    parts = handed_over.split(":")
+    if parts[2:3] == [str(os.getpid())]:
+        _held.update(int(number) for number in parts[3].split(",") if number)
         return
     ending = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
     wanted = {number for number in ending if signal.getsignal(number) != signal.SIG_IGN}
@@ -141,11 +147,25 @@ def restore_signals() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _held)
 
 
+def start_error(error: OSError) -> ChildError:
+    """Why no process could be started at all."""
+    return ChildError(f"cannot start a process for the command: {error.strerror}", limit_hint(error), OWN_FAILURE)
+
+
+def limit_hint(error: OSError) -> str:
+    """What to do where the system gives us no more of something."""
+    if error.errno in _TOO_MANY_FILES:
+        return "allow more open files: ulimit -n 256"
+    return "see what is limited: ulimit -a, and what the container allows"
+
+
 def child_error(command: str, number: int, environ: Mapping[str, str]) -> ChildError:
     """Why *command* could not be executed, from the errno that was got."""
     import shlex
     import shutil
 
+    if number in _TOO_MANY_FILES:  # it takes some to look for it
+        return start_error(OSError(number, os.strerror(number)))
     name = shlex.quote(command) if command.isprintable() else repr(command)
     absent = number == errno.ENOENT or (number == errno.ENOTDIR and "/" not in command)
     if absent and not shutil.which(command, path=environ.get("PATH")):

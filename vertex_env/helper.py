@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from contextlib import suppress
 
 from vertex_env import lifecycle, system, warm
-from vertex_env.child import die_like, held
+from vertex_env.child import die_like, held, limit_hint
 from vertex_env.errors import clean
 
 if sys.platform != "win32":
@@ -16,7 +17,7 @@ if sys.platform != "win32":
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from vertex_env.backend import Backend
     from vertex_env.variables import Environment
@@ -77,7 +78,7 @@ class Helper:
         except OSError as e:
             for fd in opened:
                 os.close(fd)
-            raise HelperError(_said(f"cannot run {argv[0]}: {e.strerror}")) from e
+            raise _start_error(argv[0], e) from e
         finally:
             if leash >= 0:
                 os.close(leash)
@@ -108,9 +109,15 @@ class Helper:
             self._send(self.pid, signal.SIGKILL)
 
 
-def _said(error: str) -> str:
+def _said(error: str, hint: str = "see whether vertex-env token works here") -> str:
     """What the helper would have said of *error*."""
-    return f"vertex-env: error: {error}\nvertex-env: hint: see whether vertex-env token works here\n"
+    return f"vertex-env: error: {error}\nvertex-env: hint: {hint}\n"
+
+
+def _start_error(program: str, error: OSError) -> HelperError:
+    absent = error.errno in (errno.ENOENT, errno.EACCES)
+    reason = f"cannot run {program}: {error.strerror}"
+    return HelperError(_said(reason) if absent else _said(reason, limit_hint(error)))
 
 
 def memory() -> int:
@@ -130,9 +137,7 @@ def _inheritable(fd: int) -> int:
     """A copy of *fd* that a process started now gets; -1 for -1."""
     if fd < 0:
         return fd
-    copy = os.dup(fd)
-    os.set_inheritable(copy, True)  # noqa: FBT003 -- Python's own
-    return copy
+    return fcntl.fcntl(fd, fcntl.F_DUPFD, 3)
 
 
 def end_with(told: str) -> None:
@@ -142,7 +147,7 @@ def end_with(told: str) -> None:
         told: What that one said, such as `4711:-1`: its number, and a descriptor for `Backend.end_with`.
     """
     parent, _, leash = told.partition(":")
-    with suppress(ValueError):
+    with suppress(ValueError, OSError):
         system.choose().end_with(int(parent), int(leash))
 
 
@@ -158,16 +163,29 @@ def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Before there is a process to leave behind.
     backend = system.choose()
-    backend.block({*watched, signal.SIGCHLD}, ())
     try:
-        helper, pid = Helper(argv, environ, backend, os.getpgrp()), 0
-        while not pid:
-            arrived = backend.wait(lifecycle.TICK_S)
-            if arrived is not None and arrived.number in watched:
-                helper.kill()
-                os.waitpid(helper.pid, 0)
-                die_like(arrived.number)
-            pid, status = os.waitpid(helper.pid, os.WNOHANG)
+        backend.block({*watched, signal.SIGCHLD}, ())
+    except OSError as e:
+        raise _start_error(argv[0], e) from e
+    try:
+        helper = Helper(argv, environ, backend, os.getpgrp())
+        return helper.result(_wait_for(helper, backend, watched))
     finally:
         backend.unblock()
-    return helper.result(status)
+
+
+def _wait_for(helper: Helper, backend: Backend, ending: Collection[int]) -> int:
+    """Its wait status; one of *ending* kills it, and us."""
+    pid = status = 0
+    while True:
+        # What came before its end ends us as well.
+        arrived = backend.wait(0 if pid else lifecycle.TICK_S)
+        if arrived is not None and arrived.number in ending:
+            if not pid:
+                helper.kill()
+                os.waitpid(helper.pid, 0)
+            die_like(arrived.number)
+        if pid and arrived is None:
+            return status
+        if not pid:
+            pid, status = os.waitpid(helper.pid, os.WNOHANG)

@@ -60,6 +60,9 @@ class Linux(Backend):
 
         return die_with
 
+    def untie(self) -> None:
+        """Nothing: the tie is the process's own."""
+
     def leash(self) -> int:  # noqa: D102
         return -1
 
@@ -67,7 +70,7 @@ class Linux(Backend):
         """See `Backend` (PR_SET_PDEATHSIG(2const))."""
         _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
-            os._exit(128 + signal.SIGKILL)  # it has ended already
+            os.kill(os.getpid(), signal.SIGKILL)  # it has ended already
 
     def collect_orphans(self) -> None:
         """Become their parent as process 1 is (PR_SET_CHILD_SUBREAPER(2const)).

@@ -1,7 +1,7 @@
 """Run a command with the variables: supervised where that is possible and wanted, else in our place.
 
-New variables come from a short-lived `vertex-env export --format json` process. Linux only; elsewhere the command is
-run once, and says so.
+New variables come from a short-lived `vertex-env export --format json` process. On Windows the command runs once, and
+that is said.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from vertex_env.child import (
     end_if_told,
     exec_in_place,
     held_text,
+    start_error,
 )
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 from vertex_env.lifecycle import Rules
@@ -66,7 +67,8 @@ def start(
         policy = "ignore"
     if policy != "ignore" and not can_supervise():
         say(
-            "tokens cannot be renewed on this platform yet: running the command once (--on-expiry ignore says that too)"
+            "the command cannot be started anew on Windows: it runs once, with a token that is not renewed "
+            "(--on-expiry ignore does the same)"
         )
         policy = "ignore"
     if policy == "ignore":
@@ -76,7 +78,11 @@ def start(
     from vertex_env.supervisor import Supervisor
 
     helper = [*helper_argv(), "--refresh"], {**os.environ, **overlay}
-    die_like(Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say).run())
+    try:
+        supervisor = Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say)
+    except OSError as e:
+        raise start_error(e) from e
+    die_like(supervisor.run())
 
 
 def start_lean(command: Sequence[str], text: str) -> None:
@@ -84,8 +90,8 @@ def start_lean(command: Sequence[str], text: str) -> None:
 
     The supervisor lives as long as the command, and its memory with it. Returns where that cannot be.
     """
-    if os.environ.pop(warm.HANDED_OVER, None) is not None or not sys.executable:
-        return  # we are that process, and did not start where the others do
+    if not sys.executable:
+        return
     from vertex_env.helper import memory
 
     try:
@@ -95,7 +101,7 @@ def start_lean(command: Sequence[str], text: str) -> None:
     with open(fd, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as file:
         file.write(text)
     os.set_inheritable(fd, True)  # noqa: FBT003 -- Python's own
-    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}:{held_text()}"
+    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}:{os.getpid()}:{held_text()}"
     try:
         # As started, or an LC_CTYPE that Python has set for itself would pass for one given to us.
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], as_started(os.environ))  # noqa: S606 -- ourselves
@@ -151,11 +157,8 @@ def stdin_is_data() -> bool:
 
 
 def can_supervise() -> bool:
-    """Whether this platform has what the supervisor needs: Linux alone.
-
-    macOS has no sigtimedwait(2), and nothing that ends the command with us: there it runs once, which is untested.
-    """
-    return sys.platform == "linux"
+    """Whether this platform has what the supervisor needs, which is POSIX."""
+    return os.name == "posix"
 
 
 def check_command(command: Sequence[str]) -> None:

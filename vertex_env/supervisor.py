@@ -11,8 +11,16 @@ import signal
 from contextlib import suppress
 
 from vertex_env import system
-from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, end_if_told, held, restore_signals
-from vertex_env.errors import ChildError
+from vertex_env.child import (
+    OWN_FAILURE,
+    apply,
+    as_started,
+    child_error,
+    end_if_told,
+    held,
+    restore_signals,
+    start_error,
+)
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
 from vertex_env.process import Process
@@ -216,6 +224,7 @@ class Supervisor:
                     self._on_child_stopped(os.WSTOPSIG(status))
             elif pid == self._child.pid:
                 self._child.status = status
+                self._backend.untie()
                 code = os.waitstatus_to_exitcode(status)
                 self._life.exited(code, self._clock.now(), has_keys=self._child.foreground)
             elif self._helper is not None and pid == self._helper.pid:
@@ -272,8 +281,7 @@ class Supervisor:
             read, write = os.pipe()
             pid = os.fork()
         except OSError as e:
-            hint = "see what is limited: ulimit -a, and what the container allows"
-            raise ChildError(f"cannot start a process for the command: {e.strerror}", hint, OWN_FAILURE) from e
+            raise start_error(e) from e
         if pid == 0:
             try:
                 die_with(parent)
