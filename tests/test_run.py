@@ -317,7 +317,7 @@ free = os.open(os.devnull, os.O_RDONLY)
 os.close(free)
 resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 try:
-    Helper(["true"], {})
+    Helper(["true"], {}, linux.Linux())
 except HelperError as e:
     print(e)
 try:
@@ -484,7 +484,9 @@ def group_ends_before_the_next_start(folder: Path) -> None:
         assert old["token"] != new["token"]
         assert int(old["expires_at"]) < int(new["expires_at"])
         assert group(new["group"]) == [new["pid"], new["child"]]
-        assert process.stderr.endswith("s: starting the command anew (no. 1)\n")
+        said = process.stderr
+    assert said.endswith("anew (no. 1), its work from the beginning; for a job, use --on-expiry ignore or stop\n")
+    assert len(said.splitlines()) == 1
 
 
 @scenario
@@ -963,5 +965,5 @@ def test_a_night_of_sleep(hour: dict[str, str], tmp_path: Path) -> None:
     """On another clock: when the machine wakes the network takes a while, without a word; then there is one restart."""
     status, asked, *said = output([sys.executable, "-c", A_NIGHT], hour, cwd=tmp_path).strip().split("|")
     assert (status, asked) == ("7", "3")
-    assert re.fullmatch(r"new token, lasting 359\d s: starting the command anew \(no. 1\)", said[0])
+    assert re.fullmatch(r"new token, lasting 359\d s: starting the command anew \(no. 1\), its work .+", said[0])
     assert re.fullmatch(r"start no. 1 of the command ended after 1.\d s, by itself", said[1])

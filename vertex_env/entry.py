@@ -26,12 +26,21 @@ def main() -> "NoReturn":
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if args and args[0] == "run" and os.name == "posix":
+        if os.getpid() == 1:
+            from vertex_env.child import hold
+
+            hold(os.environ.get(warm.HANDED_OVER, ""))
         _start(args)
     if len(args) == 2 and args[0] == "hook":  # noqa: PLR2004 -- which shells start with
         _print_hook(args[1])
     if args and args[0] in ("export", "token"):
         # What these import lives as long as the process does, which is not long: there is nothing to collect.
         gc.disable()
+        parent = os.environ.pop(warm.PARENT, None)  # which nothing that we start must take for its own
+        if parent is not None:
+            from vertex_env.helper import end_with
+
+            end_with(parent)
         if os.name == "posix" and not _adds_a_hint(args[0]):
             _replay(args)
     from vertex_env.cli import execute
@@ -48,7 +57,7 @@ def main() -> "NoReturn":
 def _start(args: "Sequence[str]") -> None:
     """Run the command with the variables that were handed over or remembered, and end; return if there are none."""
     handed = os.environ.pop(warm.HANDED_OVER, "").split(":")
-    is_handed = handed[2:] == [str(os.getpid())]
+    is_handed = handed[2:3] == [str(os.getpid())]
     if is_handed:
         text, command = _handed_over(handed[0]), args[-int(handed[1]) :]
     elif "--" in args[:-1]:

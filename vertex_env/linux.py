@@ -63,6 +63,15 @@ class Linux(Backend):
     def untie(self) -> None:
         """Nothing: the tie is the process's own."""
 
+    def leash(self) -> int:  # noqa: D102
+        return -1
+
+    def end_with(self, parent: int, leash: int) -> None:  # noqa: ARG002
+        """See `Backend` (PR_SET_PDEATHSIG(2const))."""
+        _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)  # it has ended already
+
     def collect_orphans(self) -> None:
         """Become their parent as process 1 is (PR_SET_CHILD_SUBREAPER(2const)).
 

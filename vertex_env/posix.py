@@ -41,13 +41,14 @@ class Posix(Backend):
         self._watched: set[int] = set()
         self._before: dict[int, signal._HANDLER] = {}
         self._arrived: list[int] = []
-        self._woken = self._watcher = -1
+        self._woken = self._watcher = self._leash = self._holds = -1
 
     # --- signals ---
 
     def block(self, watched: Collection[int], held: Collection[int]) -> None:  # noqa: D102
         self._watched = {*watched} - _FAULTS
         self._woken, wakes = _pipe()
+        self._leash, self._holds = _pipe()
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._watched, *held})
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
         self._before = {number: signal.signal(number, self._note) for number in self._watched}
@@ -118,6 +119,27 @@ class Posix(Backend):
             return True  # somebody has stopped it
         except OSError:
             return False
+
+    def leash(self) -> int:  # noqa: D102
+        return self._leash
+
+    def end_with(self, parent: int, leash: int) -> None:
+        """See `Backend`: a thread reads the pipe, which nobody writes to.
+
+        It is there for the mint alone, which waits in system calls without Python's lock; no process gets the pipe.
+        """
+        from _thread import start_new_thread
+
+        def wait() -> None:
+            with suppress(OSError):
+                os.read(leash, 1)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)  # it has ended already
+        os.set_inheritable(leash, False)  # noqa: FBT003 -- Python's own
+        os.set_blocking(leash, True)
+        start_new_thread(wait, ())
 
     def collect_orphans(self) -> None:
         """Nothing: what leaves the group of the command is lost to us."""

@@ -12,7 +12,17 @@ import stat
 import sys
 
 from vertex_env import freshness, warm
-from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, die_like, exec_in_place
+from vertex_env.child import (
+    OWN_FAILURE,
+    apply,
+    as_started,
+    child_error,
+    die_like,
+    end_if_told,
+    exec_in_place,
+    held_text,
+    start_error,
+)
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 from vertex_env.lifecycle import Rules
 
@@ -62,12 +72,17 @@ def start(
         )
         policy = "ignore"
     if policy == "ignore":
+        end_if_told()
         exec_in_place(command, apply(os.environ, env))
     from vertex_env.helper import helper_argv
     from vertex_env.supervisor import Supervisor
 
     helper = [*helper_argv(), "--refresh"], {**os.environ, **overlay}
-    die_like(Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say).run())
+    try:
+        supervisor = Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say)
+    except OSError as e:
+        raise start_error(e) from e
+    die_like(supervisor.run())
 
 
 def start_lean(command: Sequence[str], text: str) -> None:
@@ -86,7 +101,7 @@ def start_lean(command: Sequence[str], text: str) -> None:
     with open(fd, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as file:
         file.write(text)
     os.set_inheritable(fd, True)  # noqa: FBT003 -- Python's own
-    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}:{os.getpid()}"
+    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}:{os.getpid()}:{held_text()}"
     try:
         # As started, or an LC_CTYPE that Python has set for itself would pass for one given to us.
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], as_started(os.environ))  # noqa: S606 -- ourselves

@@ -11,8 +11,16 @@ import signal
 from contextlib import suppress
 
 from vertex_env import system
-from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, restore_signals
-from vertex_env.errors import ChildError
+from vertex_env.child import (
+    OWN_FAILURE,
+    apply,
+    as_started,
+    child_error,
+    end_if_told,
+    held,
+    restore_signals,
+    start_error,
+)
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
 from vertex_env.process import Process
@@ -86,12 +94,14 @@ class Supervisor:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._backend = system.choose()
         self._backend.block(_WATCHED, {signal.SIGTTOU})
+        self._backend.mask = {*self._backend.mask} - held()
         self._terminal = Terminal()
         self._helper: Helper | None = None
         # The shell that became us may have left us children (bash's `exec`).
         self._foreign = self._backend.children()
         self._backend.collect_orphans()
         self._life = Lifecycle(env, self._clock.now(), rules, _random)
+        end_if_told()
         self._child = self._spawn(env, 0)
 
     def run(self) -> int:
@@ -134,7 +144,7 @@ class Supervisor:
 
     def _ask(self) -> None:
         try:
-            self._helper = Helper(*self._helper_command, mask=self._backend.mask)
+            self._helper = Helper(*self._helper_command, self._backend)
         except HelperError as e:
             self._life.failed(str(e), self._clock.now())
 
@@ -271,8 +281,7 @@ class Supervisor:
             read, write = os.pipe()
             pid = os.fork()
         except OSError as e:
-            hint = "see what is limited: ulimit -a, and what the container allows"
-            raise ChildError(f"cannot start a process for the command: {e.strerror}", hint, OWN_FAILURE) from e
+            raise start_error(e) from e
         if pid == 0:
             try:
                 die_with(parent)

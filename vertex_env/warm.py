@@ -41,6 +41,9 @@ _KIND, _FOLDER, _FILE = 0o170000, 0o040000, 0o100000
 HANDED_OVER = "_VERTEX_ENV_START"
 """Variable by which `run`, grown large while it minted, tells its leaner successor where the variables are."""
 
+PARENT = "_VERTEX_ENV_PARENT"
+"""Variable by which `run` tells a process that mints for it whom it must not outlive."""
+
 FORCED = "_VERTEX_ENV_BACKEND"
 """Variable that tests set to `posix`, to have on Linux nothing that macOS lacks. The command gets it like any other."""
 

@@ -1,0 +1,200 @@
+"""`run` and the process that mints for it: that one ends with us, however early and however hard we are ended."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.google import run_cli
+from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until, warmed
+from tests.tools import need_namespaces
+
+COLD = {"VERTEX_ENV_STORE": "none"}
+"""What makes `run` ask a process of its own for the first token, too."""
+SLOW = 60.0
+"""Seconds that the sandbox waits before each token: longer than any of these tests takes."""
+
+_UNTIE = "from vertex_env import entry, warm; warm.PARENT = '_UNUSED'; entry.main()"
+UNTIED = (sys.executable, "-P", "-c", _UNTIE, "run")
+"""`run` that does not tell the process that mints whom it must not outlive."""
+
+
+@pytest.fixture(scope="module")
+def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with warmed(tmp_path_factory.mktemp("hour")) as env:
+        yield env
+
+
+def helper_of(pid: int) -> int:
+    """The process that mints for `run`, as soon as there is one."""
+
+    def minting() -> list[int]:
+        return [child for child in children(pid) if b"export" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+    return until(minting)[0]
+
+
+@contextmanager
+def first_mint(folder: Path, run: tuple[str, ...] = RUN) -> Iterator[tuple[Process, int]]:
+    """A `run` that waits for its first token, and the process that mints."""
+    command = [*run, "--", "touch", "started"]
+    with sandboxed(folder, delay_s=SLOW) as (_, env), Process(command, {**env, **COLD}, folder) as process:
+        yield process, helper_of(process.pid)
+        assert not (folder / "started").exists()
+
+
+# --- the first token ---
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT", "KILL", "USR1"])
+def test_a_slow_first_token_does_not_outlive_run(tmp_path: Path, name: str, when: str) -> None:
+    """A signal ends `run` at once, as that signal; the process that mints goes with it, also if we are killed."""
+    with first_mint(tmp_path) as (process, helper):
+        time.sleep(0 if when == "early" else 0.5)
+        process.send(signal.Signals[f"SIG{name}"])
+        assert process.status() == -signal.Signals[f"SIG{name}"]
+        until(lambda: not is_running(helper), 5)
+        assert process.stderr == ""
+
+
+def test_a_process_that_mints_would_outlive_us(tmp_path: Path) -> None:
+    """The control: it goes on where it was not told whom it must not outlive."""
+    with first_mint(tmp_path, UNTIED) as (process, helper):
+        time.sleep(0.5)
+        process.send(signal.SIGKILL)
+        process.status()
+        time.sleep(0.5)
+        assert is_running(helper)
+
+
+def test_what_is_ignored_does_not_end_the_first_mint(tmp_path: Path) -> None:
+    """Under `nohup` a SIGHUP does nothing, then as later."""
+    script = 'trap "" HUP; exec "$@"'
+    with first_mint(tmp_path, ("sh", "-c", script, "sh", *RUN)) as (process, helper):
+        process.send(signal.SIGHUP)
+        time.sleep(0.5)
+        assert is_running(helper)
+        process.send(signal.SIGTERM)
+        assert process.status() == -signal.SIGTERM
+
+
+def test_a_dead_parent_is_noticed_at_the_start(hour: dict[str, str]) -> None:
+    """Who was killed while the process that mints was starting cannot be waited for any more."""
+    command = [*RUN[:-1], "export", "--format", "json"]
+    told = {number: {**hour, "_VERTEX_ENV_PARENT": f"{number}:-1"} for number in (os.getpid(), 1)}
+    done = {number: subprocess.run(command, env=env, capture_output=True, check=False) for number, env in told.items()}
+    assert (done[os.getpid()].returncode, done[1].returncode) == (0, -signal.SIGKILL)
+    assert (done[os.getpid()].stdout != b"", done[1].stdout) == (True, b"")
+
+
+# --- the next ones ---
+
+
+@pytest.mark.parametrize("tied", [True, False], ids=["run", "control"])
+def test_a_renewal_does_not_outlive_run(tmp_path: Path, tied: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    """Killed outright, we take the process that mints with us; the control shows that it would go on."""
+    log = Log(tmp_path)
+    command = [*(RUN if tied else UNTIED), "--", *log.probe()]
+    with sandboxed(tmp_path, lifetime_s=2) as (google, env), Process(command, env, tmp_path) as process:
+        log.start()
+        google._google.delay = timedelta(seconds=SLOW)
+        helper = helper_of(process.pid)
+        time.sleep(0.5)
+        process.send(signal.SIGKILL)
+        process.status()
+        until(lambda: log.signals() == ["TERM"])
+        if tied:
+            until(lambda: not is_running(helper), 5)
+        else:
+            time.sleep(0.5)
+            assert is_running(helper)
+
+
+# --- as the first process of a container ---
+
+SIGNALLED = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+class Signals(MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == os.environ["AT"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+sys.meta_path.insert(0, Signals())
+if os.environ["HELD"] == "no":
+    from vertex_env import child
+    child.hold = lambda *_: None
+from vertex_env.entry import main
+main()
+"""
+"""`run` that gets a SIGTERM while it imports a module, with and without what is to be shown."""
+
+
+def as_first() -> tuple[str, ...]:
+    """The words before a command that make it the first process of a container."""
+    return need_namespaces("--pid", "--fork", "--kill-child", "--mount-proc")
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT"])
+def test_the_first_process_ends_while_it_mints(tmp_path: Path, name: str) -> None:
+    """`docker stop` during a slow first mint: the status is that of the signal, and the command is not started."""
+    number = signal.Signals[f"SIG{name}"]
+    command = [*as_first(), *RUN, "--", "touch", "started"]
+    with sandboxed(tmp_path, delay_s=SLOW) as (_, env), Process(command, {**env, **COLD}, tmp_path) as process:
+        (first,) = until(lambda: children(process.pid))
+        helper_of(first)
+        os.kill(first, number)
+        assert process.status() == 128 + number
+        assert not (tmp_path / "started").exists()
+
+
+WHILE_IT_IMPORTS = [
+    ("cold", "vertex_env.cli"),
+    ("cold", "vertex_env.helper"),
+    ("cold", "vertex_env.supervisor"),
+    ("warm", "vertex_env.run"),
+    ("warm", "vertex_env.supervisor"),
+    ("in place", "vertex_env.run"),
+]
+
+
+@pytest.mark.parametrize(("start", "at"), WHILE_IT_IMPORTS)
+@pytest.mark.parametrize("held", ["yes", "no"])
+def test_the_first_process_loses_none(hour: dict[str, str], tmp_path: Path, start: str, at: str, held: str) -> None:
+    """However early it comes, the command is not started; without `hold`, the kernel would have thrown it away."""
+    policy = ("--on-expiry", "ignore") if start == "in place" else ()
+    env = {**hour, **(COLD if start == "cold" else {}), "AT": at, "HELD": held}
+    command = [*as_first(), sys.executable, "-P", "-c", SIGNALLED, "run", *policy, "--", "touch", "started"]
+    if start != "cold":  # to be remembered
+        run_cli("run", *policy, "--", "true", env=env)
+    with Process(command, env, tmp_path) as process:
+        status = process.status()
+    assert process.stderr == ""
+    assert (status, (tmp_path / "started").exists()) == ((143, False) if held == "yes" else (0, True))
+
+
+@pytest.mark.parametrize("start", ["warm", "cold", "in place"])
+def test_the_first_process_gives_the_command_no_mask(hour: dict[str, str], tmp_path: Path, start: str) -> None:
+    """What we have held back is ours alone, also over a start of our own without what was imported to mint."""
+    policy = ("--on-expiry", "ignore") if start == "in place" else ()
+    for before in ((), (sys.executable, "-S", "-c", BLOCKING)):
+        command = [*as_first(), *before, *RUN[:-1], "run", *policy, "--", "grep", "SigBlk", "/proc/self/status"]
+        with Process(command, {**hour, **(COLD if start == "cold" else {})}, tmp_path) as process:
+            assert process.status() == 0
+        blocked = "SigBlk:\t0000000000004000\n" if before else "SigBlk:\t0000000000000000\n"
+        assert process.stdout == blocked
+
+
+BLOCKING = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Starts a command with SIGTERM blocked, which it stays."""
