@@ -32,6 +32,8 @@ class Backend(ABC):
 
     mask: Collection[int] = ()
     """The signals that were blocked before `block`: what the command and helpers start with."""
+    tells_origin = False
+    """Whether `wait` tells where a signal comes from."""
 
     # --- signals ---
 

@@ -59,7 +59,9 @@ class Helper:
     ) -> None:
         self._send = os.kill if group else os.killpg
         # Were it ignored, nobody would learn how a child ended (wait(2)).
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._deaths_ignored = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+        if self._deaths_ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         # Not pipes: nobody reads while it runs, and it must not have to wait for that.
         opened: list[int] = []
         try:
@@ -85,6 +87,8 @@ class Helper:
         Raises:
             HelperError: It gave none.
         """
+        if self._deaths_ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as the command is to find it
         out, said = _read_all(self._out), _read_all(self._err)
         code = os.waitstatus_to_exitcode(status)
         with suppress(ValueError, TypeError, ImportError):  # while Python is upgraded under us, it has no json
