@@ -14,7 +14,7 @@ from vertex_env.errors import ChildError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import NoReturn
 
     from vertex_env.variables import Environment
@@ -96,9 +96,9 @@ def die_like(status: int) -> NoReturn:
         with suppress(OSError, ValueError):
             # One core is enough. A limit of 1, not 0, also holds for a core that a program collects (core(5)).
             resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
+        with suppress(OSError, ValueError):  # SIGKILL, and those that the C library keeps to itself
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
         os._exit(128 + number)  # as PID 1 the signal does nothing
     os._exit(os.waitstatus_to_exitcode(status))
@@ -169,6 +169,14 @@ def limit_hint(error: OSError) -> str:
     if error.errno in _TOO_MANY_FILES:
         return "allow more open files: ulimit -n 256"
     return "see what is limited: ulimit -a, and what the container allows"
+
+
+def ignore(numbers: Iterable[int]) -> None:
+    """Ignore signals, as the process that we were started by had us do."""
+    import _signal as signal
+
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def child_error(command: str, number: int, environ: Mapping[str, str]) -> ChildError:
