@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.posixrows import LINUX_ONLY
 from tests.processes import PROGRAM, RUN, Log, Process, is_running, sandboxed, until, warmed
 from vertex_env import posix
 from vertex_env.posix import Posix
@@ -19,7 +18,6 @@ from vertex_env.warm import FORCED, HANDED_OVER
 NUMBERS = "NUMBERS = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGCONT}\n"
 START = f"""
 import os, signal, sys, time
-from tests.posixrows import LINUX_ONLY
 from vertex_env import posix
 from vertex_env.posix import Posix
 {NUMBERS}
@@ -210,22 +208,6 @@ def test_no_place_for_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 # --- as a whole ---
-
-
-def test_every_row_that_is_left_out_exists() -> None:
-    """A row that was renamed would pass unseen; the same command as in the second pass, without it."""
-    env = {name: value for name, value in os.environ.items() if name != FORCED}
-    argv = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "--collect-only",
-        "-q",
-        *map(str, Path(__file__).parent.glob("test_run*.py")),
-    ]
-    listed = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
-    assert LINUX_ONLY.keys() - {line.partition("::")[2] for line in listed.splitlines()} == set()
-
 
 TAKEN_AWAY = """
 import os, signal, sys, time
