@@ -5,6 +5,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -180,6 +181,19 @@ print(backend._can_tell(b"0\\n"))
     argv = [sys.executable, "-P", "-c", START + script, f"mark-{os.getpid()}"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert (done.stdout.split(), done.stderr) == (["1", "none", "True"], "")
+
+
+# --- clocks ---
+
+
+@pytest.mark.parametrize("slept_s", [0, 600])
+def test_sleep_is_seen_by_two_clocks(monkeypatch: pytest.MonkeyPatch, slept_s: float) -> None:
+    """As on macOS, where Python's monotonic clock stands still meanwhile; control: no sleep."""
+    awake = time.monotonic
+    monkeypatch.setattr(time, "monotonic", lambda: awake() - slept_s)
+    now = Posix().now()
+    assert now.boot - now.awake == pytest.approx(slept_s, abs=1)
+    assert now.wall == pytest.approx(time.time(), abs=5)
 
 
 # --- files without a name ---
