@@ -1,7 +1,11 @@
-"""`run` and the process that mints for it: that one ends with us, however early and however hard we are ended."""
+"""`run` ended early, ended hard, ended by a signal that is sent to process 1, short of descriptors, and beside sudo.
+
+The process that mints for it ends with it.
+"""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from tests.google import external_account_executable, run_cli, write_adc
 from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until, warmed
-from tests.tools import need_namespaces
+from tests.tools import need, need_namespaces
 from vertex_env.warm import is_linux
 
 COLD = {"VERTEX_ENV_STORE": "none"}
@@ -288,3 +293,50 @@ def test_few_descriptors(hour: dict[str, str], start: str) -> None:
         ends.append(done.returncode)
     assert ends == sorted(ends, reverse=True)
     assert (ends[0], ends[-1]) == (0 if start == "in place" else 125, 0)
+
+
+# --- a command of another user ---
+
+AS_USER = """
+import os, sys, time
+import _ctypes
+from vertex_env import helper, supervisor, system
+from vertex_env.lifecycle import Rules
+backend = system.choose()
+os.setuid(int(sys.argv[1]))
+now = time.time()
+env = {"OPENAI_API_KEY": "x", "VERTEX_ENV_EXPIRES_AT": str(now + 3600), "VERTEX_ENV_REFRESH_AT": str(now + 3000)}
+rules = Rules("auto", "keep", 1.0)
+supervisor.Supervisor(sys.argv[2:], os.environ, env, helper=(["true"], {}), rules=rules, say=print).run()
+"""
+"""A supervisor that is this user, whose Python another one could not read."""
+
+
+@pytest.mark.parametrize("way", ["run -- sudo sleep", "sudo run -- sudo sleep", "run -- sleep"])
+def test_sudo_stands_before_us(hour: dict[str, str], tmp_path: Path, way: str) -> None:
+    """A command that becomes another user outlives a supervisor that is killed; not so one that we are as well."""
+    if os.geteuid() != 0:
+        pytest.skip("to become another user takes root")
+    with TemporaryDirectory() as folder:  # tmp_path is not for others
+        Path(folder).chmod(0o755)
+        sudo = Path(folder) / "sudo"
+        shutil.copy(need("setpriv"), sudo)
+        sudo.chmod(0o4755)
+        user, become = ("0" if way.startswith("sudo") else "54321"), [str(sudo), "--reuid=0"]
+        command = [*(become if "sudo" in way else []), need("sleep"), "60"]
+        argv = [sys.executable, "-P", "-c", AS_USER, user, *command]
+        with Process(argv, hour, tmp_path) as process:
+            (sleep,) = until(lambda: [pid for pid in children(process.pid) if command_of(pid) == "sleep"])
+            process.send(signal.SIGKILL)
+            process.status()
+            if way == "run -- sudo sleep":
+                time.sleep(0.5)
+                assert is_running(sleep)
+                os.kill(sleep, signal.SIGKILL)
+            else:
+                until(lambda: not is_running(sleep))
+
+
+def command_of(pid: int) -> str:
+    """The name of a process, such as `sleep`."""
+    return Path(f"/proc/{pid}/comm").read_text().strip()
