@@ -331,7 +331,7 @@ def test_limits_are_no_bug(hour: dict[str, str]) -> None:
     """Where no process can be started, a renewal fails like any other, and a start with a status of ours."""
     said = output([sys.executable, "-P", "-c", LIMITED], hour)
     assert said.startswith("vertex-env: error: cannot run true: Too many open files\n")
-    assert "125 cannot start a process for the command: Too many open files see what is limited: ulimit -a" in said
+    assert "125 cannot start a process for the command: Too many open files allow more open files: ulimit -n" in said
 
 
 def test_ctrl_c_while_it_starts(hour: dict[str, str]) -> None:
@@ -486,7 +486,6 @@ def group_ends_before_the_next_start(folder: Path) -> None:
         assert group(new["group"]) == [new["pid"], new["child"]]
         said = process.stderr
     assert said.endswith("anew (no. 1), its work from the beginning; for a job, use --on-expiry ignore or stop\n")
-    assert len(said.splitlines()) == 1
 
 
 @scenario

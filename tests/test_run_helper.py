@@ -1,6 +1,11 @@
-"""`run` and the process that mints for it: that one ends with us, however early and however hard we are ended."""
+"""`run` ended early, ended hard, ended by a signal that is sent to process 1, short of descriptors, and beside sudo.
+
+The process that mints for it ends with it.
+"""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,12 +14,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
-from tests.google import run_cli
+from tests.google import external_account_executable, run_cli, write_adc
 from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until, warmed
-from tests.tools import need_namespaces
+from tests.tools import need, need_namespaces
+from vertex_env.warm import is_linux
 
 COLD = {"VERTEX_ENV_STORE": "none"}
 """What makes `run` ask a process of its own for the first token, too."""
@@ -95,6 +103,33 @@ def test_a_dead_parent_is_noticed_at_the_start(hour: dict[str, str]) -> None:
     assert (done[os.getpid()].stdout != b"", done[1].stdout) == (True, b"")
 
 
+SUBJECT = """#!/bin/sh
+tr "\\0" "\\n" </proc/$PPID/environ | grep ^_VERTEX_ENV_PARENT= >told
+env | grep ^_VERTEX_ENV_PARENT= >got
+readlink /proc/self/fd/* >files
+readlink "/proc/$PPID/fd/$(sed s/.*:// told)" >leash
+echo '{"version": 1, "success": true, "token_type": "urn:ietf:params:oauth:token-type:jwt", "id_token": "x"}'
+"""
+
+
+def test_the_credentials_program_gets_nothing_of_it(tmp_path: Path) -> None:
+    """The program that yields a subject token could keep the pipe open, or take the variable for its own."""
+    program = tmp_path / "subject"
+    program.write_text(SUBJECT)
+    program.chmod(0o700)
+    more = {**COLD, "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"}
+    with sandboxed(tmp_path) as (google, env):
+        adc = write_adc(tmp_path / "adc.json", external_account_executable(str(program), google.url))
+        env |= {**more, "GOOGLE_APPLICATION_CREDENTIALS": str(adc)}
+        with Process([*RUN, "--", "true"], env, tmp_path) as process:
+            assert (process.status(), process.stderr) == (0, "")
+    told, got, leash, files = ((tmp_path / name).read_text() for name in ("told", "got", "leash", "files"))
+    assert re.fullmatch(r"_VERTEX_ENV_PARENT=\d+:-?\d+\n", told), "the control: the process that mints was told"
+    assert leash.startswith("pipe:") == (not is_linux()), "the control: it has the pipe"
+    assert got == ""
+    assert not leash or leash.strip() not in files.split()
+
+
 # --- the next ones ---
 
 
@@ -116,6 +151,27 @@ def test_a_renewal_does_not_outlive_run(tmp_path: Path, tied: bool) -> None:  # 
         else:
             time.sleep(0.5)
             assert is_running(helper)
+
+
+@pytest.mark.parametrize("policy", ["stop", "keep"])
+def test_an_answer_that_does_not_come(tmp_path: Path, policy: str) -> None:
+    """With `stop`, a command does not outlive its token because Google hangs; the control shows that it would."""
+    log = Log(tmp_path)
+    command = [*RUN, "--on-refresh-failure", policy, "--", *log.probe()]
+    with sandboxed(tmp_path, lifetime_s=3) as (google, env), Process(command, env, tmp_path) as process:
+        expiry = int(log.start()["expires_at"])
+        google._google.delay = timedelta(seconds=SLOW)
+        helper = helper_of(process.pid)
+        if policy == "keep":
+            time.sleep(max(0.0, expiry + 2 - time.time()))
+            assert (log.signals(), is_running(helper)) == ([], True)
+            return
+        assert process.status() == 75
+        assert not is_running(helper)
+        assert expiry - 0.1 <= log("end")[0]["time"] < expiry + 5
+        assert process.stderr == (
+            "vertex-env: the token expires and no answer came to the request for another: the command was stopped\n"
+        )
 
 
 # --- as the first process of a container ---
@@ -198,3 +254,89 @@ signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 os.execvp(sys.argv[1], sys.argv[1:])
 """
 """Starts a command with SIGTERM blocked, which it stays."""
+
+
+# --- with few descriptors ---
+
+# Without `site`, which opens more at a time than we do.
+_FEW = """
+import sys
+sys.path[:0] = sys.argv.pop(1).split(":")
+from vertex_env.entry import main
+main()
+"""
+FEW = (sys.executable, "-S", "-P", "-c", _FEW, ":".join(path for path in sys.path if path))
+TOO_MANY = (
+    r"vertex-env: error: cannot .+: Too many open files\nvertex-env: hint: allow more open files: ulimit -n 256\n"
+)
+
+
+def limited(number: int) -> tuple[str, ...]:
+    """The words before a command that leave it descriptors 0 to *number* - 1."""
+    return "sh", "-c", f'ulimit -n {number}; exec "$@"', "sh"
+
+
+@pytest.mark.parametrize("start", ["warm", "cold", "in place"])
+def test_few_descriptors(hour: dict[str, str], start: str) -> None:
+    """With any number of them `run` works, or fails with a status of ours, a sentence, and what to do about it."""
+    policy = ("--on-expiry", "ignore") if start == "in place" else ()
+    env = {**hour, **(COLD if start == "cold" else {})}
+    run_cli("run", *policy, "--", "true", env=env)
+    ends = []
+    for number in range(3, 13):
+        usual: dict[str, Any] = {"env": env, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        if subprocess.run([*limited(number), *FEW[:3], "-c", ""], check=False, **usual).returncode:
+            continue  # Python itself does not start
+        done = subprocess.run([*limited(number), *FEW, "run", *policy, "--", "true"], check=False, **usual)
+        assert (done.returncode, done.stdout) in ((0, ""), (125, ""))
+        assert re.fullmatch(TOO_MANY if done.returncode else "", done.stderr), (number, done.stderr)
+        ends.append(done.returncode)
+    assert ends == sorted(ends, reverse=True)
+    assert (ends[0], ends[-1]) == (0 if start == "in place" else 125, 0)
+
+
+# --- a command of another user ---
+
+AS_USER = """
+import os, sys, time
+import _ctypes
+from vertex_env import helper, supervisor, system
+from vertex_env.lifecycle import Rules
+backend = system.choose()
+os.setuid(int(sys.argv[1]))
+now = time.time()
+env = {"OPENAI_API_KEY": "x", "VERTEX_ENV_EXPIRES_AT": str(now + 3600), "VERTEX_ENV_REFRESH_AT": str(now + 3000)}
+rules = Rules("auto", "keep", 1.0)
+supervisor.Supervisor(sys.argv[2:], os.environ, env, helper=(["true"], {}), rules=rules, say=print).run()
+"""
+"""A supervisor that is this user, whose Python another one could not read."""
+
+
+@pytest.mark.parametrize("way", ["run -- sudo sleep", "sudo run -- sudo sleep", "run -- sleep"])
+def test_sudo_stands_before_us(hour: dict[str, str], tmp_path: Path, way: str) -> None:
+    """A command that becomes another user outlives a supervisor that is killed; not so one that we are as well."""
+    if os.geteuid() != 0:
+        pytest.skip("to become another user takes root")
+    with TemporaryDirectory() as folder:  # tmp_path is not for others
+        Path(folder).chmod(0o755)
+        sudo = Path(folder) / "sudo"
+        shutil.copy(need("setpriv"), sudo)
+        sudo.chmod(0o4755)
+        user, become = ("0" if way.startswith("sudo") else "54321"), [str(sudo), "--reuid=0"]
+        command = [*(become if "sudo" in way else []), need("sleep"), "60"]
+        argv = [sys.executable, "-P", "-c", AS_USER, user, *command]
+        with Process(argv, hour, tmp_path) as process:
+            (sleep,) = until(lambda: [pid for pid in children(process.pid) if command_of(pid) == "sleep"])
+            process.send(signal.SIGKILL)
+            process.status()
+            if way == "run -- sudo sleep":
+                time.sleep(0.5)
+                assert is_running(sleep)
+                os.kill(sleep, signal.SIGKILL)
+            else:
+                until(lambda: not is_running(sleep))
+
+
+def command_of(pid: int) -> str:
+    """The name of a process, such as `sleep`."""
+    return Path(f"/proc/{pid}/comm").read_text().strip()
