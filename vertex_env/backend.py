@@ -32,6 +32,8 @@ class Backend(ABC):
 
     mask: Collection[int] = ()
     """The signals that were blocked before `block`: what the command and helpers start with."""
+    tells_origin = False
+    """Whether `wait` tells where a signal comes from."""
 
     # --- signals ---
 
@@ -40,9 +42,6 @@ class Backend(ABC):
         """From now on signals have no effect on this process: `wait` takes *watched*, and *held* are held back.
 
         To be called once, before the first fork.
-
-        Raises:
-            OSError: What it takes could not be made.
 
         Raises:
             OSError: What it takes could not be made.

@@ -14,7 +14,7 @@ from vertex_env.errors import ChildError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import NoReturn
 
     from vertex_env.variables import Environment
@@ -58,19 +58,31 @@ def _read_bytes(path: str) -> bytes:
 
 
 def exec_in_place(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
-    """Become *command*: same process, same terminal, its own exit status.
+    """Become *command*: same process, same terminal, its own exit status; on Windows a child with its status.
 
     Raises:
         ChildError: It cannot be executed.
     """
-    if sys.platform == "win32":
-        # os.exec* returns to the prompt at once there, with status 0 (https://github.com/python/cpython/issues/101191).
-        sys.exit(os.spawnvpe(os.P_WAIT, command[0], list(command), dict(environ)))  # noqa: S606 -- to run the command is the job
-    restore_signals()
     try:
+        if sys.platform == "win32":
+            # os.exec* returns to the prompt at once there, with status 0
+            # (https://github.com/python/cpython/issues/101191), and os.spawnvpe does not exist.
+            sys.exit(_run_on_windows(command, environ))
+        restore_signals()
         os.execvpe(command[0], list(command), as_started(environ))  # noqa: S606 -- to run the user's command is the job
     except OSError as e:
         raise child_error(command[0], e.errno or errno.EINVAL, environ) from e
+
+
+def _run_on_windows(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Its exit status. The console sends a Ctrl-C to the command as well, which decides what comes of it."""
+    import shutil
+    import signal
+    import subprocess
+
+    signal.signal(signal.SIGINT, lambda *_: None)
+    program = shutil.which(command[0], path=environ.get("PATH")) or command[0]  # a `.cmd` is not found without it
+    return subprocess.call([program, *command[1:]], env=dict(environ))  # noqa: S603 -- to run the user's command is the job
 
 
 def die_like(status: int) -> NoReturn:
@@ -84,9 +96,9 @@ def die_like(status: int) -> NoReturn:
         with suppress(OSError, ValueError):
             # One core is enough. A limit of 1, not 0, also holds for a core that a program collects (core(5)).
             resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
-        if number not in (signal.SIGKILL, signal.SIGSTOP):
+        with suppress(OSError, ValueError):  # SIGKILL, and those that the C library keeps to itself
             signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         os.kill(os.getpid(), number)
         os._exit(128 + number)  # as PID 1 the signal does nothing
     os._exit(os.waitstatus_to_exitcode(status))
@@ -157,6 +169,14 @@ def limit_hint(error: OSError) -> str:
     if error.errno in _TOO_MANY_FILES:
         return "allow more open files: ulimit -n 256"
     return "see what is limited: ulimit -a, and what the container allows"
+
+
+def ignore(numbers: Iterable[int]) -> None:
+    """Ignore signals, as the process that we were started by had us do."""
+    import _signal as signal
+
+    for number in numbers:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def child_error(command: str, number: int, environ: Mapping[str, str]) -> ChildError:

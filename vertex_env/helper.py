@@ -160,7 +160,7 @@ def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
     ending = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
     watched = {number for number in ending if signal.getsignal(number) != signal.SIG_IGN}
     # Were it ignored, nobody would learn how a child ended (wait(2)).
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Before there is a process to leave behind.
     backend = system.choose()
     try:
@@ -172,6 +172,8 @@ def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
         return helper.result(_wait_for(helper, backend, watched))
     finally:
         backend.unblock()
+        if before == signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, before)  # as the command is to find it
 
 
 def _wait_for(helper: Helper, backend: Backend, ending: Collection[int]) -> int:

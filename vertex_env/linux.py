@@ -26,6 +26,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 class Linux(Backend):
     """What Linux gives. Signals are blocked, and taken synchronously with sigtimedwait(2)."""
 
+    tells_origin = True
     _watched: Collection[int] = ()
 
     def block(self, watched: Collection[int], held: Collection[int]) -> None:  # noqa: D102

@@ -1,7 +1,7 @@
 """The back-end for macOS and the BSDs: nothing but POSIX, and what CPython makes of it. It was never run there.
 
 Signals are blocked, but while `wait` waits. Python's own handler in C then writes a byte to a pipe (`set_wakeup_fd`),
-which ends select(2), and the handler in Python notes the number: a pipe that is full loses nothing. A signal between
+which ends poll(2), and the handler in Python notes the number: a pipe that is full loses nothing. A signal between
 fork and exec finds the mask still blocked, and has its own effect on the child as soon as `unblock` is through.
 
 There is no siginfo, no subreaper, no list of children, and nothing that ends a process with its parent: a watcher
@@ -41,6 +41,7 @@ class Posix(Backend):
         self._watched: set[int] = set()
         self._before: dict[int, signal._HANDLER] = {}
         self._arrived: list[int] = []
+        self._poll = select.poll()  # select(2) knows no descriptor above 1023
         self._woken = self._watcher = self._leash = self._holds = -1
 
     # --- signals ---
@@ -48,6 +49,7 @@ class Posix(Backend):
     def block(self, watched: Collection[int], held: Collection[int]) -> None:  # noqa: D102
         self._watched = {*watched} - _FAULTS
         self._woken, wakes = _pipe()
+        self._poll.register(self._woken, select.POLLIN)
         self._leash, self._holds = _pipe()
         self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*self._watched, *held})
         signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
@@ -59,8 +61,8 @@ class Posix(Backend):
     def wait(self, timeout_s: float) -> Arrived | None:  # noqa: D102
         if not self._arrived:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._watched)
-            # One that comes from here on has written its byte before select looks.
-            select.select([self._woken], [], [], 0 if self._arrived else timeout_s)
+            # One that comes from here on has written its byte before poll looks.
+            self._poll.poll(0 if self._arrived else timeout_s * 1000)
             signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
             with suppress(BlockingIOError):
                 while os.read(self._woken, 4096):

@@ -16,7 +16,7 @@ class Process:
 
     Args:
         pid: Of the process itself.
-        own_group: Whether it leads a process group.
+        own_group: Whether it was given a process group of its own, which it may leave.
         foreground: Whether its group was handed the terminal; not any more once it was stopped.
         foreign: Children of ours that are none of its own.
         children: What tells our children, as far as the platform does.
@@ -45,14 +45,18 @@ class Process:
             pass
         return True
 
-    def send(self, number: int) -> None:
-        """Send it a signal, and to its group."""
-        if self.own_group:
+    def send(self, number: int, *, group: bool = True) -> None:
+        """Send it a signal, and to its *group* if it was given one.
+
+        Where that is not its group any more, the group has what the command left in it, and the command is told apart.
+        """
+        if group and self.own_group:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
-        elif self.status is None:  # else its number may be somebody else's by now
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, number)
+            if _group(self.pid) == self.pid:
+                return
+        if self.status is None:  # else its number may be somebody else's by now
+            _send(self.pid, number)
 
     def end(self) -> None:
         """Tell all that belongs to it to end; SIGCONT, because what is stopped could not."""

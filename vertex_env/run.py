@@ -158,7 +158,7 @@ def stdin_is_data() -> bool:
 
 def can_supervise() -> bool:
     """Whether this platform has what the supervisor needs, which is POSIX."""
-    return os.name == "posix"
+    return sys.platform != "win32"
 
 
 def check_command(command: Sequence[str]) -> None:
@@ -187,7 +187,7 @@ def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
     import signal
     from contextlib import suppress
 
-    from vertex_env.supervisor import FORWARDED
+    from vertex_env.relay import FAULTS, FORWARDED, KEYS, STOPPING
     from vertex_env.terminal import Terminal
 
     terminal, child, early = Terminal(), 0, list[int]()
@@ -195,12 +195,13 @@ def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
     def forward(number: int, _frame: object) -> None:
         if not child:
             early.append(number)
-        elif number not in (signal.SIGINT, signal.SIGQUIT) or not terminal.has(os.getpgrp()):
+        elif number not in KEYS or not terminal.has(os.getpgrp()):
             with suppress(ProcessLookupError):
                 os.kill(child, number)
 
     # Handlers, not SIG_IGN, which the child would inherit; what is ignored already shall be so in the child.
-    caught = [number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+    passed = FORWARDED - FAULTS - STOPPING - {signal.SIGCONT}
+    caught = [number for number in passed if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, forward) for number in caught}
     before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import time
 from contextlib import suppress
 
 from vertex_env import system
@@ -18,38 +19,24 @@ from vertex_env.child import (
     child_error,
     end_if_told,
     held,
+    ignore,
     restore_signals,
     start_error,
 )
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
 from vertex_env.process import Process
+from vertex_env.relay import Relay
 from vertex_env.terminal import Terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from vertex_env.backend import Arrived
     from vertex_env.lifecycle import Action, Rules
     from vertex_env.variables import Environment
 
     Say = Callable[[str], None]
-
-
-def known(*names: str) -> set[signal.Signals]:
-    """The signals of these names that the platform has."""
-    return {getattr(signal, name) for name in names if hasattr(signal, name)}
-
-
-FORWARDED = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM")
-"""What is sent to us and meant for the command."""
-_ENDING = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
-_WATCHED = FORWARDED | known("SIGCHLD", "SIGTSTP", "SIGCONT", "SIGWINCH")
-_KEYS = known("SIGINT", "SIGQUIT", "SIGTSTP")
-"""What a terminal sends for a key."""
-_FROM_KERNEL = 0x80
-"""siginfo's SI_KERNEL: the terminal driver sent it, and it told the whole group (sigaction(2))."""
 
 
 class Clock:
@@ -89,20 +76,24 @@ class Supervisor:
         self._helper_command = helper
         self._say = say
         self._clock = clock or Clock()
-        # What was ignored when we were started, as under nohup, does not end the command.
-        self._ending = {number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
+        # Were it ignored, nobody would learn how the command ends (wait(2)); the command ignores it as before.
+        self._ignored = {signal.SIGCHLD} if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN else set()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._backend = system.choose()
-        self._backend.block(_WATCHED, {signal.SIGTTOU})
-        self._backend.mask = {*self._backend.mask} - held()
         self._terminal = Terminal()
+        self._life = Lifecycle(env, self._clock.now(), rules, _random)
+        self._relay = Relay(self._backend, self._terminal, self._life, time.monotonic)
+        try:
+            self._relay.watch()
+        except OSError as e:
+            raise start_error(e) from e
+        self._backend.mask = {*self._backend.mask} - held()
         self._helper: Helper | None = None
         # The shell that became us may have left us children (bash's `exec`).
         self._foreign = self._backend.children()
         self._backend.collect_orphans()
-        self._life = Lifecycle(env, self._clock.now(), rules, _random)
         end_if_told()
-        self._child = self._spawn(env, 0)
+        self._start(env, 0)
 
     def run(self) -> int:
         """Supervise until the command ends; a wait status.
@@ -112,10 +103,11 @@ class Supervisor:
         """
         status = None
         while status is None:
-            arrived = self._backend.wait(self._life.wait_s(self._clock.now()))
+            arrived = self._backend.wait(self._relay.wait_s(self._life.wait_s(self._clock.now())))
             if arrived is not None:
-                self._on_signal(arrived)
+                self._relay.take(arrived)
             self._reap()
+            self._relay.look()
             gone = self._life.is_stopping and self._child.is_gone()
             for action in self._life.look(self._clock.now(), busy=self._is_busy(), gone=gone):
                 status = self._do(action)
@@ -134,13 +126,16 @@ class Supervisor:
             case Reclaim():
                 self._reclaim(modes=action.modes)
             case Start():
-                self._child = self._spawn(action.env, action.generation)
+                self._start(action.env, action.generation)
             case Abandon():
                 self._abandon()
             case Finish():
                 self._abandon()
                 return -action.code if action.code < 0 else action.code << 8
         return None
+
+    def _start(self, env: Environment, generation: int) -> None:
+        self._child = self._relay.child = self._spawn(env, generation)
 
     def _ask(self) -> None:
         try:
@@ -173,42 +168,6 @@ class Supervisor:
             if modes:
                 self._terminal.restore()
 
-    # --- signals ---
-
-    def _on_signal(self, arrived: Arrived) -> None:
-        child, number = self._child, arrived.number
-        told = self._is_told(arrived)
-        if number == signal.SIGTSTP:
-            if not told:
-                child.send(signal.SIGTSTP)  # in a group of its own, its stop is seen by _reap, which then stops us
-            if not child.own_group and self._backend.stop_like(signal.SIGTSTP):
-                child.send(signal.SIGCONT)
-        elif number == signal.SIGCONT:
-            if self._terminal.is_ours and self._terminal.has(os.getpgrp()):
-                self._hand_over()
-            child.send(signal.SIGCONT)
-        elif number == signal.SIGWINCH:
-            if not self._terminal.has(child.pid):
-                child.send(signal.SIGWINCH)
-        elif number in FORWARDED:
-            self._forward(number, told=told)
-
-    def _is_told(self, arrived: Arrived) -> bool:
-        """Whether the command was sent it as well, by a terminal that tells the whole group which we share."""
-        if self._child.own_group:
-            return False
-        if arrived.code is None:
-            return arrived.number in _KEYS and self._terminal.has(os.getpgrp())
-        return arrived.code == _FROM_KERNEL
-
-    def _forward(self, number: int, *, told: bool) -> None:
-        # Who survives a mere SIGHUP has taken it for "read your configuration again".
-        mere = number == signal.SIGHUP and not self._life.is_stopping and not self._terminal.is_gone()
-        if number in self._ending and not mere:
-            self._life.stop(insists=number in (signal.SIGINT, signal.SIGTERM))
-        if not told:
-            self._child.send(number)
-
     def _reap(self) -> None:
         """Collect every status there is: the child's, the helper's, and those of orphans when we are PID 1."""
         helped: tuple[Helper, int] | None = None
@@ -221,7 +180,7 @@ class Supervisor:
                 break
             if os.WIFSTOPPED(status):
                 if pid == self._child.pid:
-                    self._on_child_stopped(os.WSTOPSIG(status))
+                    self._relay.on_stopped(os.WSTOPSIG(status))
             elif pid == self._child.pid:
                 self._child.status = status
                 self._backend.untie()
@@ -232,35 +191,6 @@ class Supervisor:
         # Last, because the child's own end, had it come already, is final.
         if helped is not None:
             self._on_helper(*helped)
-
-    def _on_child_stopped(self, number: int) -> None:
-        """After Ctrl-Z: stop as well, so that the shell sees its job stopped; go on when it is continued."""
-        child, terminal = self._child, self._terminal
-        if not terminal.is_ours or self._life.is_stopping:
-            return
-        if number in (signal.SIGTTIN, signal.SIGTTOU) and terminal.has(os.getpgrp()):
-            # bash's fg gives us the terminal without a word where the job was running.
-            self._hand_over()
-            child.send(signal.SIGCONT)
-            return
-        modes = None
-        if terminal.has(child.pid):
-            modes = terminal.modes()
-            terminal.give(os.getpgrp())
-            terminal.restore()
-        continued = self._backend.stop_like(number)
-        child.foreground = False
-        if terminal.has(os.getpgrp()):
-            if modes is not None:
-                terminal.restore(modes)
-            self._hand_over()
-        if continued or number == signal.SIGTSTP:
-            child.send(signal.SIGCONT)
-
-    def _hand_over(self) -> None:
-        """Give the child the terminal that was given to us."""
-        self._child.foreground = True
-        self._terminal.give(self._child.pid)
 
     # --- helpers ---
 
@@ -291,6 +221,7 @@ class Supervisor:
                     terminal.give(os.getpid())
                 restore_signals()
                 self._backend.unblock()
+                ignore(self._ignored)
                 os.execvpe(self._command[0], list(self._command), environ)  # noqa: S606 -- the user's command
             except (OSError, ValueError) as e:
                 os.write(write, str(getattr(e, "errno", errno.EINVAL)).encode())
