@@ -42,6 +42,9 @@ class Backend(ABC):
         """From now on signals have no effect on this process: `wait` takes *watched*, and *held* are held back.
 
         To be called once, before the first fork.
+
+        Raises:
+            OSError: What it takes could not be made.
         """
 
     @abstractmethod
@@ -57,7 +60,10 @@ class Backend(ABC):
 
     @abstractmethod
     def unblock(self) -> None:
-        """In a forked child, on the way to exec: signals have again the effect that they had before `block`."""
+        """Signals have again the effect that they had before `block`.
+
+        In a forked child, on the way to exec; or here, when there is nothing to wait for any more.
+        """
 
     # --- processes ---
 
@@ -70,6 +76,21 @@ class Backend(ABC):
         Raises:
             OSError: What it takes could not be made.
         """
+
+    @abstractmethod
+    def untie(self) -> None:
+        """That process has ended, and its status was collected."""
+
+    @abstractmethod
+    def leash(self) -> int:
+        """A descriptor for `end_with` in a process that mints, closed by exec; it is at its end when we have ended.
+
+        To be called after `block`. -1 where the kernel ends that process without.
+        """
+
+    @abstractmethod
+    def end_with(self, parent: int, leash: int) -> None:
+        """In a process that mints: end by force when *parent*, which has started us, ends. *leash* is ours now."""
 
     @abstractmethod
     def collect_orphans(self) -> None:

@@ -61,12 +61,24 @@ class Linux(Backend):
 
         return die_with
 
+    def untie(self) -> None:
+        """Nothing: the tie is the process's own."""
+
+    def leash(self) -> int:  # noqa: D102
+        return -1
+
+    def end_with(self, parent: int, leash: int) -> None:  # noqa: ARG002
+        """See `Backend` (PR_SET_PDEATHSIG(2const))."""
+        _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)  # it has ended already
+
     def collect_orphans(self) -> None:
         """Become their parent as process 1 is (PR_SET_CHILD_SUBREAPER(2const)).
 
         When we end, what is left gets the parent that it would have had without us.
         """
-        collect_orphans()
+        _prctl()(_PR_SET_CHILD_SUBREAPER, 1)
 
     def children(self) -> set[int]:
         """See `Backend` (proc_tid_children(5))."""
@@ -81,11 +93,6 @@ class Linux(Backend):
 
     def memory(self) -> int:  # noqa: D102
         return os.memfd_create("vertex-env")
-
-
-def collect_orphans() -> None:
-    """Become the parent of what the command leaves behind."""
-    _prctl()(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prctl() -> Callable[[int, int], object]:

@@ -12,8 +12,17 @@ import time
 from contextlib import suppress
 
 from vertex_env import system
-from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, ignore, restore_signals
-from vertex_env.errors import ChildError
+from vertex_env.child import (
+    OWN_FAILURE,
+    apply,
+    as_started,
+    child_error,
+    end_if_told,
+    held,
+    ignore,
+    restore_signals,
+    start_error,
+)
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
 from vertex_env.process import Process
@@ -74,11 +83,16 @@ class Supervisor:
         self._terminal = Terminal()
         self._life = Lifecycle(env, self._clock.now(), rules, _random)
         self._relay = Relay(self._backend, self._terminal, self._life, time.monotonic)
-        self._relay.watch()
+        try:
+            self._relay.watch()
+        except OSError as e:
+            raise start_error(e) from e
+        self._backend.mask = {*self._backend.mask} - held()
         self._helper: Helper | None = None
         # The shell that became us may have left us children (bash's `exec`).
         self._foreign = self._backend.children()
         self._backend.collect_orphans()
+        end_if_told()
         self._start(env, 0)
 
     def run(self) -> int:
@@ -125,7 +139,7 @@ class Supervisor:
 
     def _ask(self) -> None:
         try:
-            self._helper = Helper(*self._helper_command, mask=self._backend.mask)
+            self._helper = Helper(*self._helper_command, self._backend)
         except HelperError as e:
             self._life.failed(str(e), self._clock.now())
 
@@ -169,6 +183,7 @@ class Supervisor:
                     self._relay.on_stopped(os.WSTOPSIG(status))
             elif pid == self._child.pid:
                 self._child.status = status
+                self._backend.untie()
                 code = os.waitstatus_to_exitcode(status)
                 self._life.exited(code, self._clock.now(), has_keys=self._child.foreground)
             elif self._helper is not None and pid == self._helper.pid:
@@ -196,8 +211,7 @@ class Supervisor:
             read, write = os.pipe()
             pid = os.fork()
         except OSError as e:
-            hint = "see what is limited: ulimit -a, and what the container allows"
-            raise ChildError(f"cannot start a process for the command: {e.strerror}", hint, OWN_FAILURE) from e
+            raise start_error(e) from e
         if pid == 0:
             try:
                 die_with(parent)
