@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import PROGRAM, RUN, Log, Process, is_running, sandboxed, until, warmed
+from tests.tools import need
 from vertex_env import posix
 from vertex_env.posix import Posix
 from vertex_env.warm import FORCED, HANDED_OVER
@@ -19,6 +20,7 @@ from vertex_env.warm import FORCED, HANDED_OVER
 NUMBERS = "NUMBERS = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGCONT}\n"
 START = f"""
 import os, signal, sys, time
+from tests.tools import need
 from vertex_env import posix
 from vertex_env.posix import Posix
 {NUMBERS}
@@ -315,6 +317,17 @@ def test_a_start_that_cannot_read_what_it_was_handed_fails(tmp_path: Path, what:
         assert process.stderr.startswith("vertex-env: error: the variables that were handed over to this process")
         assert google.counts["token"] == 0
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_start_without_proc(tmp_path: Path) -> None:
+    """A container may have no /proc: the command starts all the same, with one token."""
+    if os.geteuid() != 0:
+        pytest.skip("unshare --mount needs root")
+    hidden = [need("unshare"), "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+    with sandboxed(tmp_path) as (google, env):
+        with Process([*hidden, *RUN, "--", "sh", "-c", "exit 7"], {**env, FORCED: ""}, tmp_path) as process:
+            assert process.status() == 7
+        assert google.counts["token"] == 1
 
 
 def handed(env: Mapping[str, str], folder: Path, shown: str) -> int:
