@@ -306,18 +306,18 @@ def test_closed_streams_stay_closed(hour: dict[str, str], tmp_path: Path, kind: 
 
 LIMITED = """
 import os, resource
-from vertex_env import linux
+from vertex_env import system
 from vertex_env.errors import ChildError
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Rules
 from vertex_env.supervisor import Supervisor
 
-linux.collect_orphans()
+system.choose().collect_orphans()
 free = os.open(os.devnull, os.O_RDONLY)
 os.close(free)
 resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 try:
-    Helper(["true"], {}, linux.Linux())
+    Helper(["true"], {}, system.choose())
 except HelperError as e:
     print(e)
 try:

@@ -78,7 +78,7 @@ class Linux(Backend):
 
         When we end, what is left gets the parent that it would have had without us.
         """
-        collect_orphans()
+        _prctl()(_PR_SET_CHILD_SUBREAPER, 1)
 
     def children(self) -> set[int]:
         """See `Backend` (proc_tid_children(5))."""
@@ -93,11 +93,6 @@ class Linux(Backend):
 
     def memory(self) -> int:  # noqa: D102
         return os.memfd_create("vertex-env")
-
-
-def collect_orphans() -> None:
-    """Become the parent of what the command leaves behind."""
-    _prctl()(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def _prctl() -> Callable[[int, int], object]:

@@ -62,7 +62,7 @@ class Posix(Backend):
         if not self._arrived:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._watched)
             # One that comes from here on has written its byte before poll looks.
-            self._poll.poll(0 if self._arrived else timeout_s * 1000)
+            self._poll.poll(0 if self._arrived else max(0.0, timeout_s) * 1000)
             signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
             with suppress(BlockingIOError):
                 while os.read(self._woken, 4096):
