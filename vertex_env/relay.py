@@ -70,6 +70,7 @@ class Relay:
         self._clock = clock
         self._parent = os.getppid()
         self._held_since: float | None = None
+        self._kernel_tells = False
         self._hung_up = False
 
     def watch(self) -> None:
@@ -122,8 +123,8 @@ class Relay:
         """A closed window is told to a group once; any other SIGHUP means "read your configuration again".
 
         Two may tell of the window: a shell such as bash tells its jobs, which is us, and when it ends the kernel tells
-        the group in the foreground, which is the command's if it has a group of its own (credentials(7)). Which one
-        it is shows soon after: the window is gone, and the shell has ended.
+        the group that has the terminal, which may be the command's (credentials(7)). Only a shell that is still there
+        when the window is gone cannot have taken the terminal back. Else we tell it too: twice is better than never.
         """
         shared = not self.child.own_group
         if self._hung_up or self._terminal.fd < 0:
@@ -138,6 +139,8 @@ class Relay:
                 self._read_again()
         elif self._held_since is None:
             self._held_since = self._clock()
+            shell_is_there = not self._shell_has_ended()  # first of all: it ends soon
+            self._kernel_tells = shell_is_there and self._terminal.is_gone() and self._had_terminal()
             self.look()
 
     def look(self) -> None:
@@ -145,8 +148,8 @@ class Relay:
         if self._held_since is None:
             return
         waited, gone = self._clock() - self._held_since, self._terminal.is_gone()
-        told = gone and self._had_terminal() and os.getsid(0) != os.getpid()
-        if told and not self._shell_has_ended() and waited < _SHELL_ENDS_S:
+        told = self._kernel_tells and self._shell_has_ended()
+        if self._kernel_tells and not told and waited < _SHELL_ENDS_S:
             return
         if not gone and waited < _WINDOW_CLOSES_S:
             return
@@ -156,7 +159,7 @@ class Relay:
             return
         self._hung_up = True
         self._stop_for_hangup()
-        if not told or not self._shell_has_ended():
+        if not told:
             self.child.send(signal.SIGHUP)
             self.child.send(signal.SIGCONT)  # as the kernel does
 
@@ -173,6 +176,8 @@ class Relay:
     def _shell_has_ended(self) -> bool:
         """Whether the leader of our session has; a dead one that nobody has collected is told by our new parent."""
         leader = os.getsid(0)
+        if leader == os.getpid():
+            return True  # there is none
         if self._parent == leader:
             return os.getppid() != leader
         try:
