@@ -642,7 +642,7 @@ def a_program_that_has_gone_leaves_the_command_alone(folder: Path) -> None:
     python.symlink_to(sys.executable)
     command = [str(python), *RUN[1:], "--", *log.probe()]
     with (
-        sandboxed(folder, lifetime_s=4) as (_, env),
+        sandboxed(folder, lifetime_s=6) as (_, env),
         Process(command, {**env, "PYTHONPATH": os.pathsep.join(sys.path)}, folder) as process,
     ):
         log.start()
