@@ -164,11 +164,13 @@ def test_a_watcher_that_was_killed_is_replaced() -> None:
     """Before the next start; a child of ours it never is, and it holds nothing that was open."""
     script = """
 backend.tie()
-mine = []
-for name in filter(str.isdecimal, os.listdir("/proc")):
-    if int(name) != os.getpid() and open(f"/proc/{name}/cmdline").read().endswith(sys.argv[-1] + chr(0)):
-        mine.append(int(name))
-(watcher,) = mine
+def is_mine(name):
+    try:
+        return open(f"/proc/{name}/cmdline").read().endswith(sys.argv[-1] + chr(0))
+    except OSError:  # it has ended since it was listed
+        return False
+names = filter(str.isdecimal, os.listdir("/proc"))
+(watcher,) = [int(name) for name in names if int(name) != os.getpid() and is_mine(name)]
 time.sleep(0.2)
 print(len(os.listdir(f"/proc/{watcher}/fd")))
 try:
