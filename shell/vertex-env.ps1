@@ -291,7 +291,7 @@ function global:__vertex_env_is_harmless([string[]] $changes) {
     # begin: made by python -m tests.hooknames
     $keys = 'AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY' -split ' '
     $urls = 'AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST' -split ' '
-    $words = 'OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
+    $words = 'AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
     # end
     $tracing = 'OPENAI_AGENTS_DISABLE_TRACING'
     $given = [Collections.Generic.List[string]]::new()

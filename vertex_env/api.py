@@ -103,6 +103,7 @@ class Settings:
     """Settings by the names of the command line's options; None for what is to come from elsewhere.
 
     Durations are timedeltas or texts such as `12h`; `set` has items such as `LLM_URL={base_url}/chat/completions`.
+    The other lists may be one text with commas: `client="aider,shell-gpt"`.
     """
 
     profile: str | None = None
@@ -113,15 +114,15 @@ class Settings:
     api: str | None = None
     api_version: str | None = None
     base_url: str | None = None
-    allow_host: tuple[str, ...] = ()
+    allow_host: str | tuple[str, ...] = ()
     credentials: str | os.PathLike[str] | None = None
     impersonate: str | None = None
     lifetime: timedelta | str | None = None
-    scope: tuple[str, ...] = ()
+    scope: str | tuple[str, ...] = ()
     quota_project: str | None = None
     store: str | None = None
     min_ttl: timedelta | str | None = None
-    client: tuple[str, ...] = ()
+    client: str | tuple[str, ...] = ()
     set: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

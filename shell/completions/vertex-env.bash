@@ -40,31 +40,31 @@ _vertex_env() {
   use:use | *:--profile) words=$(__vertex_env_profiles) ;;
   ci:--api) words='chat responses' ;;
   ci:--store) words='file keyring none' ;;
-  ci:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  ci:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   endpoints:--format) words='table json' ;;
   endpoints:--api) words='chat responses' ;;
   endpoints:--store) words='file keyring none' ;;
-  endpoints:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  endpoints:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   export:--format) words='sh fish nu pwsh xonsh elvish tcsh json dotenv lines direnv github gitlab azure circleci buildkite teamcity jenkins' ;;
   export:--api) words='chat responses' ;;
   export:--store) words='file keyring none' ;;
-  export:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  export:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   logout:--api) words='chat responses' ;;
   logout:--store) words='file keyring none' ;;
-  logout:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  logout:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   run:--on-expiry) words='auto restart ignore stop' ;;
   run:--on-refresh-failure) words='keep stop' ;;
   run:--api) words='chat responses' ;;
   run:--store) words='file keyring none' ;;
-  run:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  run:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   status:--format) words='table json' ;;
   status:--api) words='chat responses' ;;
   status:--store) words='file keyring none' ;;
-  status:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  status:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   token:--format) words='text json header' ;;
   token:--api) words='chat responses' ;;
   token:--store) words='file keyring none' ;;
-  token:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  token:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   esac
   if [[ -z $words ]]; then
     case $previous in

@@ -40,7 +40,7 @@ complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logou
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token' -l quota-project -x -d 'Project billed for quota'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token' -l store -x -a 'file keyring none' -d 'Where tokens are kept between calls'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token' -l min-ttl -x -d 'Least time a token must have left'
-complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token' -l client -x -a 'aider anything-llm fabric goose open-webui promptfoo shell-gpt' -d 'Also set the names that a tool reads'
+complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token' -l client -x -a 'aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' -d 'Also set the names that a tool reads'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token' -l set -x -d 'Also set NAME'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci completion demo endpoints export hook logout run sandbox status token' -l help -d 'Show this message and exit'
 complete -c vertex-env -n '__fish_seen_subcommand_from endpoints' -l all-locations -d 'Look in every region'
