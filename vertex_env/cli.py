@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 import click
 
@@ -370,16 +370,33 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
     try:
         # Opened before anything is printed, so that a failure leaves stdout empty; written to when all is masked.
         # Nothing reads a pipe there before the step ends: that would be waiting for ever.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
-        with os.fdopen(os.open(plan.file or os.devnull, flags, 0o600), "wb") as file:
+        access = os.O_RDWR if plan.once else os.O_WRONLY
+        flags = access | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        with os.fdopen(os.open(plan.file or os.devnull, flags, 0o600), "r+b" if plan.once else "wb", 0) as file:
             if plan.file and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise SettingsError(f"{plan.file} is not a regular file", "check that the job may write there")
             _print(plan.stdout)
-            file.write(plan.text.encode("utf-8", "surrogateescape"))
+            text = plan.text.encode("utf-8", "surrogateescape")
+            file.write(_make_room(file, text) if plan.once else text)
     except OSError as e:
         if isinstance(e, BrokenPipeError):
             raise
         raise SettingsError(f"cannot write to {plan.file}: {e.strerror}", "check that the job may write there") from e
+
+
+def _make_room(file: BinaryIO, block: bytes) -> bytes:
+    """Take out of *file* the block that an earlier call has appended; what is to be appended now."""
+    from vertex_env import ci
+
+    before = file.read() or b""
+    if block in before:
+        return b""  # a file that says the same keeps every byte
+    kept = ci.without_block(before)
+    gap = b"" if kept.endswith(b"\n") or not kept else b"\n"
+    if kept == before:
+        return gap + block
+    file.truncate(0)
+    return kept + gap + block
 
 
 def _call(call: "Call") -> None:
