@@ -341,6 +341,13 @@ __vertex_env_load() {
 # --- commands that act on this shell ---
 
 __vertex_env_main() {
+  case ${1-},${2-} in
+  # The program itself has the help, and refuses other options.
+  use,-* | refresh,-* | off,-*)
+    command vertex-env "$@"
+    return
+    ;;
+  esac
   case ${1-} in
   use | refresh | off) ;;
   *)

@@ -309,7 +309,8 @@ end
 # --- commands that act on this shell ---
 
 function vertex-env
-    if not contains -- "$argv[1]" use refresh off
+    # The program itself has the help, and refuses other options.
+    if not contains -- "$argv[1]" use refresh off; or string match -q -- '-*' "$argv[2]"
         command vertex-env $argv
         return
     end

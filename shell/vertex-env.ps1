@@ -365,7 +365,9 @@ function global:__vertex_env_is_ours([string] $path, [string] $kind) {
 # --- commands that act on this shell ---
 
 function global:vertex-env {
-    if ($args.Count -eq 0 -or $args[0] -cnotin 'use', 'refresh', 'off') {
+    # The program itself has the help, and refuses other options.
+    $option = $args.Count -gt 1 -and "$($args[1])" -clike '-*'
+    if ($args.Count -eq 0 -or $option -or $args[0] -cnotin 'use', 'refresh', 'off') {
         $program = Get-Command -Name vertex-env -CommandType Application -ErrorAction Stop | Select-Object -First 1
         if ($MyInvocation.ExpectingInput) { $input | & $program @args } else { & $program @args }
         return

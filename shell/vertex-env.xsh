@@ -313,6 +313,8 @@ def _vertex_env_setup():
         # What to run for `vertex-env ARGS`.
         def command(self, args):
             ours = args[:1] in (["use"], ["refresh"], ["off"])
+            # The program itself has the help, and refuses other options.
+            ours = ours and not "".join(args[1:2]).startswith("-")
             return ["__vertex_env_main" if ours else "vertex-env", *args]
 
         def main(self, args, stdin=None, stdout=None, stderr=None):

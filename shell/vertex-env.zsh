@@ -286,6 +286,13 @@ __vertex_env_load() {
 
 vertex-env() {
   emulate -L zsh
+  case ${1-},${2-} in
+    # The program itself has the help, and refuses other options.
+    (use,-*|refresh,-*|off,-*)
+      command vertex-env "$@"
+      return
+      ;;
+  esac
   case ${1-} in
     (use|refresh|off) ;;
     (*)

@@ -563,6 +563,17 @@ def test_wrong_number_of_arguments(name: str, place: Place, opened: Open, comman
     assert place.calls == []
 
 
+@pytest.mark.parametrize("command", ["use --help", "use -h", "use --no-such x", "refresh --help", "off --help"])
+@pytest.mark.parametrize("via", ["", "direnv"])
+def test_options_are_the_programs(name: str, place: Place, opened: Open, command: str, via: str) -> None:
+    """It has the help; an option is no profile, and changes nothing. A name is one: the control."""
+    place.becomes("""sh -c 'printf "<%s>" "$@"; exit 5' - "$@" """)
+    sh = opened(name, place.env, source(name))
+    sh.run(f"export VERTEX_ENV_VIA={via}")
+    assert sh.run(f"vertex-env {command}; echo $?") == "".join(f"<{word}>" for word in command.split()) + "5\n"
+    assert "<use>" not in sh.run("vertex-env use work")
+
+
 def test_other_commands_pass_through(name: str, place: Place, opened: Open) -> None:
     place.becomes("""sh -c 'cat; printf "<%s>" "$@"; exit 5' - "$@" """)
     sh = opened(name, place.env, source(name))

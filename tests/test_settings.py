@@ -264,8 +264,8 @@ def test_empty_option_is_an_error() -> None:
 @pytest.mark.parametrize("name", ["client", "scope", "allow-host"])
 def test_a_list_without_an_item_is_an_error(name: str, value: str) -> None:
     """As an empty value of any other option is; the default scope, say, would be a wider one."""
-    for given in (value, (value,), (value, value)):
-        assert f"{name} '' from --{name} is " in refusal([{name: Found(given, f"--{name}")}]).message
+    for raw in (value, (value,), (value, value)):
+        assert f"{name} '' from --{name} is " in refusal([{name: Found(raw, f"--{name}")}]).message
 
 
 def test_a_key_in_parts_is_not_repeated() -> None:

@@ -219,9 +219,10 @@ async def atoken(settings: Settings | None = None, **options: Any) -> str:
 def base_url(settings: Settings | None = None, **options: Any) -> str:
     """The base URL, such as `https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi`.
 
-    For a self-deployed endpoint it may be looked up at Google. Arguments and errors as for `token`.
+    It needs no credentials where the settings have the project. For a self-deployed endpoint it may be
+    looked up at Google. Arguments and errors as for `token`.
     """
-    return _session(_merge(settings, options).options()).target().base_url
+    return _session(_merge(settings, options).options(), anonymous=True).target().base_url
 
 
 @_sheltered
@@ -243,7 +244,7 @@ def _holder(settings: Settings | None, options: dict[str, Any]) -> _Holder:
     return found if found is not None else _holders.setdefault(merged, _Holder(merged))
 
 
-def _session(options: dict[str, str | Sequence[str] | None]) -> Session:
+def _session(options: dict[str, str | Sequence[str] | None], *, anonymous: bool = False) -> Session:
     @_sheltered
     def refresh() -> None:
         # Whoever needs a token when this one is too late meets the failure then.
@@ -254,7 +255,10 @@ def _session(options: dict[str, str | Sequence[str] | None]) -> Session:
         # Not a process as on the command line, which would be a zombie for as long as this one lives.
         threading.Thread(target=refresh, name="vertex-env", daemon=True).start()
 
-    return open_session(options, Watched(os.environ), _now, lambda line: warnings.warn(line, stacklevel=4), behind)
+    def warn(line: str) -> None:
+        warnings.warn(line, stacklevel=4)
+
+    return open_session(options, Watched(os.environ), _now, warn, behind, anonymous=anonymous)
 
 
 def _now() -> datetime:

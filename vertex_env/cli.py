@@ -66,6 +66,30 @@ class Command(click.Command):
                 formatter.write_dl(shared)
 
 
+class NeedsHookError(click.UsageError):
+    """A command of the hook has reached the program, which cannot set its parent's variables."""
+
+    def __init__(self) -> None:
+        super().__init__("only the hook can set this shell's variables, and it is not loaded")
+
+
+class Commands(click.Group):
+    """The commands; for a misspelt name it suggests only those that `--help` shows."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command. Click from 8.4 on suggests hidden ones as well."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as e:
+            suggested = getattr(e, "possibilities", None) or []
+            shown = [name for name in suggested if not self.commands[name].hidden]
+            if len(shown) < len(suggested):
+                raise click.UsageError(e.message, ctx) from e
+            raise
+
+
 class SettingsOption(click.Option):
     """An option of `settings.OPTIONS`; its variable is read there, to keep where the value came from."""
 
@@ -115,6 +139,7 @@ def table_or_json(variable: str) -> Callable[[F], F]:
 
 
 @click.group(
+    cls=Commands,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "auto_envvar_prefix": "VERTEX_ENV",
@@ -133,6 +158,7 @@ def app() -> None:
       eval "$(vertex-env export)"          variables for this shell
       vertex-env run -- python app.py      a child that never sees an expired token
       vertex-env token                     for tools that take a "key command"
+      vertex-env url                       for tools that want the base URL in a file
       vertex-env ci                        variables for the later steps of a CI job
       vertex-env demo                      see it all on a sandbox, without an account
     """  # noqa: D301 -- Click wants the control character itself
@@ -232,6 +258,17 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
     _print(render(minted))
     if not refresh:
         session.remember(sys.argv[1:], question, render, now)
+
+
+@app.command(cls=Command)
+@settings_options
+def url(**options: Any) -> None:
+    """Print the base URL alone, for a tool's own settings, without a token.
+
+    It needs no credentials where the settings have the project. With --endpoint the host is looked
+    up at Google, which needs a token; the answer is remembered for a day.
+    """
+    _print(_session(options, anonymous=True).target().base_url + "\n")
 
 
 @app.command(cls=Command, name="run", context_settings={"allow_interspersed_args": False})
@@ -555,6 +592,34 @@ def hook(shell: str) -> None:
     _print(read_shell_file(HOOKS[shell]))
 
 
+@app.command(cls=Command)
+@click.argument("profile", expose_value=False)
+def use() -> None:
+    """Take PROFILE in this shell, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
+@app.command(cls=Command)
+def refresh() -> None:
+    """Mint a new token for this shell, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
+@app.command(cls=Command)
+def off() -> None:
+    """Set this shell's variables back, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
 @app.command()
 @click.argument("shell", type=click.Choice(list(COMPLETIONS)))
 def completion(shell: str) -> None:
@@ -677,10 +742,8 @@ def execute(args: list[str]) -> int:
     except click.UsageError as e:
         command = e.ctx.command_path if e.ctx else "vertex-env"
         hint = f"see {command} --help"
-        if args and args[0] in ("use", "refresh", "off"):
-            hint = (
-                'this one acts on a shell that has the hook: eval "$(vertex-env hook bash)", see vertex-env hook --help'
-            )
+        if isinstance(e, NeedsHookError):
+            hint = 'load it: eval "$(vertex-env hook bash)"; vertex-env hook --help has it for other shells'
         return _fail(args, VertexEnvError(_sentence(e.format_message()), hint), USAGE)
     except VertexEnvError as e:
         return _fail(args, e, e.exit_code)
@@ -754,6 +817,7 @@ def _session(
     refreshes: bool = False,
     looked_at: dict[Path, str] | None = None,
     again: str = "",
+    anonymous: bool = False,
 ) -> Session:
     return open_session(
         options,
@@ -763,6 +827,7 @@ def _session(
         behind=(lambda: warm.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
         looked_at=looked_at,
         again=again,
+        anonymous=anonymous,
     )
 
 

@@ -65,13 +65,16 @@ _vertex_env() {
   token:--api) words='chat responses' ;;
   token:--store) words='file keyring none' ;;
   token:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
+  url:--api) words='chat responses' ;;
+  url:--store) words='file keyring none' ;;
+  url:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   esac
   if [[ -z $words ]]; then
     case $previous in
     --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --on-refresh-failure | --project | --quota-project | --scope | --set | --store) return ;;
     esac
     case $command in
-    '') words='ci completion demo endpoints export hook logout run sandbox status token use refresh off --help --version' ;;
+    '') words='ci completion demo endpoints export hook logout off refresh run sandbox status token url use --help --version' ;;
     ci) words='--job-timeout --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     completion) words='--help bash zsh fish' ;;
     demo) words='--help' ;;
@@ -79,10 +82,14 @@ _vertex_env() {
     export) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     hook) words='--help bash zsh fish nu xonsh pwsh direnv' ;;
     logout) words='--all --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    off) words='--help' ;;
+    refresh) words='--help' ;;
     run) words='--on-expiry --grace --on-refresh-failure --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     sandbox) words='--lifetime --fail --delay --help' ;;
     status) words='--format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     token) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    url) words='--profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    use) words='--help' ;;
     esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))
