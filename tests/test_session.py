@@ -399,6 +399,8 @@ def test_a_url_needs_no_credentials(home: Path, options: dict[str, str], environ
     """Where the settings have the project; everything else does need them, which is the control."""
     expected = f"https://aiplatform.googleapis.com/v1/{PARENT}/global/endpoints/openapi"
     assert url(home, options, **environ) == expected
+    given = {"base_url": expected, "endpoint": "123"}
+    assert url(home, given) == expected
     with pytest.raises(CredentialsError):
         session(home, options, **environ)
 

@@ -149,8 +149,9 @@ def open_session(  # noqa: PLR0913
 
 def _says_where(layers: Sequence[Layer]) -> bool:
     """Whether the settings alone have the base URL; an endpoint's host is looked up at Google."""
-    named = first(layers, "project") or first(layers, "base-url")
-    return named is not None and first(layers, "endpoint") is None
+    if first(layers, "base-url") is not None:
+        return True
+    return first(layers, "project") is not None and first(layers, "endpoint") is None
 
 
 def _is_there(layers: Sequence[Layer], config: Path | None, environ: Mapping[str, str]) -> bool:
@@ -638,7 +639,7 @@ class Session:
         if self.settings.api.value == "chat" and not slash:
             raise SettingsError(f"model {model} has no publisher", f"did you mean google/{model.value}?")
         if self.settings.api.value == "responses" and slash and publisher != "openai":
-            # (openai 3.57.0 `src/openai/providers/vertex.py`, 2026-11-24)
+            # https://github.com/openai/openai-python `src/openai/providers/vertex.py` (3.57.0, 2026-11-24)
             raise SettingsError(
                 f"model {model} has no Responses API: on Vertex AI only OpenAI's own models have it",
                 "leave --api out: the chat API serves this model",
