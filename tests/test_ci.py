@@ -148,7 +148,7 @@ def test_each_step_has_a_fresh_token_on_circleci(tmp_path: Path) -> None:
 
 
 def test_three_times_on_circleci_is_one_command(hour: dict[str, str], tmp_path: Path) -> None:
-    """The last call's, since each step runs all that is in the file; the user's own lines stay as they are."""
+    """The last call's, since each step runs all that is in the file. The user's own lines stay."""
     job = CircleCi(tmp_path, hour)
     file = job.folder / "bash_env"
     file.write_text("export MINE=1\nexport LAST='no\nend'")
@@ -164,7 +164,7 @@ def test_three_times_on_circleci_is_one_command(hour: dict[str, str], tmp_path: 
 
 
 def test_an_unmarked_command_on_circleci_is_not_taken_out(hour: dict[str, str], tmp_path: Path) -> None:
-    """The control: only what stands between the marks is replaced, and without them there would be two."""
+    """The control: without the marks nothing is replaced, and there are two."""
     job = CircleCi(tmp_path, hour)
     file = job.folder / "bash_env"
     job.step("vertex-env ci")

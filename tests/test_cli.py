@@ -55,7 +55,7 @@ def test_a_url_that_cannot_be_given(hour: dict[str, str], args: tuple[str, ...])
 
 @pytest.mark.parametrize("way", ["option", "options", "variable", "config string", "config list"])
 def test_two_clients(hour: dict[str, str], tmp_path: Path, way: str) -> None:
-    """Named in any of the ways, both have their names set, and with a model their own variable for it."""
+    """Named in any of the ways, both have their names set, that of the model as well."""
     config = tmp_path / "config.toml"
     config.write_text('[profile.string]\nclient = "aider,shell-gpt"\n[profile.list]\nclient = ["aider", "shell-gpt"]\n')
     more, env = {

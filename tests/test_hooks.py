@@ -525,7 +525,7 @@ MODELS = {"AIDER_MODEL": "openai/google/g", "DEFAULT_MODEL": "google/g", "MODEL"
 
 
 def test_off_gives_back_a_common_name(name: str, empty: Place, opened: Open) -> None:
-    """MODEL may be another program's. The second shell loads it from the snapshot, by builtins alone."""
+    """MODEL may be another program's. The second shell loads it from the snapshot, by builtins."""
     settings = {"VERTEX_ENV_CLIENT": "aider,gptme,shell-gpt", "VERTEX_ENV_MODEL": "google/g"}
     for _ in range(2):
         sh = opened(name, empty.env | settings | {"MODEL": "mine"}, source(name))

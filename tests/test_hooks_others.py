@@ -291,7 +291,7 @@ def test_other_commands_are_the_programs_own(shell: Shell, place: Place) -> None
 
 
 def test_options_are_the_programs(shell: Shell, place: Place) -> None:
-    """An option is no profile; the program has the help. nushell has it itself, for commands of its own."""
+    """An option is no profile; the program has the help. nushell shows that of its own command."""
     place.prepare()
     shown = " | print" if shell.name == "nu" else ""  # its scripts show the last value only
     run = place.script(shell, shell.source, f"vertex-env use --help{shown}", "REPORT")

@@ -52,7 +52,7 @@ def run(argv: list[str], env: dict[str, str], folder: Path) -> str:
 
 
 def paste(shell: list[str], text: str, env: dict[str, str], folder: Path) -> None:
-    """Paste *text* twice into an interactive shell, and once more into the next one, which has the hook."""
+    """Paste *text* twice into an interactive shell, and once into the next one, with the hook."""
     run([*shell, f"{text.rstrip()}\n{text}"], env, folder)
     run([*shell, text], env, folder)
 

@@ -217,7 +217,7 @@ def test_every_client_is_tested() -> None:
 
 @pytest.mark.parametrize("client", [name for name in ADDED if name != "gptme"])
 def test_client(client: str) -> None:
-    """A client's names are added, and those that would win over them are unset; no model without one."""
+    """A client's names are added, and those that would win over them are unset; there is no model."""
     assert environment(TARGET, token(), clients=[client]) == {**BASE, **ADDED[client]}
 
 

@@ -219,8 +219,8 @@ async def atoken(settings: Settings | None = None, **options: Any) -> str:
 def base_url(settings: Settings | None = None, **options: Any) -> str:
     """The base URL, such as `https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi`.
 
-    It needs no credentials where the settings have the project. For a self-deployed endpoint it may be
-    looked up at Google. Arguments and errors as for `token`.
+    It needs no credentials where the settings have the project. For a self-deployed endpoint it may
+    be looked up at Google. Arguments and errors as for `token`.
     """
     return _session(_merge(settings, options).options(), anonymous=True).target().base_url
 

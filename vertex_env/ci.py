@@ -230,7 +230,7 @@ def _circleci(job: Job) -> Plan:
 def without_block(text: bytes) -> bytes:
     """*text*, the content of `$BASH_ENV`, without the block that an earlier step has appended.
 
-    Each statement in the file starts the program once more, for each step and each script of bash's.
+    Each statement in the file starts the program once more, for each step and each bash script.
     """
     return re.sub(rb"^%b.*?^%b" % (_BEGIN.encode(), _END.encode()), b"", text, flags=re.DOTALL | re.MULTILINE)
 

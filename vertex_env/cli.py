@@ -422,7 +422,7 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
 
 
 def _make_room(file: BinaryIO, block: bytes) -> bytes:
-    """Take out of *file* the block that an earlier call has appended; what is to be appended now."""
+    """Take the block of an earlier call out of *file*; return what to append now."""
     from vertex_env import ci
 
     before = file.read() or b""

@@ -325,8 +325,8 @@ def _lacks_quota_project(answer: Answer) -> bool:
     """Whether Google counts the request for gcloud's own project, since none is named for it.
 
     Nobody can enable an API there. With some APIs the text says so instead: `… requires a quota
-    project, which is not set by default` (https://cloud.google.com/docs/authentication/troubleshoot-adc,
-    2026-11-24).
+    project, which is not set by default`
+    (https://cloud.google.com/docs/authentication/troubleshoot-adc, 2026-11-24).
     """
     disabled = answer.reason == "SERVICE_DISABLED" and answer.consumer in _OF_GCLOUD
     return disabled or "requires a quota project" in answer.message

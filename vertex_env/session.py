@@ -639,7 +639,7 @@ class Session:
         if self.settings.api.value == "chat" and not slash:
             raise SettingsError(f"model {model} has no publisher", f"did you mean google/{model.value}?")
         if self.settings.api.value == "responses" and slash and publisher != "openai":
-            # https://github.com/openai/openai-python `src/openai/providers/vertex.py` (3.57.0, 2026-11-24)
+            # https://github.com/openai/openai-python `src/openai/providers/vertex.py`, 2026-11-24
             raise SettingsError(
                 f"model {model} has no Responses API: on Vertex AI only OpenAI's own models have it",
                 "leave --api out: the chat API serves this model",

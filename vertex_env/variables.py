@@ -34,8 +34,8 @@ CLIENTS: Mapping[str, Mapping[str, str | None]] = {
     "fabric": {"OPENAI_API_BASE_URL": "{base_url}"},
     # https://github.com/aaif-goose/goose: host and path apart, the path without a leading slash
     "goose": {"OPENAI_HOST": "{host}", "OPENAI_BASE_PATH": _CHAT_PATH},
-    # https://gptme.org/docs/providers-custom.html (gptme 0.35.1, run 2026-11-24): its provider "openai" asks
-    # /responses, which Google's models do not have; "local" asks /chat/completions at OPENAI_API_BASE
+    # https://gptme.org/docs/providers-custom.html (gptme 0.35.1, run 2026-11-24): its provider
+    # "openai" asks /responses, which Google's models do not have; "local" /chat/completions
     "gptme": {"MODEL": "local/{model}"},
     # https://docs.openwebui.com/reference/env-configuration (open-webui 0.12.4); the plural forms win where set
     "open-webui": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_BASE_URLS": None, "OPENAI_API_KEYS": None},
@@ -160,7 +160,11 @@ def environment(
 
 
 def _of_clients(clients: Sequence[str], model: str | None) -> dict[str, str]:
-    """Name to template of what *clients* read: `{"DEFAULT_MODEL": "{model}"}`, that one only with a model."""
+    """Name to template of what *clients* read: `{"API_BASE_URL": "{base_url}"}`.
+
+    Raises:
+        SettingsError: A client reads nothing but a model, and there is none.
+    """
     found: dict[str, str] = {}
     for client in clients:
         templates = {name: t for name, t in CLIENTS[client].items() if t is not None}

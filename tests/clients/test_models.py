@@ -1,4 +1,4 @@
-"""Clients that take their model from a variable or a file of their own: with that they are answered.
+"""Clients that take their model from a variable or a file of their own, and are answered with it.
 
 Each is driven twice: with what vertex-env or the README gives, and without it.
 """
