@@ -247,7 +247,7 @@ __vertex_env_load() {
       # begin: made by python -m tests.hooknames
       AIDER_OPENAI_API_KEY | GENERIC_OPEN_AI_API_KEY | OPENAI_API_KEY) kind=keys ;;
       AIDER_OPENAI_API_BASE | API_BASE_URL | GENERIC_OPEN_AI_BASE_PATH | OPENAI_API_BASE | OPENAI_API_BASE_URL | OPENAI_BASE_URL | OPENAI_HOST) kind=urls ;;
-      OPENAI_AGENTS_DISABLE_TRACING | OPENAI_BASE_PATH | OPENAI_MODEL) kind=words ;;
+      AIDER_MODEL | DEFAULT_MODEL | MODEL | OPENAI_AGENTS_DISABLE_TRACING | OPENAI_BASE_PATH | OPENAI_MODEL) kind=words ;;
       # end
       *) return 1 ;;
       esac
@@ -304,6 +304,13 @@ __vertex_env_load() {
 # --- commands that act on this shell ---
 
 __vertex_env_main() {
+  case ${1-},${2-} in
+  # The program itself has the help, and refuses other options.
+  use,-* | refresh,-* | off,-*)
+    command vertex-env "$@"
+    return
+    ;;
+  esac
   case ${1-} in
   use | refresh | off) ;;
   *)

@@ -181,7 +181,7 @@ function __vertex_env_load
     # begin: made by python -m tests.hooknames
     set -l keys 'AIDER_OPENAI_API_KEY|GENERIC_OPEN_AI_API_KEY|OPENAI_API_KEY'
     set -l urls 'AIDER_OPENAI_API_BASE|API_BASE_URL|GENERIC_OPEN_AI_BASE_PATH|OPENAI_API_BASE|OPENAI_API_BASE_URL|OPENAI_BASE_URL|OPENAI_HOST'
-    set -l words 'OPENAI_AGENTS_DISABLE_TRACING|OPENAI_BASE_PATH|OPENAI_MODEL'
+    set -l words 'AIDER_MODEL|DEFAULT_MODEL|MODEL|OPENAI_AGENTS_DISABLE_TRACING|OPENAI_BASE_PATH|OPENAI_MODEL'
     # end
     string match -qr '[^A-Za-z0-9._-]' -- "$VERTEX_ENV_PROFILE"; and return 1
     set -l folder $HOME/.cache/vertex-env
@@ -309,7 +309,8 @@ end
 # --- commands that act on this shell ---
 
 function vertex-env
-    if not contains -- "$argv[1]" use refresh off
+    # The program itself has the help, and refuses other options.
+    if not contains -- "$argv[1]" use refresh off; or string match -q -- '-*' "$argv[2]"
         command vertex-env $argv
         return
     end

@@ -248,7 +248,7 @@ def __vertex_env_is_harmless [changes: list<string>]: nothing -> bool {
     # begin: made by python -m tests.hooknames
     let keys = [AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY]
     let urls = [AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST]
-    let words = [OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL]
+    let words = [AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL]
     # end
     let mark = char --unicode "1f"
     let found = $changes | parse --regex '^(?<verb>set|unset) (?<name>[A-Z_]+)(?:=(?<value>.*))?$'

@@ -291,7 +291,7 @@ function global:__vertex_env_is_harmless([string[]] $changes) {
     # begin: made by python -m tests.hooknames
     $keys = 'AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY' -split ' '
     $urls = 'AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST' -split ' '
-    $words = 'OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
+    $words = 'AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
     # end
     $tracing = 'OPENAI_AGENTS_DISABLE_TRACING'
     $given = [Collections.Generic.List[string]]::new()
@@ -365,7 +365,9 @@ function global:__vertex_env_is_ours([string] $path, [string] $kind) {
 # --- commands that act on this shell ---
 
 function global:vertex-env {
-    if ($args.Count -eq 0 -or $args[0] -cnotin 'use', 'refresh', 'off') {
+    # The program itself has the help, and refuses other options.
+    $option = $args.Count -gt 1 -and "$($args[1])" -clike '-*'
+    if ($args.Count -eq 0 -or $option -or $args[0] -cnotin 'use', 'refresh', 'off') {
         $program = Get-Command -Name vertex-env -CommandType Application -ErrorAction Stop | Select-Object -First 1
         if ($MyInvocation.ExpectingInput) { $input | & $program @args } else { & $program @args }
         return

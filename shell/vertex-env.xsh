@@ -251,7 +251,7 @@ def _vertex_env_setup():
             # begin: made by python -m tests.hooknames
             keys = "AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY".split()
             urls = "AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST".split()
-            words = "OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL".split()
+            words = "AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL".split()
             # end
             tracing = "OPENAI_AGENTS_DISABLE_TRACING"
             found = [change.fullmatch(line).groups() for line in changes]
@@ -313,6 +313,8 @@ def _vertex_env_setup():
         # What to run for `vertex-env ARGS`.
         def command(self, args):
             ours = args[:1] in (["use"], ["refresh"], ["off"])
+            # The program itself has the help, and refuses other options.
+            ours = ours and not "".join(args[1:2]).startswith("-")
             return ["__vertex_env_main" if ours else "vertex-env", *args]
 
         def main(self, args, stdin=None, stdout=None, stderr=None):

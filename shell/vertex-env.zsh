@@ -172,7 +172,7 @@ __vertex_env_load() {
   # begin: made by python -m tests.hooknames
   local keys=' AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY '
   local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
-  local words=' OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
+  local words=' AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
   # end
   local folder file line name token='' at='' expires='' url=none mark=$'\037'
   local -a lines stored changes
@@ -284,6 +284,13 @@ __vertex_env_load() {
 
 vertex-env() {
   emulate -L zsh
+  case ${1-},${2-} in
+    # The program itself has the help, and refuses other options.
+    (use,-*|refresh,-*|off,-*)
+      command vertex-env "$@"
+      return
+      ;;
+  esac
   case ${1-} in
     (use|refresh|off) ;;
     (*)

@@ -325,6 +325,10 @@ def test_settings_and_keywords_are_the_same() -> None:
         vertex_env.token(vertex_env.Settings(), scope=listed, min_ttl="1m"),
     }
     assert len(values) == 1
+    assert vertex_env.token(scope="openid,email") in values
+    two = vertex_env.environment(client="aider,shell-gpt", model="google/g")
+    assert two == vertex_env.environment(client=("aider", "shell-gpt"), model="google/g")
+    assert (two["AIDER_MODEL"], two["DEFAULT_MODEL"]) == ("openai/google/g", "google/g")
     path = os.environ["GOOGLE_APPLICATION_CREDENTIALS"]
     assert vertex_env.token(credentials=Path(path)) == vertex_env.token(credentials=path) == vertex_env.token()
 

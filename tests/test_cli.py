@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.google import clean_environ, run_cli
@@ -16,7 +17,7 @@ from tests.processes import PROGRAM, Log, Process, Terminal, children, is_runnin
 from vertex_env.render import RENDERERS
 from vertex_env.sandbox import Fault
 
-COMMANDS = ("export", "ci", "token", "run", "endpoints", "sandbox", "demo")
+COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
 DATA = ("json", "dotenv")
 TWO_LINES = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
 
@@ -29,11 +30,87 @@ def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 # --- success ---
 
+
+def test_a_url_is_one_line_and_mints_nothing(tmp_path: Path) -> None:
+    """The line is that of `export`, which does mint: the control."""
+    with sandboxed(tmp_path) as (google, env):
+        done = run_cli("url", "--project", "other-project", "--api", "responses", env=env)
+        base = f"{google.url}/v1/projects/other-project/locations/global"
+        assert (done.status, done.stdout, done.stderr) == (0, f"{base}/publishers/openai/v1\n", "")
+        plain = run_cli("url", env=env).stdout
+        assert google.counts["token"] == 0
+        exported = json.loads(run_cli("export", "--format", "json", env=env).stdout)
+        assert plain == exported["OPENAI_BASE_URL"] + "\n"
+        assert google.counts["token"] == 1
+
+
+@pytest.mark.parametrize("args", [("url",), ("url", "--api", "responses", "--model", "google/gemini-2.5-flash")])
+def test_a_url_that_cannot_be_given(hour: dict[str, str], args: tuple[str, ...]) -> None:
+    """stdout is empty, so that no half of one lands in a file."""
+    env = {**hour, "GOOGLE_APPLICATION_CREDENTIALS": "/no/such", "GOOGLE_CLOUD_PROJECT": ""}
+    done = run_cli(*args, env=env if args == ("url",) else hour)
+    assert (done.status, done.stdout) == (78, "")
+    assert re.fullmatch(TWO_LINES, done.stderr)
+
+
+@pytest.mark.parametrize("way", ["option", "options", "variable", "config string", "config list"])
+def test_two_clients(hour: dict[str, str], tmp_path: Path, way: str) -> None:
+    """Named in any of the ways, both have their names set, that of the model as well."""
+    config = tmp_path / "config.toml"
+    config.write_text('[profile.string]\nclient = "aider,shell-gpt"\n[profile.list]\nclient = ["aider", "shell-gpt"]\n')
+    more, env = {
+        "option": (("--client", "aider,shell-gpt"), {}),
+        "options": (("--client", "aider", "--client", "shell-gpt"), {}),
+        "variable": ((), {"VERTEX_ENV_CLIENT": "aider,shell-gpt"}),
+        "config string": (("--profile", "string"), {"VERTEX_ENV_CONFIG": str(config)}),
+        "config list": (("--profile", "list"), {"VERTEX_ENV_CONFIG": str(config)}),
+    }[way]
+    env |= {"AIDER_MODEL": "gpt-5"}
+    model = "google/gemini-2.5-flash"
+    done = run_cli("export", "--format", "json", "--model", model, *more, env={**hour, **env})
+    found = json.loads(done.stdout)
+    assert (found["AIDER_MODEL"], found["DEFAULT_MODEL"]) == (f"openai/{model}", model)
+    assert found["API_BASE_URL"] == found["AIDER_OPENAI_API_BASE"] == found["OPENAI_BASE_URL"]
+    without = json.loads(run_cli("export", "--format", "json", "--model", model, env=hour).stdout)
+    assert not {"AIDER_MODEL", "DEFAULT_MODEL"} & without.keys()
+
+
+# --- commands of the hook ---
+
+
+@pytest.mark.parametrize("command", ["use", "refresh", "off"])
+def test_a_command_of_the_hook_has_help(hour: dict[str, str], command: str) -> None:
+    """Without the hook as well."""
+    done = run_cli(command, "--help", env=hour)
+    assert (done.status, done.stderr) == (0, "")
+    assert f"Usage: vertex-env {command}" in done.stdout
+    assert "vertex-env hook --help" in done.stdout
+
+
+@pytest.mark.parametrize("args", [("use", "work"), ("refresh",), ("off",)])
+def test_a_command_of_the_hook_without_it(hour: dict[str, str], args: tuple[str, ...]) -> None:
+    """It names the hook, and no hidden command; `--help` lists what it suggests."""
+    done = run_cli(*args, env=hour)
+    assert (done.status, done.stdout) == (2, "")
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    assert "vertex-env hook" in done.stderr
+    assert "keep-fresh" not in done.stderr
+
+
+def test_a_misspelt_command(hour: dict[str, str]) -> None:
+    """A hidden command is not suggested; one that is shown is: the control."""
+    assert "keep" not in run_cli("keepfresh", env=hour).stderr.replace("'keepfresh'", "")
+    near = run_cli("statu", env=hour).stderr
+    assert "no such command 'statu'" in near
+    assert ("'status'" in near) == hasattr(click.exceptions, "NoSuchCommand")  # Click 8.4 or newer
+
+
 SUCCESSES = {
     **{f"export {name}": ("export", "--format", name) for name in RENDERERS},
     "export": ("export",),
     "token": ("token",),
     "refresh": ("token", "--refresh"),
+    "url": ("url",),
     "endpoints": ("endpoints", "--location", "us-central1"),
     "all endpoints": ("endpoints", "--all-locations", "--format", "json"),
     "run": ("run", "--on-expiry", "restart", "--", "echo", "out"),

@@ -521,6 +521,24 @@ def test_off_gives_back_what_there_was(name: str, place: Place, opened: Open) ->
     assert place.calls == []
 
 
+MODELS = {"AIDER_MODEL": "openai/google/g", "DEFAULT_MODEL": "google/g", "MODEL": "local/google/g"}
+
+
+def test_off_gives_back_a_common_name(name: str, empty: Place, opened: Open) -> None:
+    """MODEL may be another program's. The second shell loads it from the snapshot, by builtins."""
+    settings = {"VERTEX_ENV_CLIENT": "aider,gptme,shell-gpt", "VERTEX_ENV_MODEL": "google/g"}
+    for _ in range(2):
+        sh = opened(name, empty.env | settings | {"MODEL": "mine"}, source(name))
+        assert {each: sh.value(each) for each in MODELS} == MODELS
+    assert empty.calls == [ASK]
+    sh.run("vertex-env off")
+    assert [sh.value(each) for each in MODELS] == ["unset", "unset", "mine"]
+    # The control: without the client nothing of it is touched.
+    other = opened(name, empty.env | {"MODEL": "mine", "VERTEX_ENV_MODEL": "google/g"}, source(name))
+    assert other.value("OPENAI_MODEL") == "google/g"
+    assert [other.value(each) for each in MODELS] == ["unset", "unset", "mine"]
+
+
 def test_off_within_a_shell_that_inherited_a_token(name: str, place: Place, opened: Open) -> None:
     outer = opened(name, place.env, source(name))
     names = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_STAMP")
@@ -561,6 +579,17 @@ def test_wrong_number_of_arguments(name: str, place: Place, opened: Open, comman
     assert "wrong number of arguments" in said
     assert said.endswith("\n2\n")
     assert place.calls == []
+
+
+@pytest.mark.parametrize("command", ["use --help", "use -h", "use --no-such x", "refresh --help", "off --help"])
+@pytest.mark.parametrize("via", ["", "direnv"])
+def test_options_are_the_programs(name: str, place: Place, opened: Open, command: str, via: str) -> None:
+    """It has the help; an option is no profile, and changes nothing. A name is one: the control."""
+    place.becomes("""sh -c 'printf "<%s>" "$@"; exit 5' - "$@" """)
+    sh = opened(name, place.env, source(name))
+    sh.run(f"export VERTEX_ENV_VIA={via}")
+    assert sh.run(f"vertex-env {command}; echo $?") == "".join(f"<{word}>" for word in command.split()) + "5\n"
+    assert "<use>" not in sh.run("vertex-env use work")
 
 
 def test_other_commands_pass_through(name: str, place: Place, opened: Open) -> None:

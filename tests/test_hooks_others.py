@@ -290,6 +290,34 @@ def test_other_commands_are_the_programs_own(shell: Shell, place: Place) -> None
     assert run.ended.stderr.startswith("vertex-env: error:")
 
 
+def test_options_are_the_programs(shell: Shell, place: Place) -> None:
+    """An option is no profile; the program has the help. nushell shows that of its own command."""
+    place.prepare()
+    shown = " | print" if shell.name == "nu" else ""  # its scripts show the last value only
+    run = place.script(shell, shell.source, f"vertex-env use --help{shown}", "REPORT")
+    assert re.search("usage:.*vertex-env use", run.ended.stdout, re.IGNORECASE | re.DOTALL)
+    assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.")
+    wrong = place.script(shell, shell.source, shell.failing.format("vertex-env refresh --no-such"), "REPORT")
+    assert "no-such" in wrong.ended.stderr
+    assert "wrong number" not in wrong.ended.stderr
+    assert place.calls == ([] if shell.name == "nu" else ["use --help", "refresh --no-such"])
+    # The control: a name is a profile.
+    named = place.script(shell, shell.source, shell.failing.format("vertex-env use no-such"))
+    assert "there is no profile" in named.ended.stderr
+
+
+def test_off_gives_back_a_common_name(shell: Shell, place: Place) -> None:
+    """MODEL may be another program's. It comes from the snapshot: the program is started once."""
+    env = {"VERTEX_ENV_CLIENT": "aider,gptme,shell-gpt", "VERTEX_ENV_MODEL": "google/g", "MODEL": "mine"}
+    for _ in range(2):
+        run = place.script(shell, shell.source, "REPORT", "vertex-env off", "REPORT", env=env)
+        first, off = run.reports
+        assert first["AIDER_MODEL"] == "openai/google/g"
+        assert (first["DEFAULT_MODEL"], first["MODEL"]) == ("google/g", "local/google/g")
+        assert (off["MODEL"], {"AIDER_MODEL", "DEFAULT_MODEL"} & off.keys()) == ("mine", set())
+    assert place.calls == [ASK]
+
+
 def test_direnv_is_left_to_its_work(shell: Shell, place: Place) -> None:
     """Nothing is loaded; what is due is renewed in the store; `use` and `off` say where to go."""
     place.prepare()
