@@ -86,3 +86,9 @@ def test_a_run_without_a_report_fails(capfd: pytest.CaptureFixture[str]) -> None
     """As where pytest does not know an option."""
     assert bare.main(["--no-such-option"]) != 0
     assert "0 passed, 0 failed, 0 skipped" in capfd.readouterr().out
+
+
+def test_the_gate_runs_it_last() -> None:
+    """After the strict run, in the same virtual environment."""
+    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and line[0] != "#"]
+    assert commands[-1] == ".venv/bin/python -m tests.bare"
