@@ -1,4 +1,4 @@
-"""The only place where tests fork. A forked child cannot skip, raise or return into its parent's program.
+"""The only place where tests fork: a child cannot skip, raise or return into the parent's program.
 
 A child that does goes on as a second copy of the parent: under pytest as a second run of the suite.
 Nothing but the standard library is imported, so small interpreters can use this too.
@@ -32,7 +32,7 @@ def fork(child: Callable[[], object]) -> int:
 
 
 def fork_on_terminal(child: Callable[[], object]) -> tuple[int, int]:
-    """As `fork`, with a pseudo-terminal as the child's terminal; the process ID and the other end."""
+    """As `fork`, on a pseudo-terminal; the process ID and the other end of the terminal."""
     import pty  # noqa: PLC0415 -- small interpreters need no terminal
 
     pid, terminal = pty.fork()
@@ -49,7 +49,7 @@ def _end(child: Callable[[], object]) -> None:
         status = 0
     except SystemExit as e:
         status = e.code if isinstance(e.code, int) else int(e.code is not None)
-    except BaseException:  # noqa: BLE001 -- pytest's own, and KeyboardInterrupt, must not get out either
+    except BaseException:  # noqa: BLE001 -- pytest.skip, KeyboardInterrupt
         import traceback  # noqa: PLC0415 -- as above
 
         os.write(2, traceback.format_exc().encode(errors="replace"))

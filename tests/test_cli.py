@@ -348,7 +348,7 @@ for token in ("garbage", *[ask("token", grant_type="refresh_token", refresh_toke
     told.append([status, type(body).__name__])
 print(json.dumps(told))
 """
-"""Asks with a wrong token, then three times with a good one, and prints status and type of each answer."""
+"""Asks with a wrong token, then three times with a good one; prints status and type each time."""
 
 
 @pytest.mark.parametrize(("options", "first"), [((), "dict"), (("--array-401",), "list")])

@@ -671,7 +671,7 @@ def test_refusals_are_arrays(status: int) -> None:
 @pytest.mark.parametrize("planned", [False, True])
 @pytest.mark.parametrize("array", [False, True])
 def test_a_401_is_an_object_or_an_array(array: bool, planned: bool) -> None:  # noqa: FBT001  # cases of the test
-    """As the sandbox is told, for a wrong token and for a planned refusal; the other errors are arrays either way."""
+    """As the sandbox is told, for a wrong token and for a planned refusal; other errors are arrays."""
     with Sandbox(array_401=array, refusals=[Fault(1, 401)] if planned else []) as sandbox:
         answer = chat(sandbox, mint(sandbox) if planned else "garbage")
         error = error_in(answer.json) if array else answer.json["error"]
@@ -707,7 +707,7 @@ KINDS: Mapping[int, type[openai.APIStatusError]] = {
 
 @pytest.mark.parametrize("status", KINDS)
 def test_openai_shows_the_status_of_an_array(sandbox: Sandbox, status: int) -> None:
-    """The message has the status alone; what Google says is in the body. (Control: an object's words are shown.)"""
+    """The message has the status alone, and the body the words. Control: those of an object are shown."""
     with Sandbox(refusals=[Fault(1, status)], array_401=True) as google, client(google) as openai_client:
         with pytest.raises(KINDS[status]) as caught:
             openai_client.chat.completions.create(model=MODEL, messages=HELLO)

@@ -583,7 +583,7 @@ _FAULTS: Mapping[str, Any] = {"multiple": True, "show_envvar": True, "metavar": 
 @click.option("--lifetime", default="1h", help="How long its tokens live.", **_DURATION)
 @click.option("--fail", help="Fail N requests for a token, such as 3x503.", **_FAULTS)
 @click.option("--refuse", help="Fail N chat completions, such as 2x429.", **_FAULTS)
-@click.option("--array-401", is_flag=True, show_envvar=True, help="Put a chat's 401 in a JSON array, as other errors.")
+@click.option("--array-401", is_flag=True, show_envvar=True, help="Put a chat's 401 in a JSON array, too.")
 @click.option("--delay", default="0s", help="Wait before each token.", **_DURATION)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def sandbox(

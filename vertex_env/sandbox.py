@@ -499,7 +499,7 @@ def _unauthenticated(google: _Google, reason: str, service: str = _AIPLATFORM) -
 
 
 def _chatting(route: _Route) -> _Route:
-    """A route of the chat endpoint: it wants a token, it refuses as it is told, and its errors are arrays."""
+    """A route of the chat endpoint: wants a token, refuses as it is told, has its errors in arrays."""
 
     def refusing(google: _Google, request: _Request) -> _Answer:
         status = google.next_of(google.refusals)
