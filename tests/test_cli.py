@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_what_works_is_quiet_and_reads_nothing(hour: dict[str, str], name: str) 
 
 def options(text: str) -> dict[str, str]:
     """What a help page says, by option."""
-    entries = re.split(r"^  (?:-\w, )?(--[a-z-]+)", text.partition("Options:")[2], flags=re.MULTILINE)[1:]
+    entries = re.split(r"^  (?:-\w, )?(--[a-z0-9-]+)", text.partition("Options:")[2], flags=re.MULTILINE)[1:]
     return dict(zip(entries[::2], entries[1::2], strict=True))
 
 
@@ -224,6 +225,7 @@ USAGE = {
     "fault": ("sandbox", "--fail", "frob", "--", "true"),
     "no fault": ("sandbox", "--fail", "0x503", "--", "true"),
     "fault that is none": ("sandbox", "--fail", "3x200", "--", "true"),
+    "no refusal": ("sandbox", "--refuse", "2x200", "--", "true"),
     "delay": ("sandbox", "--delay", "frob", "--", "true"),
     "lifetime": ("sandbox", "--lifetime", "-1", "--", "true"),
     "argument of demo": ("demo", "frob"),
@@ -400,6 +402,40 @@ def tidy(hour: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_the_sandbox_ends_as_the_command(tidy: dict[str, str], script: str, status: int) -> None:
     """Exit status or signal, and nothing stays on the disk."""
     assert run_cli("sandbox", "--", "sh", "-c", script, env=tidy).status == status
+
+
+CHATS = """
+import json, os, urllib.error, urllib.request
+google = os.environ["CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"]
+
+token = ""
+
+def ask(path, **body):
+    request = urllib.request.Request(google + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request.add_header("Authorization", "Bearer " + token)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as e:
+        return e.code, json.load(e)
+
+told = []
+for token in ("garbage", *[ask("token", grant_type="refresh_token", refresh_token="fake")[1]["access_token"]] * 3):
+    status, body = ask("v1/projects/p/locations/global/endpoints/openapi/chat/completions", model="google/g")
+    told.append([status, type(body).__name__])
+print(json.dumps(told))
+"""
+"""Asks with a wrong token, then three times with a good one; prints status and type each time."""
+
+
+@pytest.mark.parametrize(("options", "first"), [((), "dict"), (("--array-401",), "list")])
+def test_the_sandbox_refuses_chats_as_told(tidy: dict[str, str], options: tuple[str, ...], first: str) -> None:
+    """So often, in the shapes that Google's endpoint has."""
+    done = run_cli(
+        "sandbox", "--refuse", "429", "--refuse", "403", *options, "--", sys.executable, "-c", CHATS, env=tidy
+    )
+    assert (done.status, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == [[401, first], [429, "list"], [403, "list"], [200, "dict"]]
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT", "USR1"])

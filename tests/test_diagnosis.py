@@ -1,6 +1,7 @@
 """`diagnosis`: what an answer means, and what is said about it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -220,6 +221,10 @@ def test_explanations(exchange: Exchange | None, who: Who, kind: type[Exception]
     """Who asked, whom, what came back, and the command that cures it. The rest of the table is in test_bad_input.py."""
     error = explain(exchange, "the cause.", who)
     assert (type(error), error.message, error.hint) == (kind, message, hint)
+    # The chat endpoint has the same in an array.
+    if exchange and exchange.body.startswith(b"{"):
+        error = explain(replace(exchange, body=b"[" + exchange.body + b"]"), "the cause.", who)
+        assert (type(error), error.message, error.hint) == (kind, message, hint)
 
 
 IMPERSONATE = "/v1/projects/-/serviceAccounts/x@p.iam.gserviceaccount.com:generateAccessToken"

@@ -101,7 +101,7 @@ def drive(
 ) -> tuple[dict[str, str], str]:
     """What a command gets in a shell that has sourced *hook*, and what was said."""
     place.calls_file.unlink(missing_ok=True)
-    script = f"{before}\nsource {shlex.quote(str(hook or hook_file(name)))}\n{after}\n/usr/bin/env -0 </dev/null\n"
+    script = f"{before}\nsource {shlex.quote(str(hook or hook_file(name)))}\n{after}\n{need('env')} -0 </dev/null\n"
     argv = [need(name), *SHELLS[name], "-c", script]
     environ = {**place.env, **(env or {})}
     done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
@@ -285,7 +285,7 @@ def test_snapshot_that_comes_with_a_repository(name: str, place: Place) -> None:
 def test_prompt_command_from_a_repository_is_not_executed(place: Place) -> None:
     """At the prompts of a bash with a terminal."""
     executed = place.folder / "executed"
-    forge(place, with_line(f"set PROMPT_COMMAND=/usr/bin/touch {executed}"))
+    forge(place, with_line(f"set PROMPT_COMMAND={need('touch')} {executed}"))
     for hook, is_executed in ((None, False), (weakened(place, "bash", *ANY_NAME["bash"]), True)):
         with Shell("bash", place.env, f"source {shlex.quote(str(hook or hook_file('bash')))}\n") as sh:
             sh.enter()
@@ -574,7 +574,7 @@ def test_key_is_the_last_to_be_set(name: str, place: Place) -> None:
     weak = weakened(place, name, *HALF_WAY[name])
     before = READ_ONLY[name]
     if name == "zsh":  # which ends there
-        before += "\ntrap '/usr/bin/env -0' EXIT"
+        before += f"\ntrap '{need('env')} -0' EXIT"
     seen, _ = drive(place, name, weak, before=before)
     assert "VERTEX_ENV_EXPIRES_AT" in seen
     assert "OPENAI_API_KEY" not in seen
@@ -636,7 +636,7 @@ def test_inherited_state_names_nothing_to_take_away(name: str, place: Place) -> 
     far = "9999999998"
     env = {"VERTEX_ENV_REFRESH_AT": far, "VERTEX_ENV_EXPIRES_AT": far, "OPENAI_API_KEY": "theirs"}
     env |= {f"__vertex_env_{n}": "HOME" for n in ("names", "before", "here")}
-    before = "trap '/usr/bin/env -0' EXIT" if name == "zsh" else ""
+    before = f"trap '{need('env')} -0' EXIT" if name == "zsh" else ""
     seen, _ = drive(place, name, before=before, after="vertex-env off", env=env)
     assert seen["HOME"] == place.env["HOME"]
     seen, _ = drive(place, name, weakened(place, name, *BELIEVED[name]), before=before, after="vertex-env off", env=env)

@@ -120,7 +120,13 @@ def drive(every: Sequence[Case], folder: Path, *flags: str) -> dict[str, list[st
     return dict(zip((case.place for case in every), json.loads(done.stdout), strict=True))
 
 
-QUIET = {"export: --refresh", "token: --refresh", "endpoints: --all-locations", "logout: --all"}
+QUIET = {
+    "export: --refresh",
+    "token: --refresh",
+    "endpoints: --all-locations",
+    "logout: --all",
+    "sandbox: --array-401",
+}
 """Flags: Click says of their values only that they take none."""
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.forking import IN_A_SCRIPT
 from tests.google import run_cli
 from tests.processes import (
     ON,
@@ -514,17 +515,25 @@ def stubborn_members_of_the_group_are_killed(folder: Path) -> None:
         assert not is_running(old["child"])
 
 
-DAEMON = """
-import os, subprocess, sys, time
-if os.fork() == 0:
+DAEMON = (
+    IN_A_SCRIPT
+    + """
+import os, time
+
+def leave():
     os.setsid()
-    if os.fork() == 0:
-        open(sys.argv[1], "a").write(f"{os.getpid()}\\n")
-        time.sleep(60)
-    os._exit(0)
+    fork(stay)
+
+def stay():
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    time.sleep(60)
+
+fork(leave)
 os.wait()
 os.execvp(sys.argv[2], sys.argv[2:])
 """
+)
 """Leaves a process behind, in a session of its own, and goes on as a command."""
 
 
@@ -921,7 +930,9 @@ def test_two_hundred_restarts_leave_nothing_behind(hour: dict[str, str], tmp_pat
     assert output([sys.executable, "-c", MANY_RESTARTS], hour, timeout=300, cwd=tmp_path) == "7 0 [] 200\n"
 
 
-A_NIGHT = """
+A_NIGHT = (
+    IN_A_SCRIPT
+    + """
 import os, signal, sys, time
 from vertex_env.lifecycle import Now, Rules
 from vertex_env.supervisor import Clock, Supervisor
@@ -952,12 +963,15 @@ rules = Rules("auto", "keep", 5.0)
 supervisor = Supervisor(
     ["sh", "-c", COMMAND], os.environ, env, helper=helper, rules=rules, say=said.append, clock=Suspended()
 )
-if os.fork() == 0:
+
+def wake():
     time.sleep(1)
     os.kill(os.getppid(), signal.SIGCONT)
-    os._exit(0)
+
+fork(wake)
 print(supervisor.run() >> 8, len(open("asked").read()), *said, sep="|")
 """
+)
 
 
 def test_a_night_of_sleep(hour: dict[str, str], tmp_path: Path) -> None:

@@ -656,30 +656,21 @@ def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001
         KeyringStore(session.folder).forget(session.identity.key)
 
 
+Texts = tuple[str, ...]
+_DURATION: Mapping[str, Any] = {"type": Duration(), "show_default": True, "show_envvar": True, "metavar": "DURATION"}
+_FAULTS: Mapping[str, Any] = {"multiple": True, "show_envvar": True, "metavar": "[N]xSTATUS"}
+
+
 @app.command(cls=Command, context_settings={"allow_interspersed_args": False})
-@click.option(
-    "--lifetime",
-    type=Duration(),
-    default="1h",
-    show_default=True,
-    show_envvar=True,
-    metavar="DURATION",
-    help="How long its tokens live.",
-)
-@click.option(
-    "--fail", multiple=True, show_envvar=True, metavar="[N]xSTATUS", help="Fail N requests for a token, such as 3x503."
-)
-@click.option(
-    "--delay",
-    type=Duration(),
-    default="0s",
-    show_default=True,
-    show_envvar=True,
-    metavar="DURATION",
-    help="Wait before each token.",
-)
+@click.option("--lifetime", default="1h", help="How long its tokens live.", **_DURATION)
+@click.option("--fail", help="Fail N requests for a token, such as 3x503.", **_FAULTS)
+@click.option("--refuse", help="Fail N chat completions, such as 2x429.", **_FAULTS)
+@click.option("--array-401", is_flag=True, show_envvar=True, help="Put a chat's 401 in a JSON array, too.")
+@click.option("--delay", default="0s", help="Wait before each token.", **_DURATION)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, command: tuple[str, ...]) -> None:
+def sandbox(
+    lifetime: timedelta, fail: Texts, refuse: Texts, delay: timedelta, command: Texts, *, array_401: bool
+) -> None:
     """Run COMMAND against an embedded loopback Google: no account, no network."""
     import tempfile
 
@@ -690,13 +681,17 @@ def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, comman
     run.check_command(command)
     if lifetime < timedelta(seconds=1):
         raise click.BadParameter("a token lives for a second at least", param_hint="'--lifetime'")
-    try:
-        faults = [Fault.parse(text) for text in fail]
-    except ValueError as e:
-        raise click.BadParameter(str(e), param_hint="'--fail'") from e
+    faults = {}
+    for name, texts in (("--fail", fail), ("--refuse", refuse)):
+        try:
+            faults[name] = [Fault.parse(text) for text in texts]
+        except ValueError as e:
+            raise click.BadParameter(str(e), param_hint=f"'{name}'") from e
     with (
         tempfile.TemporaryDirectory(prefix="vertex-env-sandbox-") as folder,
-        Sandbox(lifetime=lifetime, faults=faults, delay=delay) as google,
+        Sandbox(
+            lifetime=lifetime, faults=faults["--fail"], delay=delay, refusals=faults["--refuse"], array_401=array_401
+        ) as google,
     ):
         status = _run_child(command, google.environ(folder, os.environ))
     die_like(status)

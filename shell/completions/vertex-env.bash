@@ -71,7 +71,7 @@ _vertex_env() {
   esac
   if [[ -z $words ]]; then
     case $previous in
-    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --on-refresh-failure | --project | --quota-project | --scope | --set | --store) return ;;
+    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --on-refresh-failure | --project | --quota-project | --refuse | --scope | --set | --store) return ;;
     esac
     case $command in
     '') words='ci completion demo endpoints export hook logout off refresh run sandbox status token url use --help --version' ;;
@@ -85,7 +85,7 @@ _vertex_env() {
     off) words='--help' ;;
     refresh) words='--help' ;;
     run) words='--on-expiry --grace --on-refresh-failure --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
-    sandbox) words='--lifetime --fail --delay --help' ;;
+    sandbox) words='--lifetime --fail --refuse --array-401 --delay --help' ;;
     status) words='--format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     token) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     url) words='--profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;

@@ -54,6 +54,8 @@ complete -c vertex-env -n '__fish_seen_subcommand_from run' -l grace -x -d 'How 
 complete -c vertex-env -n '__fish_seen_subcommand_from run' -l on-refresh-failure -x -a 'keep stop' -d 'If the token expires and there is no new one'
 complete -c vertex-env -n '__fish_seen_subcommand_from sandbox' -l lifetime -x -d 'How long its tokens live'
 complete -c vertex-env -n '__fish_seen_subcommand_from sandbox' -l fail -x -d 'Fail N requests for a token, such as 3x503'
+complete -c vertex-env -n '__fish_seen_subcommand_from sandbox' -l refuse -x -d 'Fail N chat completions, such as 2x429'
+complete -c vertex-env -n '__fish_seen_subcommand_from sandbox' -l array-401 -d 'Put a chat’s 401 in a JSON array, too'
 complete -c vertex-env -n '__fish_seen_subcommand_from sandbox' -l delay -x -d 'Wait before each token'
 complete -c vertex-env -n '__fish_seen_subcommand_from token' -l format -x -a 'text json header' -d 'The token alone, an object with its expiry, or an Authorization header'
 complete -c vertex-env -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
