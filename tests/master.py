@@ -14,6 +14,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+# It runs as a program, without site-packages.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.forking import fork
+
 TOLD = (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
 
 
@@ -30,8 +35,7 @@ def main(log: str) -> None:
         elif number == signal.SIGTTOU:
             os.kill(workers[-1], signal.SIGTERM)
         elif number == signal.SIGUSR2:
-            if os.fork() == 0:
-                os.execv(sys.executable, [sys.executable, "-S", *sys.argv])
+            fork(lambda: os.execv(sys.executable, [sys.executable, "-S", *sys.argv]))
         elif number == signal.SIGCHLD:
             with suppress(ChildProcessError):
                 while (ended := os.waitpid(-1, os.WNOHANG)[0]) > 0:
@@ -44,12 +48,12 @@ def main(log: str) -> None:
 
 def start_worker() -> int:
     """A new one."""
-    pid = os.fork()
-    if pid == 0:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
-        time.sleep(60)
-        os._exit(0)
-    return pid
+    return fork(_work)
+
+
+def _work() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD)
+    time.sleep(60)
 
 
 if __name__ == "__main__":

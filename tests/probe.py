@@ -17,7 +17,13 @@ import time
 import tty
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Never
+
+# It runs as a program, without site-packages.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.forking import fork
 
 WORDS = {
     "stubborn": "notes the signals that would end it, and goes on",
@@ -58,12 +64,16 @@ def main(log: str, words: list[str]) -> Never:
     child = _start_child(words)
     if "moves" in words:
         _move()
-    if "worker" in words and os.fork() == 0:
-        signals, words = _signals(NOTED), ["stubborn"]
-        note("worker")
-    else:
-        note("start", **about, child=child)
+    if "worker" in words:
+        fork(lambda: _work(note))
+    note("start", **about, child=child)
     _take(note, signals, words)
+
+
+def _work(note: Callable[..., None]) -> Never:
+    signals = _signals(NOTED)
+    note("worker")
+    _take(note, signals, ["stubborn"])
 
 
 def _take(note: Callable[..., None], signals: int, words: list[str]) -> Never:
@@ -108,10 +118,12 @@ def _signals(noted: set[int]) -> int:
 
 def _move() -> None:
     """Join another group: that of a process which is a child, so that this one does not lead a group any more."""
-    other = os.fork()
-    if other == 0:
+
+    def lead() -> None:
         os.setpgid(0, 0)
         os.execv(sys.executable, [sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+
+    other = fork(lead)
     with suppress(PermissionError):
         os.setpgid(other, other)
     os.setpgid(0, other)

@@ -8,15 +8,14 @@ import os
 import sys
 from contextlib import suppress
 
+from tests.forking import fork
 from vertex_env.linux import Linux
 
 
 def main(command: list[str]) -> int:
     """The exit status of *command*."""
     Linux().collect_orphans()
-    child = os.fork()
-    if child == 0:
-        os.execvp(command[0], command)
+    child = fork(lambda: os.execvp(command[0], command))
     while True:
         with suppress(KeyboardInterrupt):  # it is the command's to end by it
             pid, status = os.wait()

@@ -126,8 +126,10 @@ QUIET = {
     "endpoints: --all-locations",
     "logout: --all",
     "sandbox: --array-401",
+    "use: profile",
+    "use: an argument too many",
 }
-"""Flags: Click says of their values only that they take none."""
+"""Flags: Click says of their values only that they take none. And `use`: it says only that its hook is needed."""
 
 
 def is_in(said: Sequence[str]) -> bool:

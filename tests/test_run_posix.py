@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forking import IN_A_SCRIPT
 from tests.processes import PROGRAM, RUN, Log, Process, is_running, sandboxed, until, warmed
 from tests.tools import need
 from vertex_env import posix
@@ -18,8 +19,8 @@ from vertex_env.posix import Posix
 from vertex_env.warm import FORCED, HANDED_OVER
 
 NUMBERS = "NUMBERS = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGCONT}\n"
-START = f"""
-import os, signal, sys, time
+START = f"""{IN_A_SCRIPT}
+import os, signal, time
 from tests.tools import need
 from vertex_env import posix
 from vertex_env.posix import Posix
@@ -60,10 +61,7 @@ backend.block(NUMBERS, ())
 seconds = []
 for pause in (0, 0.2):
     start = time.monotonic()
-    if os.fork() == 0:
-        time.sleep(pause)
-        os.kill(os.getppid(), signal.SIGUSR1)
-        os._exit(0)
+    fork(lambda: (time.sleep(pause), os.kill(os.getppid(), signal.SIGUSR1)))
     while (one := backend.wait(20)).number != signal.SIGUSR1:
         pass
     seconds.append(time.monotonic() - start)
@@ -100,11 +98,7 @@ def test_a_signal_between_fork_and_exec(sent: str) -> None:
 backend.block(NUMBERS, ())
 if SPOILT:
     backend._before.clear()
-pid = os.fork()
-if pid == 0:
-    os.kill(os.getpid(), signal.SIGTERM)
-    backend.unblock()
-    os._exit(0)
+pid = fork(lambda: (os.kill(os.getpid(), signal.SIGTERM), backend.unblock()))
 print(os.waitpid(pid, 0)[1])
 """
     assert said(script.replace("SPOILT", str(sent == "unblocked"))) == ("15 0" if sent == "blocked" else "0 0")
@@ -128,12 +122,12 @@ print([one.name for one in signal.pthread_sigmask(signal.SIG_BLOCK, ())])
 
 TIED = """
 tied, parent = backend.tie(), os.getpid()
-pid = os.fork()
-if pid == 0:
+def sleep():
     tied(parent)
     os.setpgid(0, 0)
     os.dup2(2, 1)
     os.execvp("sleep", ["sleep", "60"])
+pid = fork(sleep)
 time.sleep(0.2)
 print(pid, flush=True)
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.forking import IN_A_SCRIPT
 from tests.probe import name_of
 from tests.processes import (
     ON,
@@ -366,18 +367,19 @@ def test_the_window_changes_its_size_within_a_script(hour: dict[str, str], wrapp
 
 # --- the window is closed ---
 
-SHELL = """
-import os, signal, sys, time
-TAKEN = {signal.SIGHUP, signal.SIGTTOU}
+SHELL = f"""{IN_A_SCRIPT}
+import os, signal, time
+TAKEN = {{signal.SIGHUP, signal.SIGTTOU}}
 signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN)
-how, lingers, job = sys.argv[1], float(sys.argv[2]), os.fork()
-if job == 0:
+how, lingers = sys.argv[1], float(sys.argv[2])
+def start():
     os.setpgid(0, 0)
     if how == "foreground":
         os.tcsetpgrp(0, os.getpid())
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN)
     os.execvp(sys.argv[3], sys.argv[3:])
-signal.sigwait({signal.SIGHUP})
+job = fork(start)
+signal.sigwait({{signal.SIGHUP}})
 os.killpg(job, signal.SIGHUP)
 time.sleep(lingers)
 try:
