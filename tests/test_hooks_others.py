@@ -274,6 +274,26 @@ def test_commands_act_on_this_shell(shell: Shell, place: Place) -> None:
     assert "ya29" not in run.ended.stderr + run.ended.stdout
 
 
+def test_another_profile_leaves_no_name_that_redirects(shell: Shell, place: Place) -> None:
+    """On a terminal, with variables set already; the control: before, and after `off`, they are there."""
+    (place.files / "config.toml").write_text('[profile.work]\n[profile.home]\n')
+    place.age(place.files / "config.toml", timedelta(hours=1))
+    mine = {"OPENAI_ORG_ID": "org", "OPENAI_API_HOST": "api.example.com", "OPENAI_CUSTOM_HEADERS": "Authorization: x"}
+    seen = []
+    with Terminal(shell, place, mine) as terminal:
+        seen.append(terminal.report())
+        for profile in ("work", "home", "work"):
+            terminal.type(f"vertex-env use {profile}")
+            seen.append(terminal.report())
+            assert seen[-1]["VERTEX_ENV_PROFILE"] == profile
+        terminal.type("vertex-env off")
+        off = terminal.report()
+    for each in seen:
+        assert each["OPENAI_API_KEY"].startswith("ya29.")
+        assert not mine.keys() & each.keys()
+    assert ours(off) == mine
+
+
 def test_refresh_takes_a_new_token(shell: Shell, place: Place) -> None:
     place.prepare()
     run = place.script(shell, shell.source, "REPORT", "vertex-env refresh", "REPORT")
