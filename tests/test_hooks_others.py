@@ -276,7 +276,7 @@ def test_commands_act_on_this_shell(shell: Shell, place: Place) -> None:
 
 def test_another_profile_leaves_no_name_that_redirects(shell: Shell, place: Place) -> None:
     """On a terminal, with variables set already; the control: before, and after `off`, they are there."""
-    (place.files / "config.toml").write_text('[profile.work]\n[profile.home]\n')
+    (place.files / "config.toml").write_text("[profile.work]\n[profile.home]\n")
     place.age(place.files / "config.toml", timedelta(hours=1))
     mine = {"OPENAI_ORG_ID": "org", "OPENAI_API_HOST": "api.example.com", "OPENAI_CUSTOM_HEADERS": "Authorization: x"}
     seen = []
