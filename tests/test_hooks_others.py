@@ -141,6 +141,19 @@ def test_an_inherited_fresh_environment_is_left_alone(shell: Shell, place: Place
     assert place.calls == []
 
 
+def test_off_leaves_what_an_outer_shell_added_by_set(shell: Shell, place: Place) -> None:
+    """A shell cannot know those names; the control: in the shell that has set it, `off` takes it away."""
+    place.prepare()
+    inherited = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
+    for outer, left in ((inherited, "theirs"), ({}, None)):
+        mine = {"LLM_KEY": "theirs"} if outer else {"VERTEX_ENV_SET": "LLM_KEY={token}"}
+        run = place.script(shell, shell.source, "REPORT", "vertex-env off", "REPORT", env={**outer, **mine})
+        before, after = run.reports
+        assert before["LLM_KEY"] == before["OPENAI_API_KEY"]
+        assert after.get("LLM_KEY") == left
+        assert ours(after) == {}
+
+
 def change(place: Place, what: str) -> None:
     """Let something that a snapshot depends on be another."""
     match what:
