@@ -97,6 +97,10 @@ def --env __vertex_env_ask [now: int, ...more: string]: nothing -> bool {
 
 # --- setting variables, and setting them back ---
 
+# hide-env uncovers the value that the line of the prompt began with, if there is another above it, so each is hidden
+# twice. A command hides for its caller as well, but only once: `vertex-env use` and `off` take effect in full if they
+# are alone on their line.
+
 # Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before. All of it or nothing:
 # where a variable cannot be set, such as PWD, a key beside another host's URL must not stay.
 def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
@@ -115,9 +119,10 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
             if $it.verb == "set" {
                 load-env { $it.name: ($it.value | default "") }
             } else {
-                hide-env --ignore-errors $it.name
+                for _ in 1..2 { hide-env --ignore-errors $it.name }
             }
         }
+        $env.__vertex_env.hidden = $changes | where verb == unset | get name
     } catch {|e|
         __vertex_env_off
         print -e $"vertex-env: error: a variable cannot be set, so none is: ($e.msg)"
@@ -128,12 +133,14 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
 }
 
 def --env __vertex_env_off [] {
-    for name in $env.__vertex_env.names { hide-env --ignore-errors $name }
+    for name in $env.__vertex_env.names {
+        for _ in 1..2 { hide-env --ignore-errors $name }
+    }
     for it in ($env.__vertex_env.before | transpose name value) {
         # PWD and its like can be neither set nor set back.
         try { load-env { $it.name: $it.value } }
     }
-    $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
+    $env.__vertex_env = { names: [], before: {}, hidden: [], inherited: false, failed: 0, retry: 0 }
 }
 
 # --- the stored answer ---
@@ -333,6 +340,10 @@ def --env "vertex-env use" [profile: string] {
     __vertex_env_off
     __vertex_env_do [$"set VERTEX_ENV_PROFILE=($profile)"] | ignore
     if not (__vertex_env_load $now) { __vertex_env_ask $now | ignore }
+    # What has been set back above covers what is hidden now.
+    for name in ($env.__vertex_env.hidden? | default []) {
+        for _ in 1..2 { hide-env --ignore-errors $name }
+    }
 }
 
 # Have a new token.
@@ -361,7 +372,7 @@ def __vertex_env_refuse_under_direnv [] {
 
 # What has come with the environment, which can only be a text, is no state of this shell's.
 if ($env.__vertex_env? | describe) !~ "^record" {
-    $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
+    $env.__vertex_env = { names: [], before: {}, hidden: [], inherited: false, failed: 0, retry: 0 }
     if $env.VERTEX_ENV_EXPIRES_AT? != null {
         # Another shell of ours has set these: that is what there is to take away.
         $env.__vertex_env.inherited = true

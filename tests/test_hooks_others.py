@@ -141,6 +141,19 @@ def test_an_inherited_fresh_environment_is_left_alone(shell: Shell, place: Place
     assert place.calls == []
 
 
+def test_off_leaves_what_an_outer_shell_added_by_set(shell: Shell, place: Place) -> None:
+    """A shell cannot know those names; the control: in the shell that has set it, `off` takes it away."""
+    place.prepare()
+    inherited = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
+    for outer, left in ((inherited, "theirs"), ({}, None)):
+        mine = {"LLM_KEY": "theirs"} if outer else {"VERTEX_ENV_SET": "LLM_KEY={token}"}
+        run = place.script(shell, shell.source, "REPORT", "vertex-env off", "REPORT", env={**outer, **mine})
+        before, after = run.reports
+        assert before["LLM_KEY"] == before["OPENAI_API_KEY"]
+        assert after.get("LLM_KEY") == left
+        assert ours(after) == {}
+
+
 def change(place: Place, what: str) -> None:
     """Let something that a snapshot depends on be another."""
     match what:
@@ -272,6 +285,26 @@ def test_commands_act_on_this_shell(shell: Shell, place: Place) -> None:
     assert ours(off) == before
     assert "VERTEX_ENV_PROFILE" not in off
     assert "ya29" not in run.ended.stderr + run.ended.stdout
+
+
+def test_another_profile_leaves_no_name_that_redirects(shell: Shell, place: Place) -> None:
+    """On a terminal, with variables set already; the control: before, and after `off`, they are there."""
+    (place.files / "config.toml").write_text("[profile.work]\n[profile.home]\n")
+    place.age(place.files / "config.toml", timedelta(hours=1))
+    mine = {"OPENAI_ORG_ID": "org", "OPENAI_API_HOST": "api.example.com", "OPENAI_CUSTOM_HEADERS": "Authorization: x"}
+    seen = []
+    with Terminal(shell, place, mine) as terminal:
+        seen.append(terminal.report())
+        for profile in ("work", "home", "work"):
+            terminal.type(f"vertex-env use {profile}")
+            seen.append(terminal.report())
+            assert seen[-1]["VERTEX_ENV_PROFILE"] == profile
+        terminal.type("vertex-env off")
+        off = terminal.report()
+    for each in seen:
+        assert each["OPENAI_API_KEY"].startswith("ya29.")
+        assert not mine.keys() & each.keys()
+    assert ours(off) == mine
 
 
 def test_refresh_takes_a_new_token(shell: Shell, place: Place) -> None:

@@ -7,6 +7,7 @@ a token can always be minted again.
 import json
 import os
 import re
+import shlex
 import stat
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vertex_env import freshness, warm
-from vertex_env.errors import VertexEnvError, revive
+from vertex_env.errors import StoreError, VertexEnvError, revive
 from vertex_env.tokens import Token
 
 if sys.platform != "win32":
@@ -159,14 +160,27 @@ class FileStore:
                 self._path(key).unlink()
 
     def forget(self, key: str | None) -> None:
-        """Forget the token under *key*, or all, with the answers and notes that came of them; locks stay."""
+        """Forget the token under *key*, or all, with the answers and notes that came of them; locks stay.
+
+        Raises:
+            StoreError: A file stays, because the folder cannot be written.
+        """
+        stays = None
         for each in self.keys() if key is None else [key]:
             self.delete(each)
         for path in our_files(self.folder):
             if path.name.startswith("lock-") or (key is not None and not _concerns(path, key)):
                 continue
-            with suppress(OSError):
-                path.unlink()
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as e:
+                if not path.is_dir():
+                    stays = e
+        if stays is not None:
+            raise StoreError(
+                f"a token may be left in {self.folder}, which cannot be written: {stays.strerror}",
+                f"make it writable, then try again: chmod u+w {shlex.quote(str(self.folder))}",
+            )
 
     def ready(self) -> None:
         """Never in the way: what cannot be kept is minted again."""
