@@ -126,11 +126,9 @@ __vertex_env_set() {
         __vertex_env_before[${name%=}]=''
       fi
     fi
-    if [[ $name == *= ]]; then
-      typeset -gx "$name$value"
-    else
-      unset "$name"
-    fi
+    # The attributes go first: an array is not exported, and an integer evaluates the text.
+    unset "${name%=}"
+    [[ $name != *= ]] || typeset -gx "$name$value"
   done
   return 0
 }

@@ -159,6 +159,9 @@ SHAPES: Mapping[str, Shape] = {
     "key, empty client_email": Shape(key(client_email=""), google_takes_it=True, why=FAILS_LATER),
     "key, no token_uri": Shape(key(token_uri=...), google_takes_it=False),
     "key, empty token_uri": Shape(key(token_uri=""), google_takes_it=True, why=BAD_URL),
+    "key, token_uri of a file": Shape(key(token_uri="file:///etc/passwd"), google_takes_it=True, why=BAD_URL),
+    "key, token_uri with no port": Shape(key(token_uri="https://a.example:99999/"), google_takes_it=True, why=BAD_URL),
+    "user, token_uri that is not used": Shape(user(token_uri="file:///etc/passwd"), google_takes_it=True),
     "key, no private_key": Shape(key(private_key=...), google_takes_it=False),
     "key, no PEM": Shape(key(private_key="none"), google_takes_it=False),
     "key, universe": Shape(key(universe_domain="universe.example"), google_takes_it=True),
@@ -241,6 +244,12 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "URL": Shape(pool({"url": "http://127.0.0.1:9/subject", "headers": {"Metadata": "True"}}), google_takes_it=True),
     "URL, null headers": Shape(pool({"url": "http://127.0.0.1:9/subject", "headers": None}), google_takes_it=True),
+    "URL, headers that are a text": Shape(
+        pool({"url": "http://127.0.0.1:9/subject", "headers": "Metadata: True"}), google_takes_it=True, why=FAILS_LATER
+    ),
+    "URL of a file": Shape(pool({"url": "file:///etc/passwd"}), google_takes_it=True, why=BAD_URL),
+    "URL without a scheme": Shape(pool({"url": "127.0.0.1:9/subject"}), google_takes_it=True, why=BAD_URL),
+    "token_url of another scheme": Shape(pool(token_url="ftp://a.example/"), google_takes_it=True, why=BAD_URL),
     "URL that is a number": Shape(pool({"url": 5}), google_takes_it=True, why=FAILS_LATER),
     # external_account, from a program
     "executable": Shape(pool({"executable": {"command": "true"}}), google_takes_it=True),
@@ -445,6 +454,7 @@ NAMED: Mapping[str, tuple[Callable[[Path], Any], str]] = {
         "credential_source.executable.output_file",
     ),
     "chain": (x509(trust_chain_path=1), "credential_source.certificate.trust_chain_path"),
+    "headers": (pool({"url": "http://127.0.0.1:9/subject", "headers": "Metadata: True"}), "credential_source.headers"),
 }
 
 

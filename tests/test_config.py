@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from vertex_env.config import (
+    MAX_BYTES,
+    MOST_DOTS,
     Config,
     cache_folder,
     config_path,
@@ -517,21 +521,53 @@ def test_unreadable_file(path: Path) -> None:
 
 def test_long_lines_do_not_hang(path: Path) -> None:
     """Finding the lines takes no longer than reading them, whatever stands there."""
-    word = "a" * 100_000
+    word = "a" * 6_000
     lines = [
         word,
         f'"{word}',
         f"[{word}",
         f"{word}.",
-        "a." * 50_000,
-        "'a'" * 30_000,
-        " " * 100_000,
+        "a." * MOST_DOTS,
+        "'a'" * 2_000,
+        " " * 6_000,
         "[" * 1000,
         f"{word} =",
     ]
     text = "[profile.work]\nset = ['''X=\n" + "\n".join(lines).replace("'''", "") + "''']\nprojekt = 'x'\n"
     message, _ = refusal(path, text)
     assert re.fullmatch(r"unknown key 'projekt' in FILE:\d+", message)
+
+
+def test_size(path: Path) -> None:
+    """Far above what anybody writes, and far below what keeps the parser busy."""
+    path.write_text("#" * MAX_BYTES)
+    assert read_config(path).profiles == {}
+    message, _ = refusal(path, "#" * (MAX_BYTES + 1))
+    assert message == "cannot read FILE: it is too large"
+
+
+def test_key_of_many_parts(path: Path) -> None:
+    """It is refused before the parser has it, which takes a second for ten thousand bytes, and four for twenty."""
+    text = "[profile.work]\n" + "a." * 5_000 + "a = 1\n"
+    start = time.process_time()
+    message, _ = refusal(path, text)
+    ours = time.process_time() - start
+    assert message == f"FILE:2 has more than {MOST_DOTS} dots in one line"
+    # The control.
+    start = time.process_time()
+    tomllib.loads(text)
+    assert time.process_time() - start > 10 * ours
+
+
+def test_many_profiles(path: Path) -> None:
+    """The time for their lines grows with their number, not with its square."""
+    took = []
+    for count in (200, 1600):
+        path.write_text("".join(f"[profile.p{i}]\nproject = 'p'\n" for i in range(count)))
+        start = time.process_time()
+        assert len(read_config(path).profiles) == count
+        took.append(time.process_time() - start)
+    assert took[1] < 24 * took[0]
 
 
 TOML = st.lists(

@@ -651,6 +651,35 @@ def test_stale_snapshot_is_not_loaded(name: str, place: Place, opened: Open, cha
     assert sh.value("OPENAI_API_KEY") == "unset"
 
 
+@pytest.mark.parametrize("moved", [False, True], ids=["mark", "control"])
+@pytest.mark.parametrize("stamp", ["recent", "whole second"])
+def test_what_another_profile_has_seen_makes_no_snapshot_current(
+    name: str, place: Place, opened: Open, stamp: str, *, moved: bool
+) -> None:
+    """Another account's credentials: the first shell to see them has another profile, or can write no snapshot.
+
+    In the control, the mark that the old snapshot names has their time stamp, and the old token is loaded.
+    """
+    place.config.write_text('[profile.work]\nproject = "work-project"\n')
+    backdate(place.config)
+    place.store()
+    old = place.store(VERTEX_ENV_PROFILE="work")
+    (mark,) = re.findall(rf"^file \S+ (\S+) {re.escape(str(place.adc))}$", snapshot(place).read_text(), re.MULTILINE)
+    edit(place.adc, "-refresh-token", "-refresh-token-of-another")
+    at = place.adc.stat().st_mtime_ns - 30_000_000_000
+    at -= at % 1_000_000_000 if stamp == "whole second" else 0
+    os.utime(place.adc, ns=(at, at))
+    first = opened(name, {**place.env, "VERTEX_ENV_PROFILE": "work"}, source(name))
+    new = first.value("OPENAI_API_KEY")
+    if moved:
+        os.utime(place.cache / mark, ns=(at, at))
+    asked = len(place.calls)
+    second = opened(name, place.env, source(name))
+    assert second.value("OPENAI_API_KEY") == (old if moved else new)
+    assert len(place.calls) == asked + (0 if moved else 1)
+    assert new not in ("unset", old)
+
+
 def test_name_in_other_letters_is_another(name: str, empty: Place, opened: Open) -> None:
     """Even for a shell that was told to match without regard to case."""
     empty.env["VERTEX_ENV_PROJECT"] = "other-project"

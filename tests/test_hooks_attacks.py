@@ -526,6 +526,24 @@ def test_attributes_of_a_variable(place: Place, declared: str) -> None:
     assert "OPENAI_BASE_URL" not in leaked
 
 
+@pytest.mark.parametrize(
+    "declared",
+    ["typeset -i OPENAI_API_BASE", "typeset -a OPENAI_API_BASE=(x)", "typeset -F OPENAI_API_KEY", "typeset -i X_URL"],
+)
+def test_attributes_of_a_variable_of_zsh(place: Place, declared: str) -> None:
+    """All is set, and nothing evaluated; the control: without the unset, it stops half way, or evaluates the text."""
+    file = place.folder / "evaluated"
+    place.becomes(f"printf '%s\\n' {shlex.quote(f'set X_URL=path[$(touch {file})1]')}")
+    asked = "\n__vertex_env_ask\n"
+    seen, _ = drive(place, "zsh", before=declared, after=asked)
+    assert seen["OPENAI_API_BASE"] == seen["OPENAI_BASE_URL"]
+    assert seen["OPENAI_API_KEY"].startswith("stored-")
+    assert (seen["X_URL"][:6], file.exists()) == ("path[$", False)
+    hook = weakened(place, "zsh", ('unset "${name%=}"\n', '[[ $name == *= ]] || unset "$name"\n'))
+    left, _ = drive(place, "zsh", hook, before=declared, after=asked)
+    assert file.exists() if "X_URL" in declared else not left.get("OPENAI_API_KEY", "").startswith("stored-")
+
+
 def test_huge_stamp_is_not_read(place: Place) -> None:
     """At a prompt of zsh, which would read all of it; the control: without the limit, it reads 4 MiB."""
     stamp = next(place.cache.glob("*.stamp"))

@@ -25,6 +25,7 @@ from tests import keychains
 from tests.fakes import PLANTED, token
 from tests.google import Completed, clean_environ, run_cli
 from tests.tools import need
+from vertex_env import warm
 from vertex_env.errors import StoreError
 from vertex_env.keychain import SERVICE, KeyringStore
 from vertex_env.sandbox import Sandbox
@@ -494,6 +495,22 @@ def test_items_in_disorder_are_a_miss(tmp_path: Path, items: Path) -> None:
         assert store.load(KEY) is None
         path.write_text(new)
     assert store.load(KEY) is not None
+
+
+def test_of_large_items_no_more_are_read(tmp_path: Path, items: Path) -> None:
+    """What is longer than any token is a miss; the next item, which never answers, is not asked for."""
+    store = pinned(tmp_path, "Keychain")
+    store.save(KEY, now_minted())
+    (first,) = items.iterdir()
+    second = first.with_name(first.name.removesuffix("0") + "1")
+    os.mkfifo(second)
+    first.write_text("x" * (warm.MAX_BYTES + 1))
+    assert store.load(KEY) is None
+    # The control.
+    first.write_text("x")
+    with pytest.raises(StoreError, match="did not answer"):
+        store.load(KEY)
+    second.write_text("")  # lets the reader go
 
 
 def test_a_half_saved_token_is_found_again(tmp_path: Path, items: Path) -> None:

@@ -17,6 +17,7 @@ from tests.google import run_cli, write_adc
 from tests.shells import Place, backdate, now, settle
 from vertex_env import warm
 from vertex_env.errors import SettingsError
+from vertex_env.freshness import MAX_LIFETIME
 from vertex_env.session import Session
 from vertex_env.shellfiles import COMPLETIONS, HOOKS, shell_dir
 from vertex_env.store import FileStore
@@ -154,6 +155,44 @@ def test_file_whose_time_stamp_others_may_have_has_none(place: Place) -> None:
     os.utime(place.adc, (seconds, seconds))
     assert not place.session().snapshot()
     assert snapshots(place) == set()
+
+
+def marks(place: Place) -> dict[str, int]:
+    """The marks with their time stamps."""
+    return {path.name: path.stat().st_mtime_ns for path in place.cache.glob("*.mark")}
+
+
+def test_mark_keeps_its_time_stamp(place: Place) -> None:
+    """A file that is as it was again has its old mark again."""
+    place.store()
+    before, was = marks(place), place.adc.stat().st_mtime_ns
+    backdate(place.adc)
+    place.store()
+    assert before.items() < marks(place).items()
+    both = marks(place)
+    os.utime(place.adc, ns=(was, was))
+    place.store()
+    assert marks(place) == both
+
+
+def test_marks_that_no_snapshot_names_are_removed_in_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.store()
+    old = set(marks(place))
+    backdate(place.adc)
+    place.store()
+    (gone,) = old - set(re.findall(r"\w+\.mark", text(place)))
+    session = place.session()
+    token = session.store.load(session.identity.key)
+    assert token is not None
+    session.store.save(session.identity.key, token)
+    assert gone in marks(place)
+    later = time.time() + MAX_LIFETIME + 1
+    monkeypatch.setattr(time, "time", lambda: later)
+    for path in place.cache.glob("*.snapshot"):
+        os.utime(path, (later, later))
+    session.store.save(session.identity.key, token)
+    assert set(marks(place)) == set(re.findall(r"\w+\.mark", text(place)))
+    assert gone not in marks(place)
 
 
 @pytest.mark.parametrize("profile", ["work", "a.b-c_d"])

@@ -438,6 +438,45 @@ def test_connections_are_not_printed(transport: dict[str, str], tmp_path: Path) 
     assert f"Bearer {PLANTED}" in shown
 
 
+def repeats_in_a_header(handler: Handler) -> None:
+    """A line of the headers that is none, with what was sent."""
+    sent = next(reversed(handler.server.asked))
+    secret = sent.fields.get("assertion") or sent.headers["Authorization"]
+    start(handler, f"{secret} is no header")
+    pour(handler, b"{}", 1)
+
+
+def logged(folder: Path, env: Mapping[str, str], more: str = "") -> str:
+    """What a program that logs everything shows of a mint that fails, and of a list with a token."""
+    code = (
+        f"import logging; logging.basicConfig(level=1); {more}\n"
+        "import sys, vertex_env\n"
+        "from vertex_env import endpoints\n"
+        "from vertex_env.diagnosis import Who\n"
+        "try: vertex_env.token()\n"
+        "except vertex_env.VertexEnvError: pass\n"
+        f"endpoints.http_get({PLANTED!r}, Who('', None, ''), None)(sys.argv[1] + '/v1/list', {{}})\n"
+    )
+    base = json.loads((folder / "adc.json").read_text())["token_uri"].removesuffix("/token")
+    command = [sys.executable, "-c", code, base]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False).stderr
+
+
+def test_headers_are_not_logged(tmp_path: Path) -> None:
+    """urllib3 warns of those that it does not understand, and quotes them."""
+    with Answers({"/token": repeats_in_a_header, "/v1/list": repeats_in_a_header}) as answers:
+        env = login(answers, tmp_path, {"REQUESTS_CA_BUNDLE": certifi.where()})
+        said = logged(tmp_path, env)
+        assertion = answers.asked[0].fields["assertion"]
+        assert [asked.path for asked in answers.asked] == ["/token", "/v1/list"]
+        # The control.
+        shown = logged(tmp_path, env, "from vertex_env import transport as t; del t._Answer.begin")
+        other = answers.asked[2].fields["assertion"]
+    assert "/v1/list" in said  # it does log
+    assert not any(secret in said for secret in (assertion, PLANTED))
+    assert all(secret in shown for secret in (other, PLANTED))
+
+
 def test_no_proxy_for_plain_http_on_loopback(tmp_path: Path) -> None:
     """The proxy is another machine, and would have the assertion and the token in the clear."""
     answers_list = {"/v1/list": Reply(body={})}

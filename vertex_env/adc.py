@@ -57,6 +57,7 @@ _WITH_TOKEN = ("authorized_user", "external_account_authorized_user")
 _SOURCE: Mapping[tuple[str, ...], type] = {
     ("file",): str,
     ("url",): str,
+    ("headers",): dict,
     ("executable",): dict,
     ("executable", "command"): str,
     ("executable", "output_file"): str,
@@ -218,11 +219,7 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_
         if not (isinstance(value, dict) if name in _OBJECTS else is_text):
             state = "lacks the" if value is None else "has a malformed"
             raise CredentialsError(f"{where} {state} field {name!r} (its type is {kind})", again)
-    malformed = [
-        name for name, is_sound in _OPTIONAL.items() if info.get(name) is not None and not is_sound(info[name])
-    ]
-    if kind == "external_account":
-        malformed += _malformed_source(info["credential_source"])
+    malformed = _malformed(info, kind)
     if malformed:
         raise CredentialsError(f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again)
     _check_impersonation_url(info, where)
@@ -275,6 +272,24 @@ def _is_token_alone(info: Mapping[str, Any]) -> bool:
     return bool(info.get("token")) and not refreshes
 
 
+def _malformed(info: Mapping[str, Any], kind: str) -> list[str]:
+    """Names of fields that are there, and have what google-auth fails on later or asks the wrong thing with."""
+    checks = dict(_OPTIONAL)
+    # Only where it is used: google-auth passes over that of `authorized_user`.
+    checks |= {name: _is_web_url for name in ("token_url", "token_uri") if name in _REQUIRED[kind]}
+    found = [name for name, is_sound in checks.items() if info.get(name) is not None and not is_sound(info[name])]
+    return found + (_malformed_source(info["credential_source"]) if kind == "external_account" else [])
+
+
+def _is_web_url(value: object) -> bool:
+    """Whether there is a server to ask: `file:///etc/passwd` and `https://host:99999` name none."""
+    try:
+        parts = urlsplit(str(value))
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _malformed_source(source: Mapping[str, Any]) -> list[str]:
     """Such as `["credential_source.file"]`."""
     found = []
@@ -284,6 +299,8 @@ def _malformed_source(source: Mapping[str, Any]) -> list[str]:
             value = value.get(name) if isinstance(value, dict) else None
         if value is not None and not isinstance(value, kind):
             found.append(".".join(("credential_source", *names)))
+    if isinstance(source.get("url"), str) and source["url"] and not _is_web_url(source["url"]):
+        found.append("credential_source.url")
     return found
 
 

@@ -195,6 +195,9 @@ if hasattr(os, "register_at_fork"):
 def token(settings: Settings | None = None, **options: Any) -> str:
     """An access token that outlasts a request: from memory, else from the store, else minted. Thread-safe.
 
+    One in memory is kept until it is due: what the variables, config.toml or the credentials say by
+    then, or a logout, changes nothing before. `environment` looks at them each time.
+
     Args:
         settings: Where to start from.
         options: Fields of `Settings` that differ from that.

@@ -11,6 +11,12 @@ from vertex_env.errors import SettingsError
 from vertex_env.files import read_file
 from vertex_env.settings import OPTIONS, Found, Layer
 
+MAX_BYTES = 64 << 10
+"""Of config.toml. tomllib takes minutes for some texts of a mebibyte."""
+
+MOST_DOTS = 128
+"""In one line: for a key of n parts tomllib (Python 3.11, 2026-11) takes time that grows with n squared."""
+
 _KEYS = {option.name: option for option in OPTIONS if not option.internal and option.name != "profile"}
 
 
@@ -102,7 +108,7 @@ def read_config(path: Path | None) -> Config:
         SettingsError: It cannot be read, is not TOML, or has a key or a value we do not know; with its line.
     """
     try:
-        raw = read_file(path) if path else b""
+        raw = read_file(path, MAX_BYTES) if path else b""
     except OSError as e:
         if path is None or _is_absent(path, e):
             return Config(path)
@@ -115,6 +121,7 @@ def read_config(path: Path | None) -> Config:
 
     try:
         text = raw.decode("utf-8-sig")
+        _check_dots(text, path)
         data = tomllib.loads(text)
     except UnicodeDecodeError as e:
         line = e.object.count(b"\n", 0, e.start) + 1
@@ -184,12 +191,29 @@ def _value(key: str, value: object, source: str) -> str | tuple[str, ...]:
     )
 
 
+def _check_dots(text: str, path: Path) -> None:
+    """Refuse a line with a key that tomllib would need minutes for.
+
+    Raises:
+        SettingsError: There is one.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > MOST_DOTS:
+            raise SettingsError(
+                f"{path}:{number} has more than {MOST_DOTS} dots in one line",
+                "write a list one value a line, or move the file away",
+            )
+
+
 class _Lines:
     """Where keys stand in a TOML text, which tomllib does not tell. For messages only; it never decides anything."""
 
     _KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
     _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
     _LINE = rf"[ \t]*(?:\[\[?[ \t]*(?P<header>{_DOTTED})[ \t]*\]|(?P<key>{_DOTTED})[ \t]*=)"
+
+    _LONGEST = 3
+    """Parts of the longest key that is asked for: `profile.NAME.OPTION`."""
 
     def __init__(self, text: str, path: Path) -> None:
         self._path = path
@@ -199,14 +223,16 @@ class _Lines:
             if match := re.match(self._LINE, line):
                 if match["header"]:
                     table = self._parts(match["header"])
-                self._where.setdefault((*table, *self._parts(match["key"] or "")), number)
+                name = (*table, *self._parts(match["key"] or ""))[: self._LONGEST]
+                for length in range(1, len(name) + 1):
+                    self._where.setdefault(name[:length], number)
 
     def _parts(self, dotted: str) -> tuple[str, ...]:
         return tuple(part.strip("\"'") for part in re.findall(self._KEY, dotted))
 
     def source(self, *key: str) -> str:
         """Such as `/home/me/.config/vertex-env/config.toml:3`, for `("profile", "work", "project")`."""
-        number = next((n for name, n in self._where.items() if name[: len(key)] == key), None)
+        number = self._where.get(key)
         if number is None and len(key) > 1:
             return self.source(*key[:-1])  # the table's line: an inline table has no others
         return str(self._path) if number is None else f"{self._path}:{number}"

@@ -21,8 +21,8 @@ _DESCRIPTOR = re.compile(r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self
 _MAX_LINKS = 40
 
 
-def read_file(path: Path) -> bytes:
-    """Content of the regular file at *path*; links are followed.
+def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
+    """Content of the regular file at *path*, of *max_bytes* at most; links are followed.
 
     Raises:
         OSError: It is absent, too large, a pipe, a device, a directory, or a descriptor of this process such as
@@ -31,7 +31,7 @@ def read_file(path: Path) -> bytes:
     """
     if is_descriptor(path):
         raise _refusal(path)
-    return _read(path, _open(path))
+    return _read(path, _open(path), max_bytes)
 
 
 def is_pipe(path: Path) -> bool:
@@ -53,7 +53,7 @@ def read_pipe(path: Path, wait_s: float = PIPE_WAIT_S) -> bytes:
         raise OSError(errno.EINVAL, "stdin is never read", str(path))
     fd = _open(path, fifo=True)
     if stat.S_ISREG(os.fstat(fd).st_mode) or sys.platform == "win32":
-        return _read(path, fd)
+        return _read(path, fd, MAX_BYTES)
     import select
 
     deadline, content = time.monotonic() + wait_s, bytearray()
@@ -117,10 +117,10 @@ def _check(path: Path, mode: int, *, fifo: bool) -> None:
         raise _refusal(path)
 
 
-def _read(path: Path, fd: int) -> bytes:
+def _read(path: Path, fd: int, max_bytes: int) -> bytes:
     with open(fd, "rb") as file:
-        content = file.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
+        content = file.read(max_bytes + 1)
+    if len(content) > max_bytes:
         raise _too_large(path)
     return content
 

@@ -65,7 +65,7 @@ class KeyringStore(FileStore):
         for _, part in _items(backend, key) if backend is not None else ():
             text += part
             token = self._parse(text.encode(errors="replace"), key)
-            if token is not None:
+            if token is not None or len(text) > warm.MAX_BYTES:
                 break
         return token
 

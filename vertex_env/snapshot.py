@@ -17,7 +17,8 @@ A snapshot is a file of lines that a shell's builtins can read, and compare with
     end
 
 A mark is an empty file with the time stamp of the file it stands for: bash and zsh can compare the stamps of two files
-and cannot read that of one. The token itself stays in the store.
+and cannot read that of one. Its name covers that path and that stamp, so a mark never gets another stamp: snapshots of
+other profiles name it too, and would become current again. The token itself stays in the store.
 
 Some shells cannot tell whether others may write to a file. So a snapshot is believed only where it cannot hurt: it sets
 the names in `NAMES` to values of their kind, always with both base URLs beside the key, and it unsets no others than
@@ -135,8 +136,10 @@ def write_snapshot(  # noqa: PLR0913
         else:
             if time.time() - status.st_mtime < _SETTLED_S:
                 return True
+            if _is_coarse(status.st_mtime_ns) or warm.look(str(path)) != look:
+                return False
             mark = _mark(folder, path, status.st_mtime_ns)
-            if mark is None or _is_coarse(status.st_mtime_ns) or warm.look(str(path)) != look:
+            if mark is None:
                 return False
             head.append(f"file {int(status.st_mtime)} {mark} {path}")
     where = [f"token {warm.token_path(str(folder), key)}", f"stamp {warm.stamp_path(str(folder), key)}"]
@@ -212,8 +215,8 @@ def _is_coarse(mtime_ns: int) -> bool:
 
 
 def _mark(folder: Path, path: Path, mtime_ns: int) -> str | None:
-    """Name of the mark of *path*; None where the file system's time stamps are too coarse for it."""
-    mark = folder / f"{warm.digest(str(path))}.mark"
+    """Name of the mark of *path* then; None where the file system's time stamps are too coarse for it."""
+    mark = folder / f"{warm.digest(str(path), str(mtime_ns))}.mark"
     with suppress(OSError):
         status = mark.lstat()
         if warm.is_private_file(status) and status.st_mtime_ns == mtime_ns:

@@ -10,7 +10,7 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -242,14 +242,28 @@ class FileStore:
 
     def _prune(self) -> None:
         """Remove what no call can use any more, so that the folder of a busy CI host does not grow for ever."""
-        oldest = time.time() - freshness.MAX_LIFETIME
+        oldest, marks = time.time() - freshness.MAX_LIFETIME, []
         with suppress(OSError), os.scandir(self.folder) as entries:
             for entry in entries:
                 with suppress(OSError):
-                    if not entry.name.endswith(_PERISHABLE) or not _is_ours(entry.name):
+                    if not entry.name.endswith((*_PERISHABLE, ".mark")) or not _is_ours(entry.name):
                         continue
-                    if entry.stat(follow_symlinks=False).st_mtime < oldest:
+                    status = entry.stat(follow_symlinks=False)
+                    if entry.name.endswith(".mark"):
+                        # Its time stamp is that of the file that it stands for.
+                        marks += [entry.name] if status.st_ctime < oldest else []
+                    elif status.st_mtime < oldest:
                         Path(entry.path).unlink()
+        self._prune_marks(marks)
+
+    def _prune_marks(self, marks: Sequence[str]) -> None:
+        """Remove those of *marks*, file names, that no snapshot names."""
+        if marks:
+            kept = [warm.read_private(str(path)) or b"" for path in self.folder.glob("*.snapshot")]
+            for name in marks:
+                if not any(name.encode() in text for text in kept):
+                    with suppress(OSError):
+                        (self.folder / name).unlink()
 
 
 class Notes:

@@ -27,6 +27,19 @@ class TooLargeError(OSError):
     """An answer has more bytes than it may have."""
 
 
+class _Answer(http.client.HTTPResponse):
+    """An answer whose headers have nothing left that was not understood.
+
+    urllib3 logs that as it is (2.8.0 `urllib3/connection.py` getresponse, 2026-11), and a server may
+    repeat a secret there.
+    """
+
+    def begin(self) -> None:
+        super().begin()
+        self.msg.defects.clear()
+        self.msg.set_payload("")
+
+
 class Line:
     """The connections that a request uses, so that it can be ended from another thread."""
 
@@ -51,6 +64,8 @@ class Line:
         class Connection(base):  # type: ignore[misc]
             debuglevel = 0
             """A program that sets it for all of http.client's connections would have our secrets on stdout."""
+
+            response_class = _Answer
 
             def connect(self) -> None:
                 line._connections.append(self)

@@ -183,7 +183,7 @@ def check_template(name: str, template: str) -> None:
     by = acted_on_by(name)
     if by is not None:
         raise SettingsError(
-            f"--set does not set {name}: {by} acts on its value",
+            f"--set does not set {name}, whose value is read by {by}",
             "set it where that is set up, or choose another name",
         )
     _check_text(name, template)
