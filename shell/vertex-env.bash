@@ -90,11 +90,11 @@ __vertex_env_renew() {
   return 0
 }
 
-# Not again for half a minute, or for a quarter of what is `left` to a token that lives shorter.
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
 __vertex_env_pause() {
-  local pause=30
-  left=$((10#0${VERTEX_ENV_EXPIRES_AT//[!0-9]/} - __vertex_env_now))
-  [[ $left -lt 1 || $left -gt 120 ]] || pause=$((left / 4))
+  local pause=$((10#0${VERTEX_ENV_EXPIRES_AT//[!0-9]/}))
+  left=$((pause - __vertex_env_now)) pause=$((pause - 10#0${VERTEX_ENV_REFRESH_AT//[!0-9]/}))
+  [[ $pause -gt 0 && $pause -lt 30 ]] || pause=30
   __vertex_env_retry=$((__vertex_env_now + pause)) __vertex_env_at=${VERTEX_ENV_REFRESH_AT-}
 }
 
@@ -162,7 +162,7 @@ __vertex_env_ask() {
     [[ ${VERTEX_ENV_REFRESH_AT-} == 0 ]] || __vertex_env_failed='' __vertex_env_retry=0
     return 0
   fi
-  lines=$(command vertex-env export --format lines "$@" </dev/null) || return
+  lines=$(\command vertex-env export --format lines "$@" </dev/null) || return
   __vertex_env_failed='' __vertex_env_retry=0
   builtin set --
   while [[ -n $lines ]]; do

@@ -93,12 +93,12 @@ function __vertex_env_renew
     builtin disown $last_pid 2>/dev/null
 end
 
-# Not again for half a minute, or for a quarter of what is left to a token that lives shorter.
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
 function __vertex_env_pause
     set -g __vertex_env_at $VERTEX_ENV_REFRESH_AT
     set -l pause 30
-    if __vertex_env_is_after "$VERTEX_ENV_EXPIRES_AT" $__vertex_env_now
-        set pause (builtin math --scale=0 "min(30, ($VERTEX_ENV_EXPIRES_AT - $__vertex_env_now) / 4)")
+    if __vertex_env_is_after "$VERTEX_ENV_REFRESH_AT" 0; and __vertex_env_is_after "$VERTEX_ENV_EXPIRES_AT" $VERTEX_ENV_REFRESH_AT
+        set pause (builtin math "min(30, $VERTEX_ENV_EXPIRES_AT - $VERTEX_ENV_REFRESH_AT)")
     end
     set -g __vertex_env_retry (builtin math $__vertex_env_now + $pause)
 end

@@ -107,10 +107,11 @@ def --env __vertex_env_renew [now: int] {
     }
 }
 
-# Not again for half a minute, or for a quarter of what is left to a token that lives shorter.
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
 def --env __vertex_env_pause [now: int] {
+    let at = if (__vertex_env_is_after $env.VERTEX_ENV_REFRESH_AT? 0) { $env.VERTEX_ENV_REFRESH_AT | into int } else { 0 }
     let ends = $env.VERTEX_ENV_EXPIRES_AT?
-    let pause = if (__vertex_env_is_after $ends $now) { [30 ((($ends | into int) - $now) // 4)] | math min } else { 30 }
+    let pause = if (__vertex_env_is_after $ends $at) { [30 (($ends | into int) - $at)] | math min } else { 30 }
     $env.__vertex_env.retry = $now + $pause
     $env.__vertex_env.at = $env.VERTEX_ENV_REFRESH_AT?
 }

@@ -98,12 +98,14 @@ function global:__vertex_env_renew([long] $now) {
     }
 }
 
-# Not again for half a minute, or for a quarter of what is left to a token that lives shorter.
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
 function global:__vertex_env_pause([long] $now) {
     $state = $global:__vertex_env
-    $left = 120
-    if (__vertex_env_is_after $env:VERTEX_ENV_EXPIRES_AT $now) { $left = [long] $env:VERTEX_ENV_EXPIRES_AT - $now }
-    $state.Retry = $now + [Math]::Min(30, [Math]::Floor($left / 4))
+    $at = [long] 0
+    $pause = [long] 30
+    if (__vertex_env_is_after $env:VERTEX_ENV_REFRESH_AT 0) { $at = [long] $env:VERTEX_ENV_REFRESH_AT }
+    if (__vertex_env_is_after $env:VERTEX_ENV_EXPIRES_AT $at) { $pause = [long] $env:VERTEX_ENV_EXPIRES_AT - $at }
+    $state.Retry = $now + [Math]::Min(30, $pause)
     $state.At = $env:VERTEX_ENV_REFRESH_AT
 }
 

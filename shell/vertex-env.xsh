@@ -118,11 +118,12 @@ def _vertex_env_setup():
             except OSError:
                 pass
 
-        # Not again for half a minute, or for a quarter of what is left to a token that lives shorter.
+        # Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it
+        # is due.
         def pause(self, now):
-            ends = env.get("VERTEX_ENV_EXPIRES_AT", "")
-            self.retry = now + (min(30, (int(ends) - now) // 4) if is_after(ends, now) else 30)
-            self.at = str(env.get("VERTEX_ENV_REFRESH_AT", ""))
+            self.at, ends = (str(env.get(name, "")) for name in ("VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT"))
+            at = int(self.at) if is_after(self.at, 0) else 0
+            self.retry = now + (min(30, int(ends) - at) if is_after(ends, at) else 30)
 
         # Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
         def is_there(self):

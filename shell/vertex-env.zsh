@@ -97,12 +97,12 @@ __vertex_env_renew() {
   return 0
 }
 
-# Not again for half a minute, or for a quarter of what is left to a token that lives shorter.
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
 __vertex_env_pause() {
   builtin emulate -L zsh
-  builtin local digits=${VERTEX_ENV_EXPIRES_AT//[^0-9]/}
-  builtin integer left=$((10#0$digits - EPOCHSECONDS)) pause=30
-  (( left < 1 || left > 120 )) || (( pause = left / 4 ))
+  builtin local ends=${VERTEX_ENV_EXPIRES_AT//[^0-9]/} at=${VERTEX_ENV_REFRESH_AT//[^0-9]/}
+  builtin integer pause=$((10#0$ends - 10#0$at))
+  (( pause > 0 && pause < 30 )) || pause=30
   __vertex_env_retry=$((EPOCHSECONDS + pause)) __vertex_env_at=${VERTEX_ENV_REFRESH_AT-}
 }
 
