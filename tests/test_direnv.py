@@ -216,7 +216,7 @@ def test_program_that_is_missing_is_said_once_and_found_later(
 def test_colleague_without_the_program_sees_nothing(empty: Place, enter: Enter) -> None:
     """With the line that README has for them; with the program it is `use vertex`."""
     away = empty.program.rename(empty.program.with_name("away"))
-    sh = enter("bash", empty, "if has vertex-env; then use vertex; fi")
+    sh = enter("bash", empty, "has vertex-env && use vertex")
     assert "vertex-env" not in sh.entered.replace(str(empty.folder), "")
     away.rename(empty.program)
     sh.run("direnv reload")
