@@ -95,7 +95,7 @@ PROMPTED = {"bash": "__vertex_env_hook", "zsh": "__vertex_env_hook", "fish": "em
 """What is done at a prompt."""
 
 
-def drive(
+def drive(  # noqa: PLR0913
     place: Place,
     name: str,
     hook: Path | None = None,
