@@ -22,7 +22,7 @@ def --env __vertex_env_hook [] {
         return
     }
     let at = $env.VERTEX_ENV_REFRESH_AT?
-    if $at == null { return }
+    if ($at | is-empty) { return }
     let now = __vertex_env_clock
     if (__vertex_env_is_after $at $now) { return }
     let status = $env.LAST_EXIT_CODE?
@@ -192,7 +192,11 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
 }
 
 def --env __vertex_env_off [] {
-    for name in $env.__vertex_env.names { hide-env --ignore-errors $name }
+    for name in $env.__vertex_env.names {
+        hide-env --ignore-errors $name
+        # What is inherited, and was set here since, cannot be hidden.
+        if $name in $env { load-env { $name: "" } }
+    }
     for it in ($env.__vertex_env.before | transpose name value) {
         # PWD and its like can be neither set nor set back.
         try { load-env { $it.name: $it.value } }
@@ -425,7 +429,10 @@ def --env "vertex-env refresh" [] {
 def --env "vertex-env off" [] {
     if (__vertex_env_is_direnv) {
         # What there was before is direnv's to set back, and ours to keep for outside of this folder.
-        for name in (__vertex_env_theirs) { hide-env --ignore-errors $name }
+        for name in (__vertex_env_theirs) {
+            hide-env --ignore-errors $name
+            if $name in $env { load-env { $name: "" } }
+        }
         print -e "vertex-env: hint: direnv sets them again when it reloads: take use vertex out of .envrc"
     } else {
         __vertex_env_off

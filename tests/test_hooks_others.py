@@ -313,7 +313,7 @@ def test_direnv_is_left_to_its_work(shell: Shell, place: Place, *, hooked: bool)
     assert run.ended.stdout == ("direnv\n" if shell.name == "fish" and hooked else "")
     assert ("in this folder direnv sets the variables" in run.ended.stderr) is hooked
     assert ("no profile 'nobody'" in run.ended.stderr) is not hooked
-    assert ours(run.reports[1]) == {}
+    assert {n: value for n, value in ours(run.reports[1]).items() if value} == {}
     assert ("direnv sets them again" in run.ended.stderr) is hooked
 
 

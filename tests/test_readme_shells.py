@@ -53,7 +53,7 @@ def run(argv: list[str], env: dict[str, str], folder: Path) -> str:
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_bash_and_zsh(env: dict[str, str], tmp_path: Path, shell: str) -> None:
-    """A new shell has the variables, and the completions."""
+    """A new shell has the variables at its first prompt, and the completions."""
     text = block("sh", "hook $shell").replace("shell=bash ", f"shell={shell} ")
     run([need(shell), "-c", text], env, tmp_path)
     script = 'echo "${#OPENAI_API_KEY} $(type vertex-env)"'
@@ -66,7 +66,7 @@ def test_fish(env: dict[str, str], tmp_path: Path) -> None:
     """The same."""
     fish = need("fish")
     run([fish, "-c", block("fish", "hook fish")], env, tmp_path)
-    script = "string length $OPENAI_API_KEY; type -t vertex-env"
+    script = "__vertex_env_hook; string length $OPENAI_API_KEY; type -t vertex-env"
     assert run([fish, "-i", "-c", script], env, tmp_path) == "189\nfunction"
     assert "restart" in run([fish, "-c", 'complete -C "vertex-env run --on-expiry "'], env, tmp_path)
 
@@ -75,7 +75,7 @@ def test_nu(env: dict[str, str], tmp_path: Path) -> None:
     """The same."""
     nu = need("nu")
     run([nu, "--login", "-c", block("nu", "hook nu")], env, tmp_path)
-    assert run([nu, "--login", "-c", "$env.OPENAI_API_KEY | str length"], env, tmp_path) == "189"
+    assert run([nu, "--login", "-c", "__vertex_env_hook; $env.OPENAI_API_KEY | str length"], env, tmp_path) == "189"
 
 
 def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
     xonsh = need("xonsh")
     env = {**env, "XONSH_HISTORY_BACKEND": "dummy"}
     run(["sh", "-c", line[1]], env, tmp_path)
-    script = "print(len(${...}.get('OPENAI_API_KEY', '')))"
+    script = "events.on_pre_prompt.fire(); print(len(${...}.get('OPENAI_API_KEY', '')))"
     assert run([xonsh, "--interactive", "--shell-type", "dumb", "-c", script], env, tmp_path).endswith("189")
 
 
