@@ -77,7 +77,7 @@ def test_without_the_guard_there_are_three_lines(  # noqa: PLR0913, PLR0917
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_bash_and_zsh(env: dict[str, str], tmp_path: Path, shell: str) -> None:
-    """A new shell has the variables, and the completions."""
+    """A new shell has the variables at its first prompt, and the completions."""
     text = block("sh", "hook $shell").replace("shell=bash;", f"shell={shell};")
     paste([need(shell), "-i", "-c"], text, env, tmp_path)
     assert (tmp_path / f".{shell}rc").read_text() == f". ~/.config/vertex-env/hook.{shell}\n"
@@ -96,7 +96,7 @@ def test_fish(env: dict[str, str], tmp_path: Path) -> None:
     paste([fish, "-i", "-c"], block("fish", "hook fish"), env, tmp_path)
     start = "status is-interactive; and source ~/.config/fish/vertex-env.fish\n"
     assert (tmp_path / ".config" / "fish" / "config.fish").read_text() == start
-    script = "string length $OPENAI_API_KEY; type -t vertex-env"
+    script = "__vertex_env_hook; string length $OPENAI_API_KEY; type -t vertex-env"
     assert run([fish, "-i", "-c", script], env, tmp_path) == "189\nfunction"
     assert "restart" in run([fish, "-c", 'complete -C "vertex-env run --on-expiry "'], env, tmp_path)
 
@@ -106,7 +106,7 @@ def test_nu(env: dict[str, str], tmp_path: Path) -> None:
     nu = need("nu")
     paste([nu, "--login", "-c"], block("nu", "hook nu"), env, tmp_path)
     assert (tmp_path / ".config" / "nushell" / "config.nu").read_text() == "source vertex-env.nu\n"
-    assert run([nu, "--login", "-c", "$env.OPENAI_API_KEY | str length"], env, tmp_path) == "189"
+    assert run([nu, "--login", "-c", "__vertex_env_hook; $env.OPENAI_API_KEY | str length"], env, tmp_path) == "189"
 
 
 def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
     env = {**env, "XONSH_HISTORY_BACKEND": "dummy"}
     paste([xonsh, "--interactive", "--shell-type", "dumb", "-c"], line[1], env, tmp_path)
     assert (tmp_path / ".xonshrc").read_text() == "exec($(vertex-env hook xonsh))\n"
-    script = "print(len(${...}.get('OPENAI_API_KEY', '')))"
+    script = "events.on_pre_prompt.fire(); print(len(${...}.get('OPENAI_API_KEY', '')))"
     assert run([xonsh, "--interactive", "--shell-type", "dumb", "-c", script], env, tmp_path).endswith("189")
 
 
