@@ -198,7 +198,7 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
 
 def --env __vertex_env_off [] {
     for name in $env.__vertex_env.names {
-        for _ in 1..2 { hide-env --ignore-errors $name }
+        hide-env --ignore-errors $name
         # What is inherited, and was set here since, cannot be hidden.
         if $name in $env { load-env { $name: "" } }
     }

@@ -147,7 +147,7 @@ def test_off_leaves_what_an_outer_shell_added_by_set(shell: Shell, place: Place)
     inherited = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
     for outer, left in ((inherited, "theirs"), ({}, None)):
         mine = {"LLM_KEY": "theirs"} if outer else {"VERTEX_ENV_SET": "LLM_KEY={token}"}
-        run = place.script(shell, shell.source, "REPORT", "vertex-env off", "REPORT", env={**outer, **mine})
+        run = place.script(shell, shell.begin, "REPORT", "vertex-env off", "REPORT", env={**outer, **mine})
         before, after = run.reports
         assert before["LLM_KEY"] == before["OPENAI_API_KEY"]
         assert after.get("LLM_KEY") == left
