@@ -182,7 +182,7 @@ from importlib.abc import MetaPathFinder
 class Signals(MetaPathFinder):
     def find_spec(self, name, *_):
         if name == os.environ["AT"]:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), int(os.environ["SENT"]))
 sys.meta_path.insert(0, Signals())
 if os.environ["HELD"] == "no":
     from vertex_env import child
@@ -190,7 +190,7 @@ if os.environ["HELD"] == "no":
 from vertex_env.entry import main
 main()
 """
-"""`run` that gets a SIGTERM while it imports a module, with and without what is to be shown."""
+"""`run` that gets a signal while it imports a module, with and without what is to be shown."""
 
 
 def as_first() -> tuple[str, ...]:
@@ -198,10 +198,16 @@ def as_first() -> tuple[str, ...]:
     return need_namespaces("--pid", "--fork", "--kill-child", "--mount-proc")
 
 
-@pytest.mark.parametrize("name", ["TERM", "INT", "HUP", "QUIT"])
+STOPPING = ("TERM", "INT", "HUP", "QUIT", "USR1", "PWR")
+STOPS = {name: int(signal.Signals[f"SIG{name}"]) for name in STOPPING}
+"""What containers are stopped with."""
+STOPS["RTMIN+3"] = signal.SIGRTMIN + 3
+
+
+@pytest.mark.parametrize("name", STOPS)
 def test_the_first_process_ends_while_it_mints(tmp_path: Path, name: str) -> None:
     """`docker stop` during a slow first mint: the status is that of the signal, and the command is not started."""
-    number = signal.Signals[f"SIG{name}"]
+    number = STOPS[name]
     command = [*as_first(), *RUN, "--", "touch", "started"]
     with sandboxed(tmp_path, delay_s=SLOW) as (_, env), Process(command, {**env, **COLD}, tmp_path) as process:
         (first,) = until(lambda: children(process.pid))
@@ -222,18 +228,21 @@ WHILE_IT_IMPORTS = [
 
 
 @pytest.mark.parametrize(("start", "at"), WHILE_IT_IMPORTS)
+@pytest.mark.parametrize("sent", ["TERM", "RTMIN+3"])
 @pytest.mark.parametrize("held", ["yes", "no"])
-def test_the_first_process_loses_none(hour: dict[str, str], tmp_path: Path, start: str, at: str, held: str) -> None:
+def test_the_first_process_loses_none(
+    hour: dict[str, str], tmp_path: Path, start: str, at: str, sent: str, held: str
+) -> None:
     """However early it comes, the command is not started; without `hold`, the kernel would have thrown it away."""
     policy = ("--on-expiry", "ignore") if start == "in place" else ()
-    env = {**hour, **(COLD if start == "cold" else {}), "AT": at, "HELD": held}
+    env = {**hour, **(COLD if start == "cold" else {}), "AT": at, "HELD": held, "SENT": str(STOPS[sent])}
     command = [*as_first(), sys.executable, "-P", "-c", SIGNALLED, "run", *policy, "--", "touch", "started"]
     if start != "cold":  # to be remembered
         run_cli("run", *policy, "--", "true", env=env)
     with Process(command, env, tmp_path) as process:
         status = process.status()
     assert process.stderr == ""
-    assert (status, (tmp_path / "started").exists()) == ((143, False) if held == "yes" else (0, True))
+    assert (status, (tmp_path / "started").exists()) == ((128 + STOPS[sent], False) if held == "yes" else (0, True))
 
 
 @pytest.mark.parametrize("start", ["warm", "cold", "in place"])

@@ -104,6 +104,14 @@ def die_like(status: int) -> NoReturn:
     os._exit(os.waitstatus_to_exitcode(status))
 
 
+_NOT_HELD = (
+    *("SIGKILL", "SIGSTOP"),  # which nothing holds
+    *("SIGCHLD", "SIGCONT", "SIGURG", "SIGWINCH", "SIGINFO"),  # which end no process
+    *("SIGTSTP", "SIGTTIN", "SIGTTOU"),
+    *("SIGPIPE", "SIGXFSZ"),  # which Python ignores
+    *("SIGILL", "SIGTRAP", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS", "SIGEMT"),  # faults of our own
+    "SIGABRT",
+)
 _held: set[int] = set()
 """What this process has blocked for `hold`."""
 
@@ -111,7 +119,9 @@ _held: set[int] = set()
 def hold(handed_over: str = "") -> None:
     """As process 1, to which signals do nothing that it does not catch (pid_namespaces(7)): keep those that end others.
 
-    They wait until `end_if_told`, or until the supervisor takes them.
+    They wait until `end_if_told`, or until the supervisor takes them. A container is stopped with
+    what its image names, such as SIGRTMIN+3 or SIGUSR1
+    (https://docs.docker.com/reference/dockerfile/#stopsignal, 2026-11).
 
     Args:
         handed_over: What `run.start_lean` has left, such as `3:1:1:2,15`; what is held stays so over exec.
@@ -122,8 +132,8 @@ def hold(handed_over: str = "") -> None:
     if parts[2:3] == [str(os.getpid())]:
         _held.update(int(number) for number in parts[3].split(",") if number)
         return
-    ending = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-    wanted = {number for number in ending if signal.getsignal(number) != signal.SIG_IGN}
+    other = {getattr(signal, name, 0) for name in _NOT_HELD}
+    wanted = {number for number in signal.valid_signals() - other if signal.getsignal(number) != signal.SIG_IGN}
     _held.update(wanted - set(signal.pthread_sigmask(signal.SIG_BLOCK, wanted)))
 
 

@@ -5,8 +5,6 @@ import os
 import sys
 from time import time
 
-from vertex_env import warm
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +23,8 @@ def main() -> "NoReturn":
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from vertex_env import warm
+
     if args and args[0] == "run" and os.name == "posix":
         if os.getpid() == 1:
             from vertex_env.child import hold
@@ -56,6 +56,8 @@ def main() -> "NoReturn":
 
 def _start(args: "Sequence[str]") -> None:
     """Run the command with the variables that were handed over or remembered, and end; return if there are none."""
+    from vertex_env import warm
+
     handed = os.environ.pop(warm.HANDED_OVER, "").split(":")
     is_handed = handed[2:3] == [str(os.getpid())]
     if is_handed:
@@ -118,6 +120,8 @@ def _handed_over(fd: str) -> str:
 
 def _replay(args: "Sequence[str]") -> None:
     """Print the remembered answer and end; return if there is none."""
+    from vertex_env import warm
+
     found = warm.recall(args, os.environ, time())
     if found is None:
         return

@@ -158,7 +158,7 @@ def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
         HelperError: It failed.
     """
     ending = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
-    watched = {number for number in ending if signal.getsignal(number) != signal.SIG_IGN}
+    watched = {number for number in ending if signal.getsignal(number) != signal.SIG_IGN} | held()
     # Were it ignored, nobody would learn how a child ended (wait(2)).
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Before there is a process to leave behind.
