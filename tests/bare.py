@@ -90,6 +90,7 @@ def main(arguments: Sequence[str], base: Mapping[str, str] = os.environ) -> int:
     with tempfile.TemporaryDirectory(prefix="vertex-env-bare-") as name:
         folder, report = Path(name) / "bin", Path(name) / "report.xml"
         folder.mkdir()
+        folder.parent.chmod(0o755)  # some tests become another user
         fill(folder)
         command = [sys.executable, "-m", "pytest", f"--junit-xml={report}", *arguments]
         status = subprocess.run(command, env=environ_for(folder, base), check=False).returncode

@@ -169,7 +169,8 @@ def test_who_is_told(hour: dict[str, str], log: Log) -> None:
             until(lambda: name_of(number) in log.signals(pid=command))  # noqa: B023 -- used at once
         worker = log("worker")[0]["pid"]
         until(lambda: len(log.signals(pid=worker)) == 3)
-        assert log.signals(pid=worker) == ["INT", "QUIT", "TERM"]
+        # Several that are pending at once come in an order of the kernel's.
+        assert sorted(log.signals(pid=worker)) == ["INT", "QUIT", "TERM"]
 
 
 def test_a_shell_that_reloads_keeps_its_background_job(
