@@ -199,11 +199,10 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
 def --env __vertex_env_off [] {
     for name in $env.__vertex_env.names {
         hide-env --ignore-errors $name
-        # What is inherited, and was set here since, cannot be hidden.
-        if $name in $env { load-env { $name: "" } }
+        # What is inherited, and was set here since, cannot be hidden. PWD and its like can be neither set nor set back.
+        try { if $name in $env { load-env { $name: "" } } }
     }
     for it in ($env.__vertex_env.before | transpose name value) {
-        # PWD and its like can be neither set nor set back.
         try { load-env { $it.name: $it.value } }
     }
     $env.__vertex_env = $env.__vertex_env | merge { names: [], before: {}, hidden: [], inherited: false, failed: 0, retry: 0 }
