@@ -158,7 +158,7 @@ def test_an_answer_that_does_not_come(tmp_path: Path, policy: str) -> None:
     """With `stop`, a command does not outlive its token because Google hangs; the control shows that it would."""
     log = Log(tmp_path)
     command = [*RUN, "--on-refresh-failure", policy, "--", *log.probe()]
-    with sandboxed(tmp_path, lifetime_s=3) as (google, env), Process(command, env, tmp_path) as process:
+    with sandboxed(tmp_path, lifetime_s=6) as (google, env), Process(command, env, tmp_path) as process:
         expiry = int(log.start()["expires_at"])
         google._google.delay = timedelta(seconds=SLOW)
         helper = helper_of(process.pid)
