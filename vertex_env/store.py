@@ -366,6 +366,7 @@ def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
+            temporary.chmod(0o600)  # the umask may have taken more
             if at is not None:
                 os.utime(temporary, (at, at))
             os.replace(temporary, path)  # noqa: PTH105 -- the plain call that is meant
@@ -387,8 +388,7 @@ def make_private(folder: Path) -> bool:
             if not folder.exists():
                 if _belongs_to_another(folder):
                     return False
-                folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                folder.mkdir(mode=0o700, exist_ok=True)
+                _create(folder)
             elif (
                 not folder.is_symlink()
                 and _owned(folder.lstat())
@@ -398,6 +398,21 @@ def make_private(folder: Path) -> bool:
         except (OSError, ValueError):
             return False
     return warm.is_private_folder(str(folder))
+
+
+def _create(folder: Path) -> None:
+    """Make *folder* and the folders above it that are missing, each with mode 0700 whatever the umask.
+
+    With a umask of 177, which makes files private, `mkdir` alone makes a folder that its own user
+    cannot enter.
+    """
+    if not folder.parent.exists():
+        _create(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return  # another process has made it, and sets its mode
+    folder.chmod(0o700)
 
 
 def _is_ours(name: str) -> bool:
