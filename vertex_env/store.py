@@ -163,9 +163,9 @@ class FileStore:
         """Forget the token under *key*, or all, with the answers and notes that came of them; locks stay.
 
         Raises:
-            StoreError: A file stays, because the folder cannot be written.
+            StoreError: A file stays, or may, because the folder cannot be read, entered or written.
         """
-        stays = None
+        stays = _unseen(self.folder)
         for each in self.keys() if key is None else [key]:
             self.delete(each)
         for path in our_files(self.folder):
@@ -174,12 +174,12 @@ class FileStore:
             try:
                 path.unlink(missing_ok=True)
             except OSError as e:
-                if not path.is_dir():
+                if not os.path.isdir(path):  # noqa: PTH112 -- a Path raises where it cannot be entered
                     stays = e
         if stays is not None:
             raise StoreError(
                 f"a token may be left in {self.folder}, which cannot be written: {stays.strerror}",
-                f"make it writable, then try again: chmod u+w {shlex.quote(str(self.folder))}",
+                f"make it writable, then try again: chmod u+rwx {shlex.quote(str(self.folder))}",
             )
 
     def ready(self) -> None:
@@ -334,6 +334,16 @@ def our_files(folder: Path) -> list[Path]:
         return []
 
 
+def _unseen(folder: Path) -> OSError | None:
+    """Why the names in *folder*, if it is this user's own, cannot be read."""
+    try:
+        if is_own_folder(folder):
+            os.listdir(folder)  # noqa: PTH208 -- `iterdir` fails where it is first asked, not before
+    except OSError as e:
+        return e
+    return None
+
+
 def is_own_folder(folder: Path) -> bool:
     """Whether *folder* is this user's and no link; one that others may enter is, to delete what is in it."""
     try:
@@ -440,9 +450,12 @@ def _open_lock(path: Path, wait_s: float = _LOCK_WAIT_S) -> int | None:
         fd = os.open(path, flags, 0o600)
     except OSError:
         return None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
         os.close(fd)
         return None
+    if _owned(status):
+        os.fchmod(fd, 0o600)  # the umask may have taken more, and the next process opens it too
     deadline, pause = time.monotonic() + wait_s, 0.01
     while True:
         try:
