@@ -147,6 +147,26 @@ def test_each_step_has_a_fresh_token_on_circleci(tmp_path: Path) -> None:
         assert google.counts["token"] == 2
 
 
+def test_a_later_step_on_circleci_has_another_folder(hour: dict[str, str], tmp_path: Path) -> None:
+    """Credentials and a config.toml that the step names without their folder are found there too.
+
+    The control: the same line with the paths as they were named fails.
+    """
+    env = {k: v for k, v in hour.items() if k not in ("GOOGLE_APPLICATION_CREDENTIALS", "VERTEX_ENV_CONFIG")}
+    job = CircleCi(tmp_path, env)
+    here = tmp_path / "checkout"
+    here.mkdir()
+    (here / "key.json").write_bytes(Path(hour["GOOGLE_APPLICATION_CREDENTIALS"]).read_bytes())
+    (here / "own.toml").write_text('[profile.own]\nmodel = "google/own"\n')
+    job.step(f"cd '{here}' && vertex-env ci --credentials key.json --profile own", {"VERTEX_ENV_CONFIG": "own.toml"})
+    assert job.status == 0
+    assert job.later()["OPENAI_MODEL"] == "google/own"
+    file = job.folder / "bash_env"
+    file.write_text(file.read_text().replace(f"{here}/", ""))
+    job.step("printenv OPENAI_MODEL")
+    assert job.status != 0
+
+
 def test_three_times_on_circleci_is_one_command(hour: dict[str, str], tmp_path: Path) -> None:
     """The last call's, since each step runs all that is in the file. The user's own lines stay."""
     job = CircleCi(tmp_path, hour)

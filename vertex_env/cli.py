@@ -36,10 +36,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 _HOOKS_CALL = ["export", "--format", "lines"]
 """How a shell's hook asks: it hears of an error, but not, at each prompt of a train ride, that there is no network."""
 
+_EVALUATED = "what the job evaluates reads it again"
+
 _READ_AGAIN = {
     "lines": "the shell's hook renews the token",
     "direnv": "direnv renews the token",
     "circleci": "each step of the job reads it",
+    "gitlab": _EVALUATED,
+    "jenkins": _EVALUATED,
 }
 """Formats after which the credentials are read again."""
 
@@ -384,6 +388,21 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
     _tell(ci.lasts(session.token(), _now()))
 
 
+def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
+    """The step's settings, such as `{"VERTEX_ENV_PROFILE": "work"}`, for a step in another folder.
+
+    A path in them is absolute, and the file that a profile is in is named.
+    """
+    config = os.environ.get("VERTEX_ENV_CONFIG")
+    settings = as_environ({**environ_layer(os.environ), **options_layer(options)})
+    if config:
+        settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100 -- no link is followed
+    if "VERTEX_ENV_CREDENTIALS" in settings:
+        named = os.path.expanduser(settings["VERTEX_ENV_CREDENTIALS"])  # noqa: PTH111 -- as `adc` does
+        settings["VERTEX_ENV_CREDENTIALS"] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
+    return settings
+
+
 def _hand_over(system: str, environment: Environment, token: Token, options: Mapping[str, Any]) -> None:
     """Do what *system* needs to have the variables in later steps."""
     import shutil
@@ -397,7 +416,7 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
         token=token,
         environ=os.environ,
         again=warm.own_argv("export", "--format", "sh"),
-        settings=as_environ({**environ_layer(os.environ), **options_layer(options)}),
+        settings=_settings_elsewhere(options),
         delimiter=f"ghadelimiter_{os.urandom(16).hex()}",
         agent=shutil.which("buildkite-agent") is not None,
     )
