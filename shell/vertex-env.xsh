@@ -97,6 +97,8 @@ def _vertex_env_setup():
                     return
             if now < self.retry:
                 return
+            # There use_vertex says that the program is missing.
+            self.missing = self.missing or self.is_direnv()
             if not self.is_there():
                 return
             self.pause(now)
@@ -131,7 +133,7 @@ def _vertex_env_setup():
             if shutil.which("vertex-env", path=env.detype().get("PATH", "")):
                 self.missing = False
                 return True
-            if not self.missing and not self.is_direnv():
+            if not self.missing:
                 print("vertex-env: error: there is no vertex-env on PATH", file=sys.stderr)
                 print("vertex-env: hint: put its folder on PATH, or install it", file=sys.stderr)
             self.missing = True
