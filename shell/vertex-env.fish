@@ -105,7 +105,7 @@ function __vertex_env_pause
     set -g __vertex_env_retry (builtin math $__vertex_env_now + $pause)
 end
 
-# Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
+# Whether the program is there; if not, says so once.
 function __vertex_env_is_there
     if command -q vertex-env
         set -g __vertex_env_missing

@@ -118,7 +118,7 @@ def --env __vertex_env_pause [now: int] {
     $env.__vertex_env.at = $env.VERTEX_ENV_REFRESH_AT?
 }
 
-# Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
+# Whether the program is there; if not, says so once.
 def --env __vertex_env_is_there []: nothing -> bool {
     let there = which --all vertex-env | any {|it| $it.type == "external" }
     if not $there and not $env.__vertex_env.missing {

@@ -127,7 +127,7 @@ def _vertex_env_setup():
             at = int(self.at) if is_after(self.at, 0) else 0
             self.retry = now + (min(30, int(ends) - at) if is_after(ends, at) else 30)
 
-        # Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
+        # Whether the program is there; if not, says so once.
         def is_there(self):
             # On xonsh's own PATH: subprocess would look on that of the process.
             if shutil.which("vertex-env", path=env.detype().get("PATH", "")):

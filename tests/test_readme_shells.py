@@ -159,7 +159,7 @@ def test_mise(env: dict[str, str], tmp_path: Path) -> None:
 
 
 def test_xonsh_says_at_a_prompt_that_the_program_is_missing(env: dict[str, str], tmp_path: Path) -> None:
-    """And nothing while it starts, where the line that asks the program each time, the control, has errors of xonsh's."""
+    """And nothing while it starts; the control is the line that asks the program each time."""
     line = re.search(r"xonsh: `(.*?)`\.", README)
     assert line is not None
     start = [need("xonsh"), "--interactive", "--shell-type", "dumb", "-c"]
