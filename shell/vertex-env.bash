@@ -75,6 +75,8 @@ __vertex_env_renew() {
     fi
   fi
   [[ $__vertex_env_now < $__vertex_env_retry ]] && return 0
+  # There use_vertex says that the program is missing.
+  ! __vertex_env_is_direnv || __vertex_env_missing=1
   __vertex_env_is_there || return 0
   __vertex_env_pause
   # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
@@ -92,18 +94,19 @@ __vertex_env_renew() {
 
 # Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
 __vertex_env_pause() {
-  local pause=$((10#0${VERTEX_ENV_EXPIRES_AT//[!0-9]/}))
-  left=$((pause - __vertex_env_now)) pause=$((pause - 10#0${VERTEX_ENV_REFRESH_AT//[!0-9]/}))
+  local ends=${VERTEX_ENV_EXPIRES_AT-} at=${VERTEX_ENV_REFRESH_AT-} pause
+  ends=$((10#0${ends//[!0-9]/})) at=$((10#0${at//[!0-9]/}))
+  left=$((ends - __vertex_env_now)) pause=$((ends - at))
   [[ $pause -gt 0 && $pause -lt 30 ]] || pause=30
   __vertex_env_retry=$((__vertex_env_now + pause)) __vertex_env_at=${VERTEX_ENV_REFRESH_AT-}
 }
 
-# Whether the program is there; if not, says so once. What bash remembers may be gone, and under direnv use_vertex says it.
+# Whether the program is there; if not, says so once. What bash remembers may be gone.
 __vertex_env_is_there() {
   {
     builtin hash -d vertex-env
     builtin type -P vertex-env && __vertex_env_missing='' && return
-  } >/dev/null 2>&1 || [[ -n ${__vertex_env_missing-} ]] || __vertex_env_is_direnv || builtin printf '%s\n' \
+  } >/dev/null 2>&1 || [[ -n ${__vertex_env_missing-} ]] || builtin printf '%s\n' \
     'vertex-env: error: there is no vertex-env on PATH' 'vertex-env: hint: put its folder on PATH, or install it' >&2
   __vertex_env_missing=1
   return 127

@@ -75,6 +75,8 @@ function __vertex_env_renew
         end
     end
     test $__vertex_env_now -lt $__vertex_env_retry; and return
+    # There use_vertex says that the program is missing.
+    __vertex_env_is_direnv; and set -g __vertex_env_missing 1
     __vertex_env_is_there; or return
     __vertex_env_pause
     # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
@@ -103,13 +105,13 @@ function __vertex_env_pause
     set -g __vertex_env_retry (builtin math $__vertex_env_now + $pause)
 end
 
-# Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
+# Whether the program is there; if not, says so once.
 function __vertex_env_is_there
     if command -q vertex-env
         set -g __vertex_env_missing
         return 0
     end
-    if test -z "$__vertex_env_missing"; and not __vertex_env_is_direnv
+    if test -z "$__vertex_env_missing"
         builtin printf '%s\n' 'vertex-env: error: there is no vertex-env on PATH' \
             'vertex-env: hint: put its folder on PATH, or install it' >&2
     end

@@ -87,6 +87,8 @@ def --env __vertex_env_renew [now: int] {
         }
     }
     if $now < $env.__vertex_env.retry { return }
+    # There use_vertex says that the program is missing.
+    if (__vertex_env_is_direnv) { $env.__vertex_env.missing = true }
     if not (__vertex_env_is_there) { return }
     __vertex_env_pause $now
     # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later, or no sh is.
@@ -116,10 +118,10 @@ def --env __vertex_env_pause [now: int] {
     $env.__vertex_env.at = $env.VERTEX_ENV_REFRESH_AT?
 }
 
-# Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
+# Whether the program is there; if not, says so once.
 def --env __vertex_env_is_there []: nothing -> bool {
     let there = which --all vertex-env | any {|it| $it.type == "external" }
-    if not $there and not $env.__vertex_env.missing and not (__vertex_env_is_direnv) {
+    if not $there and not $env.__vertex_env.missing {
         print -e "vertex-env: error: there is no vertex-env on PATH"
         print -e "vertex-env: hint: put its folder on PATH, or install it"
     }

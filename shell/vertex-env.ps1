@@ -78,6 +78,8 @@ function global:__vertex_env_renew([long] $now) {
         }
     }
     if ($now -lt $state.Retry) { return }
+    # There use_vertex says that the program is missing.
+    if (__vertex_env_is_direnv) { $state.Missing = $true }
     if (-not (__vertex_env_is_there)) { return }
     __vertex_env_pause $now
     # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
@@ -109,11 +111,11 @@ function global:__vertex_env_pause([long] $now) {
     $state.At = $env:VERTEX_ENV_REFRESH_AT
 }
 
-# Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
+# Whether the program is there; if not, says so once.
 function global:__vertex_env_is_there {
     $state = $global:__vertex_env
     $there = $null -ne (Get-Command -Name vertex-env -CommandType Application -ErrorAction Ignore)
-    if (-not $there -and -not $state.Missing -and -not (__vertex_env_is_direnv)) {
+    if (-not $there -and -not $state.Missing) {
         [Console]::Error.WriteLine('vertex-env: error: there is no vertex-env on PATH')
         [Console]::Error.WriteLine('vertex-env: hint: put its folder on PATH, or install it')
     }

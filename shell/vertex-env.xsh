@@ -97,6 +97,8 @@ def _vertex_env_setup():
                     return
             if now < self.retry:
                 return
+            # There use_vertex says that the program is missing.
+            self.missing = self.missing or self.is_direnv()
             if not self.is_there():
                 return
             self.pause(now)
@@ -125,13 +127,13 @@ def _vertex_env_setup():
             at = int(self.at) if is_after(self.at, 0) else 0
             self.retry = now + (min(30, int(ends) - at) if is_after(ends, at) else 30)
 
-        # Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
+        # Whether the program is there; if not, says so once.
         def is_there(self):
             # On xonsh's own PATH: subprocess would look on that of the process.
             if shutil.which("vertex-env", path=env.detype().get("PATH", "")):
                 self.missing = False
                 return True
-            if not self.missing and not self.is_direnv():
+            if not self.missing:
                 print("vertex-env: error: there is no vertex-env on PATH", file=sys.stderr)
                 print("vertex-env: hint: put its folder on PATH, or install it", file=sys.stderr)
             self.missing = True

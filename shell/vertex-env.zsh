@@ -32,12 +32,12 @@ __vertex_env_later() {
   builtin emulate -L zsh
   builtin local fd=$1
   if [[ -z $fd ]]; then
-    exec {fd}</dev/null
+    builtin exec {fd}</dev/null
     builtin zle -F $fd __vertex_env_later
     return
   fi
   builtin zle -F $fd
-  exec {fd}<&-
+  builtin exec {fd}<&-
   builtin zle -I
   __vertex_env_hook
 }
@@ -81,6 +81,8 @@ __vertex_env_renew() {
     fi
   fi
   [[ $EPOCHSECONDS < $__vertex_env_retry ]] && return 0
+  # There use_vertex says that the program is missing.
+  ! __vertex_env_is_direnv || __vertex_env_missing=1
   __vertex_env_is_there || return 0
   __vertex_env_pause
   # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
@@ -90,9 +92,9 @@ __vertex_env_renew() {
   if [[ -n $wait && ! $EPOCHSECONDS < ${__vertex_env_failed:-0} ]]; then
     __vertex_env_ask
   elif __vertex_env_is_direnv; then
-    (command vertex-env token </dev/null >/dev/null 2>&1 &)
+    (builtin command vertex-env token </dev/null >/dev/null 2>&1 &)
   else
-    (command vertex-env export --format lines </dev/null >/dev/null 2>&1 &)
+    (builtin command vertex-env export --format lines </dev/null >/dev/null 2>&1 &)
   fi
   return 0
 }
@@ -106,14 +108,14 @@ __vertex_env_pause() {
   __vertex_env_retry=$((EPOCHSECONDS + pause)) __vertex_env_at=${VERTEX_ENV_REFRESH_AT-}
 }
 
-# Whether the program is there; if not, says so once. Under direnv, use_vertex says it.
+# Whether the program is there; if not, says so once.
 __vertex_env_is_there() {
   builtin emulate -L zsh
   if builtin whence -p vertex-env >/dev/null; then
     __vertex_env_missing=''
     return 0
   fi
-  [[ -n ${__vertex_env_missing-} ]] || __vertex_env_is_direnv || builtin print -ru2 -l -- \
+  [[ -n ${__vertex_env_missing-} ]] || builtin print -ru2 -l -- \
     'vertex-env: error: there is no vertex-env on PATH' 'vertex-env: hint: put its folder on PATH, or install it'
   __vertex_env_missing=1
   return 127
@@ -137,15 +139,15 @@ __vertex_env_ask() {
   __vertex_env_pause
   if __vertex_env_is_direnv; then
     # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
-    command vertex-env token "$@" </dev/null >/dev/null || return
+    builtin command vertex-env token "$@" </dev/null >/dev/null || return
     # Where nothing is stored, no file that direnv watches has changed.
-    [[ -n ${VERTEX_ENV_STAMP-} ]] || command direnv reload </dev/null 2>/dev/null || :
+    [[ -n ${VERTEX_ENV_STAMP-} ]] || builtin command direnv reload </dev/null 2>/dev/null || :
     _direnv_hook
     # If that has failed, not again at the next prompt.
     [[ ${VERTEX_ENV_REFRESH_AT-} == 0 ]] || __vertex_env_failed='' __vertex_env_retry=0
     return 0
   fi
-  lines=$(command vertex-env export --format lines "$@" </dev/null) || return
+  lines=$(builtin command vertex-env export --format lines "$@" </dev/null) || return
   __vertex_env_failed='' __vertex_env_retry=0
   builtin local -a changes
   for line in "${(@f)lines}"; do
@@ -366,7 +368,7 @@ vertex-env() {
   case ${1-},${2-} in
     # The program itself has the help, and refuses other options.
     (use,-*|refresh,-*|off,-*)
-      command vertex-env "$@"
+      builtin command vertex-env "$@"
       return
       ;;
   esac
@@ -374,7 +376,7 @@ vertex-env() {
   case ${1-} in
     (use|refresh|off) ;;
     (*)
-      command vertex-env "$@"
+      builtin command vertex-env "$@"
       return
       ;;
   esac
@@ -407,7 +409,7 @@ vertex-env() {
 __vertex_env_use() {
   builtin emulate -L zsh
   builtin unsetopt xtrace
-  VERTEX_ENV_PROFILE=$1 command vertex-env export --format lines </dev/null >/dev/null || return
+  VERTEX_ENV_PROFILE=$1 builtin command vertex-env export --format lines </dev/null >/dev/null || return
   __vertex_env_off
   __vertex_env_set VERTEX_ENV_PROFILE= "$1" || return
   __vertex_env_get

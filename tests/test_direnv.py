@@ -206,6 +206,8 @@ def test_program_that_is_missing_is_said_once_and_found_later(
     assert sh.entered.count("put its folder on PATH, or install it") == 1
     assert "no token for now" not in sh.entered
     assert [sh.run("") for _ in range(3)] == [""] * 3
+    if order != "without":
+        assert sh.run("vertex-env refresh").count("there is no vertex-env on PATH") == 1
     away.rename(empty.program)
     if order == "without":
         sh.run("direnv reload")

@@ -456,6 +456,17 @@ def test_strict_options(place: Place, opened: Open, name: str, options: str) -> 
     assert place.calls == [ASK]
 
 
+@pytest.mark.parametrize(("name", "options"), [(n, o) for n, options in STRICT.items() for o in options])
+def test_strict_options_where_nothing_is_stored(empty: Place, opened: Open, name: str, options: str) -> None:
+    """No variable of ours is set yet, which `set -u` minds."""
+    sh = opened(name, empty.env, f"{options}\n{source(name)}")
+    assert sh.start == ""
+    assert sh.value("OPENAI_API_KEY") == empty.stored != ""
+    assert sh.run("vertex-env off; vertex-env refresh") == ""
+    assert sh.value("OPENAI_API_KEY") == empty.stored
+    assert empty.calls == [ASK, f"{ASK} --refresh"]
+
+
 def test_posix_mode(place: Place, opened: Open) -> None:
     sh = opened("bash", place.env, "set -o posix\n" + source("bash"))
     assert (sh.start, sh.value("OPENAI_API_KEY")) == ("", place.stored)
@@ -666,7 +677,7 @@ def test_trace_has_no_token(name: str, place: Place, opened: Open) -> None:
 
 BUILTINS = {
     "bash": "read mapfile printf set shopt declare type hash unset export",
-    "zsh": "read print unset typeset local integer emulate setopt unsetopt zmodload whence zle",
+    "zsh": "read print unset typeset local integer emulate setopt unsetopt zmodload whence zle command exec",
 }
 """The builtins of the hooks that people have other things for."""
 WORDS = "local return command builtin break if case for while true false"

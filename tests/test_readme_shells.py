@@ -116,7 +116,7 @@ def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
     xonsh = need("xonsh")
     env = {**env, "XONSH_HISTORY_BACKEND": "dummy"}
     paste([xonsh, "--interactive", "--shell-type", "dumb", "-c"], line[1], env, tmp_path)
-    assert (tmp_path / ".xonshrc").read_text() == "exec($(vertex-env hook xonsh))\n"
+    assert [path.name for path in (tmp_path / ".config" / "xonsh" / "rc.d").iterdir()] == ["vertex-env.py"]
     script = "events.on_pre_prompt.fire(); print(len(${...}.get('OPENAI_API_KEY', '')))"
     assert run([xonsh, "--interactive", "--shell-type", "dumb", "-c", script], env, tmp_path).endswith("189")
 
@@ -156,3 +156,28 @@ def test_mise(env: dict[str, str], tmp_path: Path) -> None:
     """
     printed = run([need("bash"), "--norc", "-c", script], env, tmp_path)
     assert printed == "189 google/gemini-2.5-flash\n1 google/gemini-2.5-flash"
+
+
+def test_xonsh_says_at_a_prompt_that_the_program_is_missing(env: dict[str, str], tmp_path: Path) -> None:
+    """And nothing while it starts; the control is the line that asks the program each time."""
+    line = re.search(r"xonsh: `(.*?)`\.", README)
+    assert line is not None
+    start = [need("xonsh"), "--interactive", "--shell-type", "dumb", "-c"]
+    env = {**env, "XONSH_HISTORY_BACKEND": "dummy"}
+    run([*start, line[1]], env, tmp_path)
+    (tmp_path / "bin" / "vertex-env").unlink()
+    script = "events.on_pre_prompt.fire(); events.on_pre_prompt.fire()"
+    ours = [text for text in said([*start, script], env, tmp_path).splitlines() if "vertex-env" in text]
+    assert ours == [
+        "vertex-env: error: there is no vertex-env on PATH",
+        "vertex-env: hint: put its folder on PATH, or install it",
+    ]
+    (tmp_path / ".xonshrc").write_text("exec($(vertex-env hook xonsh))\n")
+    assert "command not found: 'vertex-env'" in said([*start, "pass"], env, tmp_path)
+
+
+def said(argv: list[str], env: dict[str, str], folder: Path) -> str:
+    """What the program says on stderr."""
+    return subprocess.run(
+        argv, env=env, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    ).stderr

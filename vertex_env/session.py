@@ -642,7 +642,7 @@ class Session:
             # https://github.com/openai/openai-python `src/openai/providers/vertex.py`, 2026-11-24
             raise SettingsError(
                 f"model {model} has no Responses API: on Vertex AI only OpenAI's own models have it",
-                "leave --api out: the chat API serves this model",
+                "--api chat serves this model",
             )
 
     def _check_url(self, url: str, what: str) -> str:
