@@ -1,5 +1,7 @@
 """Tasks: `nox` runs the tests on every Python that is installed; `nox -l` lists the others."""
 
+from pathlib import Path
+
 import nox
 
 nox.options.sessions = ["tests"]
@@ -12,6 +14,16 @@ def tests(session: nox.Session) -> None:
     session.install("-r", "requirements.lock")
     session.install("--no-deps", "-e", ".")
     session.run("pytest", *session.posargs)
+
+
+@nox.session
+def posix(session: nox.Session) -> None:
+    """The tests of `run` on the back-end for macOS and the BSDs."""
+    session.install("-r", "requirements.lock")
+    session.install("--no-deps", "-e", ".")
+    tests = sorted(str(path) for path in Path("tests").glob("test_run*.py"))
+    env = {"_VERTEX_ENV_BACKEND": "posix"}
+    session.run("python", "-m", "tests.reaper", "pytest", *tests, *session.posargs, env=env)
 
 
 @nox.session

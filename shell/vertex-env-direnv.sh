@@ -21,7 +21,7 @@ use_vertex() {
 }
 
 __vertex_env_direnv() {
-  local word statements expires='' keep='' folder
+  local word statements expires='' keep='' folder there=1
   # Should this fail: what the shell has outside of this folder may be for another account.
   if ! unset OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_STAMP; then
     __vertex_env_direnv_readonly
@@ -39,11 +39,18 @@ __vertex_env_direnv() {
     *) set -- "$@" "$word" ;;
     esac
   done
-  statements=$(command vertex-env export --format direnv "$@" </dev/null) || {
+  type -P vertex-env >/dev/null || there=''
+  statements=$([[ -n $there ]] && command vertex-env export --format direnv "$@" </dev/null) || {
     # What is left is to watch the files whose change may cure it. A hook of ours tries again as well.
     eval "$statements" || :
     export VERTEX_ENV_VIA=direnv VERTEX_ENV_REFRESH_AT=0 VERTEX_ENV_EXPIRES_AT=0
-    log_error 'vertex-env: no token for now'
+    if [[ -n $there ]]; then
+      log_error 'vertex-env: no token for now'
+    else
+      # The hook looks again at each prompt.
+      log_error 'vertex-env: error: there is no vertex-env on PATH'
+      log_error 'vertex-env: hint: put its folder on PATH, or install it'
+    fi
     return 1
   }
   eval "$statements" || {

@@ -1,12 +1,16 @@
 # vertex-env for bash 3.2 and newer, in ~/.bashrc:  eval "$(vertex-env hook bash)"
 #
-# Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
-# is due costs one comparison of texts: no process, no file. Nothing that is read is ever evaluated.
+# Loads what is stored at the start, asks for what is not at the first prompt (scp has none), and renews at the prompt. One
+# at which nothing is due costs one comparison of texts: no process, no file. Nothing that is read is ever evaluated.
 #
 # SC2016: PS0 is expanded later. SC2071: epochs are compared as texts, on purpose. SC2086: lists of names are split.
 # SC2119, SC2120: further arguments are optional. SC2128, SC2178: PROMPT_COMMAND is a text in old versions and an array in
 # new ones.
 # shellcheck shell=bash disable=SC2016,SC2071,SC2086,SC2119,SC2120,SC2128,SC2178
+
+# No alias changes what follows.
+__vertex_env_aliases=''
+\builtin shopt -q expand_aliases && \builtin shopt -u expand_aliases && __vertex_env_aliases=1
 
 # --- what time it is, without a process, and at each prompt ---
 
@@ -15,7 +19,7 @@ if [[ ${BASH_VERSINFO[0]} -ge 5 ]]; then
   __vertex_env_clock() { __vertex_env_now=$EPOCHSECONDS; }
   __vertex_env_hook() {
     local __vertex_env_status=$?
-    [[ $EPOCHSECONDS < ${VERTEX_ENV_REFRESH_AT-9999999999} ]] || __vertex_env_renew
+    [[ $EPOCHSECONDS < ${VERTEX_ENV_REFRESH_AT-9999999999} && -z ${__vertex_env_first-} ]] || __vertex_env_renew
     return "$__vertex_env_status"
   }
 else
@@ -29,18 +33,39 @@ else
   __vertex_env_hook() {
     local __vertex_env_status=$?
     __vertex_env_clock
-    [[ $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-9999999999} ]] || __vertex_env_renew
+    [[ $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-9999999999} && -z ${__vertex_env_first-} ]] || __vertex_env_renew
     return "$__vertex_env_status"
   }
 fi
 
-# The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that can be.
+# Whether direnv sets the variables: it has a hook here, and VIA is not just inherited.
+__vertex_env_is_direnv() { [[ ${VERTEX_ENV_VIA-} == direnv ]] && builtin declare -F _direnv_hook >/dev/null; }
+
+# Whether there is no key, or one that is due. Not which: this may be traced.
+__vertex_env_is_due() {
+  [[ ! $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} || ${VERTEX_ENV_REFRESH_AT-} == *[!0-9]* || -z ${OPENAI_API_KEY:+y} ]]
+}
+
+# The variables are due, or this is the first prompt: load what somebody has renewed already, or have it renewed, without
+# waiting if that can be.
 __vertex_env_renew() {
-  local at='' wait=''
+  local at='' wait='' left
   __vertex_env_clock
-  if [[ ${VERTEX_ENV_VIA-} != direnv ]]; then
+  if [[ -n ${__vertex_env_first-} ]]; then
+    __vertex_env_first=''
+    __vertex_env_register
+    __vertex_env_is_due || return 0
+    __vertex_env_is_direnv || {
+      __vertex_env_untraced __vertex_env_get || [[ $? -ne 75 ]] ||
+        builtin printf 'vertex-env: no token for now: Google cannot be reached; vertex-env refresh says why\n' >&2
+      return 0
+    }
+  fi
+  # Others, or direnv, have set new ones.
+  [[ ${VERTEX_ENV_REFRESH_AT-} == "${__vertex_env_at-}" ]] || __vertex_env_failed='' __vertex_env_retry=0
+  if ! __vertex_env_is_direnv; then
     if [[ -O ${VERTEX_ENV_STAMP-} && -f $VERTEX_ENV_STAMP ]]; then
-      IFS=' ' read -rn 64 at _ <"$VERTEX_ENV_STAMP" 2>/dev/null || at=''
+      IFS=' ' builtin read -rn 64 at _ <"$VERTEX_ENV_STAMP" 2>/dev/null || at=''
       if [[ $at != "$VERTEX_ENV_REFRESH_AT" && $__vertex_env_now < $at ]]; then
         __vertex_env_untraced __vertex_env_load || [[ $? -ne 1 ]] && return 0
         wait=1
@@ -50,14 +75,16 @@ __vertex_env_renew() {
     fi
   fi
   [[ $__vertex_env_now < $__vertex_env_retry ]] && return 0
-  __vertex_env_retry=$((__vertex_env_now + 30))
+  # There use_vertex says that the program is missing.
+  ! __vertex_env_is_direnv || __vertex_env_missing=1
+  __vertex_env_is_there || return 0
+  __vertex_env_pause
   # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
-  [[ -n ${VERTEX_ENV_STAMP-} && ${VERTEX_ENV_EXPIRES_AT:-none} != *[!0-9]* &&
-    $((__vertex_env_now + 60)) < $VERTEX_ENV_EXPIRES_AT ]] || wait=1
+  [[ -n ${VERTEX_ENV_STAMP-} && $left -gt 60 ]] || wait=1
   # Who is offline shall not wait at each prompt.
   if [[ -n $wait && ! $__vertex_env_now < ${__vertex_env_failed:-0} ]]; then
     __vertex_env_untraced __vertex_env_ask
-  elif [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
+  elif __vertex_env_is_direnv; then
     (command vertex-env token </dev/null >/dev/null 2>&1 &)
   else
     (command vertex-env export --format lines </dev/null >/dev/null 2>&1 &)
@@ -65,44 +92,82 @@ __vertex_env_renew() {
   return 0
 }
 
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
+__vertex_env_pause() {
+  local ends=${VERTEX_ENV_EXPIRES_AT-} at=${VERTEX_ENV_REFRESH_AT-} pause
+  ends=$((10#0${ends//[!0-9]/})) at=$((10#0${at//[!0-9]/}))
+  left=$((ends - __vertex_env_now)) pause=$((ends - at))
+  [[ $pause -gt 0 && $pause -lt 30 ]] || pause=30
+  __vertex_env_retry=$((__vertex_env_now + pause)) __vertex_env_at=${VERTEX_ENV_REFRESH_AT-}
+}
+
+# Whether the program is there; if not, says so once. What bash remembers may be gone.
+__vertex_env_is_there() {
+  {
+    builtin hash -d vertex-env
+    builtin type -P vertex-env && __vertex_env_missing='' && return
+  } >/dev/null 2>&1 || [[ -n ${__vertex_env_missing-} ]] || builtin printf '%s\n' \
+    'vertex-env: error: there is no vertex-env on PATH' 'vertex-env: hint: put its folder on PATH, or install it' >&2
+  __vertex_env_missing=1
+  return 127
+}
+
+# Before each command as well where that can be: after a night at the prompt, the first one has a fresh token. At the
+# first prompt, as bash-preexec and ble.sh may be loaded later than this.
+__vertex_env_preexec() { __vertex_env_hook || :; }
+__vertex_env_register() {
+  if [[ -n ${BLE_VERSION-} ]]; then
+    blehook PREEXEC!=__vertex_env_preexec
+  elif [[ -n ${bash_preexec_imported-}${__bp_imported-} ]]; then
+    case " ${preexec_functions[*]-} " in
+    *' __vertex_env_preexec '*) ;;
+    *) preexec_functions+=(__vertex_env_preexec) ;;
+    esac
+  elif [[ ${BASH_VERSINFO[0]}${BASH_VERSINFO[1]} -ge 53 && ${PS0-} != *__vertex_env_* ]] && builtin shopt -q promptvars; then
+    # Since 5.3 what is shown before a command can run a function, in this very shell; it shows nothing. Not where another
+    # shell would inherit that, without the function.
+    [[ ${PS0+${PS0@a}} == *x* ]] || PS0=${PS0-}'${| __vertex_env_preexec; }'
+  fi
+}
+
 # Run "$@" without the trace of set -x, in which tokens do not belong, and with `nocasematch` off, so that names and values
 # are compared as they are.
 __vertex_env_untraced() {
   local status=0 options=$-
-  set +x
-  if shopt -q nocasematch; then
-    shopt -u nocasematch
+  builtin set +x
+  if builtin shopt -q nocasematch; then
+    builtin shopt -u nocasematch
     "$@" || status=$?
-    shopt -s nocasematch
+    builtin shopt -s nocasematch
   else
     "$@" || status=$?
   fi
-  [[ $options != *x* ]] || set -x
+  [[ $options != *x* ]] || builtin set -x
   return "$status"
 }
 
 # Have vertex-env say what the variables are, and wait for that.
 __vertex_env_ask() {
-  local lines line name names=''
-  __vertex_env_failed=$((__vertex_env_now + 300)) __vertex_env_retry=$((__vertex_env_now + 30))
-  if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
+  local lines line name names='' left
+  # Nothing to begin with: it is due until there is something.
+  [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_is_direnv ||
+    __vertex_env_set VERTEX_ENV_REFRESH_AT VERTEX_ENV_REFRESH_AT=0 || return
+  __vertex_env_is_there || return
+  __vertex_env_failed=$((__vertex_env_now + 300))
+  __vertex_env_pause
+  if __vertex_env_is_direnv; then
     # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
     command vertex-env token "$@" </dev/null >/dev/null || return
     # Where nothing is stored, no file that direnv watches has changed.
     [[ -n ${VERTEX_ENV_STAMP-} ]] || command direnv reload </dev/null 2>/dev/null || :
-    if declare -F _direnv_hook >/dev/null; then _direnv_hook || :; fi
+    _direnv_hook || :
     # If that has failed, not again at the next prompt.
     [[ ${VERTEX_ENV_REFRESH_AT-} == 0 ]] || __vertex_env_failed='' __vertex_env_retry=0
     return 0
   fi
-  lines=$(command vertex-env export --format lines "$@" </dev/null) || {
-    local status=$?
-    # Nothing to begin with: it is due until there is something.
-    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set VERTEX_ENV_REFRESH_AT VERTEX_ENV_REFRESH_AT=0
-    return "$status"
-  }
+  lines=$(\command vertex-env export --format lines "$@" </dev/null) || return
   __vertex_env_failed='' __vertex_env_retry=0
-  set --
+  builtin set --
   while [[ -n $lines ]]; do
     line=${lines%%$'\n'*}
     lines=${lines#"$line"}
@@ -111,7 +176,7 @@ __vertex_env_ask() {
     name=${name%%=*}
     case $name in '' | [0-9]* | *[!A-Za-z0-9_]*) continue ;; esac
     names="$names $name"
-    case $line in 'set '*) set -- "$@" "$name=${line#*=}" ;; esac
+    case $line in 'set '*) builtin set -- "$@" "$name=${line#*=}" ;; esac
   done
   __vertex_env_set "$names" "$@"
 }
@@ -148,7 +213,7 @@ __vertex_env_set() {
     for __vertex_env_name in $1; do builtin unset -v "$__vertex_env_name" || break; done
   } 2>/dev/null
   __vertex_env_off
-  printf '%s\n' "vertex-env: error: $__vertex_env_name is read-only in this shell, so no variable is set" \
+  builtin printf '%s\n' "vertex-env: error: $__vertex_env_name is read-only in this shell, so no variable is set" \
     'vertex-env: hint: remove the line that makes it read-only, or use: vertex-env run -- COMMAND' >&2
   return 3
 }
@@ -168,12 +233,12 @@ __vertex_env_off() {
 
 # Read the file $1 into the variable `stored` of the caller. Half as long as line by line, which bash 3.2 has to.
 if [[ ${BASH_VERSINFO[0]} -ge 4 ]]; then
-  __vertex_env_read() { mapfile -t stored <"$1"; }
+  __vertex_env_read() { builtin mapfile -t stored <"$1"; }
 else
   __vertex_env_read() {
     local line
     stored=()
-    while IFS= read -r line; do stored[${#stored[@]}]=$line; done <"$1"
+    while IFS= builtin read -r line; do stored[${#stored[@]}]=$line; done <"$1"
   }
 fi
 
@@ -247,7 +312,7 @@ __vertex_env_load() {
       # begin: made by python -m tests.hooknames
       AIDER_OPENAI_API_KEY | GENERIC_OPEN_AI_API_KEY | OPENAI_API_KEY) kind=keys ;;
       AIDER_OPENAI_API_BASE | API_BASE_URL | GENERIC_OPEN_AI_BASE_PATH | OPENAI_API_BASE | OPENAI_API_BASE_URL | OPENAI_BASE_URL | OPENAI_HOST) kind=urls ;;
-      OPENAI_AGENTS_DISABLE_TRACING | OPENAI_BASE_PATH | OPENAI_MODEL) kind=words ;;
+      AIDER_MODEL | DEFAULT_MODEL | MODEL | OPENAI_AGENTS_DISABLE_TRACING | OPENAI_BASE_PATH | OPENAI_MODEL) kind=words ;;
       # end
       *) return 1 ;;
       esac
@@ -282,7 +347,7 @@ __vertex_env_load() {
         ;;
       *)
         # The token has to be the one that the stamp is about, and the last minute is no time to begin with.
-        read -rn 64 at name _ <"$file" &&
+        builtin read -rn 64 at name _ <"$file" &&
           [[ -n $at && $at$ends != *[!0-9]* && $ends == "$name" && $((__vertex_env_now + 60)) < $ends ]]
         ;;
       esac
@@ -304,6 +369,15 @@ __vertex_env_load() {
 # --- commands that act on this shell ---
 
 __vertex_env_main() {
+  case ${1-},${2-} in
+  # The program itself has the help, and refuses other options.
+  use,-* | refresh,-* | off,-*)
+    command vertex-env "$@"
+    return
+    ;;
+  esac
+  __vertex_env_missing=''
+  [[ ${1-} == off ]] || __vertex_env_is_there || return
   case ${1-} in
   use | refresh | off) ;;
   *)
@@ -311,8 +385,8 @@ __vertex_env_main() {
     return
     ;;
   esac
-  if [[ ${VERTEX_ENV_VIA-} == direnv && $1 != refresh ]]; then
-    printf '%s\n' 'vertex-env: error: in this folder direnv sets the variables' \
+  if [[ $1 == use ]] && __vertex_env_is_direnv; then
+    builtin printf '%s\n' 'vertex-env: error: in this folder direnv sets the variables' \
       'vertex-env: hint: say it in .envrc: use vertex --profile NAME' >&2
     return 1
   fi
@@ -320,9 +394,17 @@ __vertex_env_main() {
   case $1,$# in
   use,2) __vertex_env_untraced __vertex_env_use "$2" ;;
   refresh,1) __vertex_env_untraced __vertex_env_ask --refresh ;;
-  off,1) __vertex_env_untraced __vertex_env_off ;;
+  off,1)
+    if __vertex_env_is_direnv; then
+      # What there was before is direnv's to set back, and ours to keep for outside of this folder.
+      local __vertex_env_names __vertex_env_before=()
+      __vertex_env_adopt
+      builtin printf 'vertex-env: hint: direnv sets them again when it reloads: take use vertex out of .envrc\n' >&2
+    fi
+    __vertex_env_untraced __vertex_env_off
+    ;;
   *)
-    printf '%s\n' "vertex-env: error: wrong number of arguments for $1" \
+    builtin printf '%s\n' "vertex-env: error: wrong number of arguments for $1" \
       'vertex-env: hint: vertex-env use PROFILE, vertex-env refresh, vertex-env off' >&2
     return 2
     ;;
@@ -337,6 +419,14 @@ __vertex_env_use() {
   __vertex_env_get
 }
 
+# What others have set, for `off`.
+__vertex_env_adopt() {
+  __vertex_env_names='OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE'
+  __vertex_env_names+=' VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP'
+  # Another value than ours is the user's own.
+  [[ ${OPENAI_AGENTS_DISABLE_TRACING-} != 1 ]] || __vertex_env_names+=' OPENAI_AGENTS_DISABLE_TRACING'
+}
+
 # In POSIX mode a function cannot have this name.
 if [[ :${SHELLOPTS-}: != *:posix:* ]]; then
   vertex-env() { __vertex_env_main "$@"; }
@@ -346,18 +436,14 @@ fi
 
 # What has been kept here since a first time. The environment could have such variables too, but no array.
 if [[ -z ${__vertex_env_here[1]+set} ]]; then
-  unset -v __vertex_env_here __vertex_env_names __vertex_env_before __vertex_env_failed __vertex_env_retry \
+  builtin unset -v __vertex_env_here __vertex_env_names __vertex_env_before __vertex_env_failed __vertex_env_retry \
     __vertex_env_inherited
   __vertex_env_here=(. .) __vertex_env_names='' __vertex_env_before=() __vertex_env_failed='' __vertex_env_retry=0
   __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
-  if [[ -n $__vertex_env_inherited ]]; then
-    # For `off`, as they are not ours to set back.
-    __vertex_env_names='OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE'
-    __vertex_env_names+=' VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP'
-    # Another value than ours is the user's own.
-    [[ ${OPENAI_AGENTS_DISABLE_TRACING-} != 1 ]] || __vertex_env_names+=' OPENAI_AGENTS_DISABLE_TRACING'
-  fi
+  # They are not ours to set back.
+  [[ -z $__vertex_env_inherited ]] || __vertex_env_adopt
 fi
+__vertex_env_first=1
 
 # After the others: who is behind a hook that was put in front finds PIPESTATUS changed. With `&&`, a status that is
 # handed on is nothing that set -e or an ERR trap would mind.
@@ -373,24 +459,10 @@ case ";${PROMPT_COMMAND[*]-};" in
   ;;
 esac
 
-# Before each command as well where that can be: after a night at the prompt, the first one has a fresh token.
-__vertex_env_preexec() { __vertex_env_hook || :; }
-if [[ -n ${BLE_VERSION-} ]]; then
-  blehook PREEXEC!=__vertex_env_preexec
-elif [[ -n ${bash_preexec_imported-}${__bp_imported-} ]]; then
-  case " ${preexec_functions[*]-} " in
-  *' __vertex_env_preexec '*) ;;
-  *) preexec_functions+=(__vertex_env_preexec) ;;
-  esac
-elif [[ ${BASH_VERSINFO[0]}${BASH_VERSINFO[1]} -ge 53 && ${PS0-} != *__vertex_env_* ]] && shopt -q promptvars; then
-  # Since 5.3 what is shown before a command can run a function, in this very shell; it shows nothing. Not where another
-  # shell would inherit that, without the function.
-  [[ ${PS0+${PS0@a}} == *x* ]] || PS0=${PS0-}'${| __vertex_env_preexec; }'
+__vertex_env_clock
+if ! __vertex_env_is_direnv && __vertex_env_is_due; then
+  # What fails now is said at the first prompt. `bash -ic` has none.
+  __vertex_env_untraced __vertex_env_load 2>/dev/null || [[ $- != *i* || $- != *c* ]] || __vertex_env_untraced __vertex_env_ask || :
 fi
 
-__vertex_env_clock
-# Whether there is a key, and not which: this may be traced.
-if [[ ${VERTEX_ENV_VIA-} != direnv ]] &&
-  [[ ! $__vertex_env_now < ${VERTEX_ENV_REFRESH_AT-0} || ${VERTEX_ENV_REFRESH_AT-} == *[!0-9]* || -z ${OPENAI_API_KEY:+y} ]]; then
-  __vertex_env_untraced __vertex_env_get || :
-fi
+[[ -z $__vertex_env_aliases ]] || builtin shopt -s expand_aliases

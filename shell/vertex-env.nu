@@ -1,8 +1,8 @@
 # vertex-env for nushell 0.106 and newer, which reads a file and not a text:
 #   vertex-env hook nu | save -f ($nu.user-autoload-dirs.0 | path join vertex-env.nu)
 #
-# Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
-# is due costs a comparison: no process, no file. Nothing that is read is ever evaluated.
+# Loads what is stored at the start, asks for what is not at the first prompt, and renews at the prompt. One at which
+# nothing is due costs a comparison: no process, no file. Nothing that is read is ever evaluated.
 #
 # There is no function to wrap the program: `vertex-env use` and the like are commands of their own, and everything else
 # is the program itself. direnv has no hook for nushell that we could call: it takes a new token at the next prompt.
@@ -14,8 +14,15 @@ def __vertex_env_clock []: nothing -> int { (date now | into int) // 1_000_000_0
 # --- at each prompt, and before each command: after a night at the prompt, the first one has a fresh token ---
 
 def --env __vertex_env_hook [] {
+    if $env.__vertex_env.first {
+        $env.__vertex_env.first = false
+        let status = $env.LAST_EXIT_CODE?
+        __vertex_env_begin (__vertex_env_clock)
+        if $status != null { $env.LAST_EXIT_CODE = $status }
+        return
+    }
     let at = $env.VERTEX_ENV_REFRESH_AT?
-    if $at == null { return }
+    if ($at | is-empty) { return }
     let now = __vertex_env_clock
     if (__vertex_env_is_after $at $now) { return }
     let status = $env.LAST_EXIT_CODE?
@@ -29,10 +36,44 @@ def __vertex_env_is_after [at: any, than: int]: nothing -> bool {
     ($text =~ '^[0-9]{1,15}$') and ($text | into int) > $than
 }
 
+# The first prompt, or the first command: have what was not stored.
+def --env __vertex_env_begin [now: int] {
+    if not (__vertex_env_is_due $now) { return }
+    if (__vertex_env_is_direnv) {
+        if $env.VERTEX_ENV_REFRESH_AT? != null { __vertex_env_renew $now }
+        return
+    }
+    if (__vertex_env_load $now) { return }
+    if not (__vertex_env_ask $now) and $env.__vertex_env.unavailable {
+        print -e "vertex-env: no token for now: Google cannot be reached; vertex-env refresh says why"
+    }
+}
+
+# Whether direnv sets the variables: one of the hooks here calls it, and VIA is not just inherited.
+def __vertex_env_is_direnv []: nothing -> bool {
+    if $env.VERTEX_ENV_VIA? != "direnv" { return false }
+    let hooks = $env.config.hooks? | default {}
+    let events = [$hooks.pre_prompt? $hooks.pre_execution? $hooks.env_change?.PWD?]
+    [$events] | flatten | flatten | any {|it|
+        let code = if ($it | describe) =~ "^record" { $it.code? } else { $it }
+        (try { view source $code } catch { $code | to text }) =~ "direnv export"
+    }
+}
+
+# Whether there is no key, or one that is due.
+def __vertex_env_is_due [now: int]: nothing -> bool {
+    not (__vertex_env_is_after $env.VERTEX_ENV_REFRESH_AT? $now) or ($env.OPENAI_API_KEY? | is-empty)
+}
+
 # The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that can be.
 def --env __vertex_env_renew [now: int] {
     mut wait = false
-    let direnv = $env.VERTEX_ENV_VIA? == "direnv"
+    let direnv = __vertex_env_is_direnv
+    if $env.__vertex_env.at != $env.VERTEX_ENV_REFRESH_AT? {
+        # Others, or direnv, have set new ones.
+        $env.__vertex_env.failed = 0
+        $env.__vertex_env.retry = 0
+    }
     let stamp = $env.VERTEX_ENV_STAMP? | default ""
     if not $direnv {
         let at = __vertex_env_stamp ($stamp | path dirname) ($stamp | path basename) | get 0?
@@ -46,7 +87,10 @@ def --env __vertex_env_renew [now: int] {
         }
     }
     if $now < $env.__vertex_env.retry { return }
-    $env.__vertex_env.retry = $now + 30
+    # There use_vertex says that the program is missing.
+    if (__vertex_env_is_direnv) { $env.__vertex_env.missing = true }
+    if not (__vertex_env_is_there) { return }
+    __vertex_env_pause $now
     # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later, or no sh is.
     if not (__vertex_env_is_after $env.VERTEX_ENV_EXPIRES_AT? ($now + 60)) { $wait = true }
     if $stamp == "" or not ("/bin/sh" | path exists) { $wait = true }
@@ -65,14 +109,37 @@ def --env __vertex_env_renew [now: int] {
     }
 }
 
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
+def --env __vertex_env_pause [now: int] {
+    let at = if (__vertex_env_is_after $env.VERTEX_ENV_REFRESH_AT? 0) { $env.VERTEX_ENV_REFRESH_AT | into int } else { 0 }
+    let ends = $env.VERTEX_ENV_EXPIRES_AT?
+    let pause = if (__vertex_env_is_after $ends $at) { [30 (($ends | into int) - $at)] | math min } else { 30 }
+    $env.__vertex_env.retry = $now + $pause
+    $env.__vertex_env.at = $env.VERTEX_ENV_REFRESH_AT?
+}
+
+# Whether the program is there; if not, says so once.
+def --env __vertex_env_is_there []: nothing -> bool {
+    let there = which --all vertex-env | any {|it| $it.type == "external" }
+    if not $there and not $env.__vertex_env.missing {
+        print -e "vertex-env: error: there is no vertex-env on PATH"
+        print -e "vertex-env: hint: put its folder on PATH, or install it"
+    }
+    $env.__vertex_env.missing = not $there
+    $there
+}
+
 # Have vertex-env say what the variables are, and wait for that.
 def --env __vertex_env_ask [now: int, ...more: string]: nothing -> bool {
+    let direnv = __vertex_env_is_direnv
+    # Nothing to begin with: it is due until there is something.
+    if $env.VERTEX_ENV_REFRESH_AT? == null and not $direnv { __vertex_env_do ["set VERTEX_ENV_REFRESH_AT=0"] | ignore }
+    $env.__vertex_env.unavailable = false
+    if not (__vertex_env_is_there) { return false }
     $env.__vertex_env.failed = $now + 300
-    if (which vertex-env | is-empty) {
-        print -e "vertex-env: error: there is no vertex-env on PATH"
-    }
+    __vertex_env_pause $now
     let asked = try {
-        if $env.VERTEX_ENV_VIA? == "direnv" {
+        if $direnv {
             # direnv watches the stamp: it takes the new token by itself.
             let token = "" | ^vertex-env token ...$more
             # Where nothing is stored, no file that direnv watches has changed.
@@ -87,8 +154,7 @@ def --env __vertex_env_ask [now: int, ...more: string]: nothing -> bool {
         }
     } catch { null }
     if $asked == null {
-        # Nothing to begin with: it is due until there is something.
-        if $env.VERTEX_ENV_REFRESH_AT? == null { __vertex_env_do ["set VERTEX_ENV_REFRESH_AT=0"] | ignore }
+        $env.__vertex_env.unavailable = $env.LAST_EXIT_CODE? == 75
         return false
     }
     $env.__vertex_env.failed = 0
@@ -96,6 +162,10 @@ def --env __vertex_env_ask [now: int, ...more: string]: nothing -> bool {
 }
 
 # --- setting variables, and setting them back ---
+
+# hide-env uncovers the value that the line of the prompt began with, if there is another above it, so each is hidden
+# twice. A command hides for its caller as well, but only once: `vertex-env use` and `off` take effect in full if they
+# are alone on their line.
 
 # Do what the lines say, `set NAME=VALUE` or `unset NAME`, and remember what there was before. All of it or nothing:
 # where a variable cannot be set, such as PWD, a key beside another host's URL must not stay.
@@ -115,9 +185,10 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
             if $it.verb == "set" {
                 load-env { $it.name: ($it.value | default "") }
             } else {
-                hide-env --ignore-errors $it.name
+                for _ in 1..2 { hide-env --ignore-errors $it.name }
             }
         }
+        $env.__vertex_env.hidden = $changes | where verb == unset | get name
     } catch {|e|
         __vertex_env_off
         print -e $"vertex-env: error: a variable cannot be set, so none is: ($e.msg)"
@@ -128,12 +199,23 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
 }
 
 def --env __vertex_env_off [] {
-    for name in $env.__vertex_env.names { hide-env --ignore-errors $name }
+    for name in $env.__vertex_env.names {
+        hide-env --ignore-errors $name
+        # What is inherited, and was set here since, cannot be hidden. PWD and its like can be neither set nor set back.
+        try { if $name in $env { load-env { $name: "" } } }
+    }
     for it in ($env.__vertex_env.before | transpose name value) {
-        # PWD and its like can be neither set nor set back.
         try { load-env { $it.name: $it.value } }
     }
-    $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
+    $env.__vertex_env = $env.__vertex_env | merge { names: [], before: {}, hidden: [], inherited: false, failed: 0, retry: 0 }
+}
+
+# The names of what others have set, for `off`. Another value than ours is the user's own.
+def __vertex_env_theirs []: nothing -> list<string> {
+    let names = [
+        OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP
+    ]
+    if $env.OPENAI_AGENTS_DISABLE_TRACING? == "1" { $names ++ [OPENAI_AGENTS_DISABLE_TRACING] } else { $names }
 }
 
 # --- the stored answer ---
@@ -248,7 +330,7 @@ def __vertex_env_is_harmless [changes: list<string>]: nothing -> bool {
     # begin: made by python -m tests.hooknames
     let keys = [AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY]
     let urls = [AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST]
-    let words = [OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL]
+    let words = [AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL]
     # end
     let mark = char --unicode "1f"
     let found = $changes | parse --regex '^(?<verb>set|unset) (?<name>[A-Z_]+)(?:=(?<value>.*))?$'
@@ -326,17 +408,28 @@ def __vertex_env_changed [path: string]: nothing -> datetime { ls -lD ($path | p
 
 # Take another profile, if that works.
 def --env "vertex-env use" [profile: string] {
-    __vertex_env_refuse_under_direnv
+    $env.__vertex_env.missing = false
+    if (__vertex_env_is_direnv) {
+        error make --unspanned {
+            msg: "vertex-env: in this folder direnv sets the variables"
+            help: "say it in .envrc: use vertex --profile NAME"
+        }
+    }
     # A variable, because `ignore` would ignore the failure as well.
     with-env { VERTEX_ENV_PROFILE: $profile } { let text = "" | ^vertex-env export --format lines }
     let now = __vertex_env_clock
     __vertex_env_off
     __vertex_env_do [$"set VERTEX_ENV_PROFILE=($profile)"] | ignore
     if not (__vertex_env_load $now) { __vertex_env_ask $now | ignore }
+    # What has been set back above covers what is hidden now.
+    for name in ($env.__vertex_env.hidden? | default []) {
+        for _ in 1..2 { hide-env --ignore-errors $name }
+    }
 }
 
 # Have a new token.
 def --env "vertex-env refresh" [] {
+    $env.__vertex_env.missing = false
     if not (__vertex_env_ask (__vertex_env_clock) "--refresh") {
         error make --unspanned { msg: "vertex-env could not renew the token" }
     }
@@ -344,16 +437,15 @@ def --env "vertex-env refresh" [] {
 
 # Set the variables back to what they were.
 def --env "vertex-env off" [] {
-    __vertex_env_refuse_under_direnv
-    __vertex_env_off
-}
-
-def __vertex_env_refuse_under_direnv [] {
-    if $env.VERTEX_ENV_VIA? == "direnv" {
-        error make --unspanned {
-            msg: "vertex-env: in this folder direnv sets the variables"
-            help: "say it in .envrc: use vertex --profile NAME"
+    if (__vertex_env_is_direnv) {
+        # What there was before is direnv's to set back, and ours to keep for outside of this folder.
+        for name in (__vertex_env_theirs) {
+            hide-env --ignore-errors $name
+            if $name in $env { load-env { $name: "" } }
         }
+        print -e "vertex-env: hint: direnv sets them again when it reloads: take use vertex out of .envrc"
+    } else {
+        __vertex_env_off
     }
 }
 
@@ -361,17 +453,16 @@ def __vertex_env_refuse_under_direnv [] {
 
 # What has come with the environment, which can only be a text, is no state of this shell's.
 if ($env.__vertex_env? | describe) !~ "^record" {
-    $env.__vertex_env = { names: [], before: {}, inherited: false, failed: 0, retry: 0 }
+    $env.__vertex_env = {
+        names: [], before: {}, hidden: [], inherited: false, failed: 0, retry: 0
+        # At which VERTEX_ENV_REFRESH_AT that was, whether a prompt was, whether the missing program was told, and whether
+        # Google could not be reached.
+        at: null, first: true, missing: false, unavailable: false
+    }
     if $env.VERTEX_ENV_EXPIRES_AT? != null {
         # Another shell of ours has set these: that is what there is to take away.
         $env.__vertex_env.inherited = true
-        $env.__vertex_env.names = [
-            OPENAI_API_KEY OPENAI_BASE_URL OPENAI_API_BASE VERTEX_ENV_EXPIRES_AT VERTEX_ENV_REFRESH_AT VERTEX_ENV_STAMP
-        ]
-        # Another value than ours is the user's own.
-        if $env.OPENAI_AGENTS_DISABLE_TRACING? == "1" {
-            $env.__vertex_env.names ++= [OPENAI_AGENTS_DISABLE_TRACING]
-        }
+        $env.__vertex_env.names = __vertex_env_theirs
     }
 }
 
@@ -384,10 +475,8 @@ for event in [pre_prompt pre_execution] {
 }
 
 def --env __vertex_env_start [] {
-    if $env.VERTEX_ENV_VIA? == "direnv" { return }
     let now = __vertex_env_clock
-    if (__vertex_env_is_after $env.VERTEX_ENV_REFRESH_AT? $now) and ($env.OPENAI_API_KEY? | is-not-empty) { return }
-    if not (__vertex_env_load $now) { __vertex_env_ask $now | ignore }
+    if not (__vertex_env_is_direnv) and (__vertex_env_is_due $now) { __vertex_env_load $now | ignore }
 }
 
 __vertex_env_start

@@ -2,8 +2,8 @@
 #
 # vertex-env for PowerShell 7.2 and newer, in $PROFILE:  vertex-env hook pwsh | Out-String | Invoke-Expression
 #
-# Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
-# is due costs a comparison: no process, no file. Nothing that is read is ever evaluated.
+# Loads what is stored at the start, asks for what is not at the first prompt (scp has none), and renews at the prompt. One
+# at which nothing is due costs a comparison: no process, no file. Nothing that is read is ever evaluated.
 #
 # There is nothing to call before each command: after a night at the prompt, press Enter once. On Windows the files'
 # owner and mode are not looked at: the user's own profile folder is not for others. Whoever sets `prompt` anew after
@@ -16,11 +16,42 @@ function global:__vertex_env_clock { [DateTimeOffset]::UtcNow.ToUnixTimeSeconds(
 # --- at each prompt ---
 
 function global:__vertex_env_hook {
-    if ($null -eq $env:VERTEX_ENV_REFRESH_AT) { return }
+    $first = $global:__vertex_env.First
+    if (-not $first -and $null -eq $env:VERTEX_ENV_REFRESH_AT) { return }
     $now = __vertex_env_clock
-    if (__vertex_env_is_after $env:VERTEX_ENV_REFRESH_AT $now) { return }
+    if (-not $first -and (__vertex_env_is_after $env:VERTEX_ENV_REFRESH_AT $now)) { return }
     $before = $global:LASTEXITCODE
-    try { __vertex_env_renew $now } finally { $global:LASTEXITCODE = $before }
+    try {
+        if ($first) { __vertex_env_begin $now } else { __vertex_env_renew $now }
+    } finally {
+        $global:LASTEXITCODE = $before
+    }
+}
+
+# The first prompt: have what was not stored.
+function global:__vertex_env_begin([long] $now) {
+    $global:__vertex_env.First = $false
+    if (-not (__vertex_env_is_due $now)) { return }
+    if (__vertex_env_is_direnv) {
+        if ($null -ne $env:VERTEX_ENV_REFRESH_AT) { __vertex_env_renew $now }
+        return
+    }
+    if (__vertex_env_load $now) { return }
+    if ((__vertex_env_ask $now) -eq 75) {
+        [Console]::Error.WriteLine('vertex-env: no token for now: Google cannot be reached; vertex-env refresh says why')
+    }
+}
+
+# Whether direnv sets the variables: its hook, a text with its name, acts here, and VIA is not just inherited.
+function global:__vertex_env_is_direnv {
+    if ($env:VERTEX_ENV_VIA -cne 'direnv') { return $false }
+    $moved = $ExecutionContext.SessionState.InvokeCommand.LocationChangedAction
+    return $null -ne $moved -or "$global:__vertex_env_prompt $function:prompt" -cmatch 'direnv'
+}
+
+# Whether there is no key, or one that is due.
+function global:__vertex_env_is_due([long] $now) {
+    (-not (__vertex_env_is_after $env:VERTEX_ENV_REFRESH_AT $now)) -or (-not $env:OPENAI_API_KEY)
 }
 
 # Whether a text, which anybody may have set, is an instant after another.
@@ -31,8 +62,10 @@ function global:__vertex_env_is_after([string] $at, [long] $than) {
 # The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that can be.
 function global:__vertex_env_renew([long] $now) {
     $state = $global:__vertex_env
-    $direnv = $env:VERTEX_ENV_VIA -ceq 'direnv'
+    $direnv = __vertex_env_is_direnv
     $wait = $false
+    # Others, or direnv, have set new ones.
+    if ($state.At -cne $env:VERTEX_ENV_REFRESH_AT) { $state.Failed = $state.Retry = [long] 0 }
     if (-not $direnv) {
         $stamp = __vertex_env_stamp $env:VERTEX_ENV_STAMP
         if ($null -ne $stamp) {
@@ -45,7 +78,10 @@ function global:__vertex_env_renew([long] $now) {
         }
     }
     if ($now -lt $state.Retry) { return }
-    $state.Retry = $now + 30
+    # There use_vertex says that the program is missing.
+    if (__vertex_env_is_direnv) { $state.Missing = $true }
+    if (-not (__vertex_env_is_there)) { return }
+    __vertex_env_pause $now
     # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
     if (-not (__vertex_env_is_after $env:VERTEX_ENV_EXPIRES_AT ($now + 60))) { $wait = $true }
     if (-not $env:VERTEX_ENV_STAMP) { $wait = $true }
@@ -62,6 +98,29 @@ function global:__vertex_env_renew([long] $now) {
         $process.BeginOutputReadLine()
         $process.BeginErrorReadLine()
     }
+}
+
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
+function global:__vertex_env_pause([long] $now) {
+    $state = $global:__vertex_env
+    $at = [long] 0
+    $pause = [long] 30
+    if (__vertex_env_is_after $env:VERTEX_ENV_REFRESH_AT 0) { $at = [long] $env:VERTEX_ENV_REFRESH_AT }
+    if (__vertex_env_is_after $env:VERTEX_ENV_EXPIRES_AT $at) { $pause = [long] $env:VERTEX_ENV_EXPIRES_AT - $at }
+    $state.Retry = $now + [Math]::Min(30, $pause)
+    $state.At = $env:VERTEX_ENV_REFRESH_AT
+}
+
+# Whether the program is there; if not, says so once.
+function global:__vertex_env_is_there {
+    $state = $global:__vertex_env
+    $there = $null -ne (Get-Command -Name vertex-env -CommandType Application -ErrorAction Ignore)
+    if (-not $there -and -not $state.Missing) {
+        [Console]::Error.WriteLine('vertex-env: error: there is no vertex-env on PATH')
+        [Console]::Error.WriteLine('vertex-env: hint: put its folder on PATH, or install it')
+    }
+    $state.Missing = -not $there
+    return $there
 }
 
 # Start vertex-env with nothing on its stdin; $null if there is none.
@@ -89,8 +148,8 @@ function global:__vertex_env_start([string[]] $arguments, [hashtable] $variables
 function global:__vertex_env_run([string[]] $arguments, [hashtable] $variables = @{}) {
     $process = __vertex_env_start $arguments $variables $false
     if ($null -eq $process) {
-        [Console]::Error.WriteLine('vertex-env: error: there is no vertex-env on PATH')
-        return @(127, '')
+        [Console]::Error.WriteLine('vertex-env: error: vertex-env cannot be started')
+        return @(126, '')
     }
     $text = $process.StandardOutput.ReadToEnd()
     $process.WaitForExit()
@@ -100,16 +159,16 @@ function global:__vertex_env_run([string[]] $arguments, [hashtable] $variables =
 # Have vertex-env say what the variables are, and wait for that; gives its status.
 function global:__vertex_env_ask([long] $now, [string[]] $more = @()) {
     $state = $global:__vertex_env
-    $state.Failed = $now + 300
     # direnv watches the stamp: it takes the new token by itself.
-    $direnv = $env:VERTEX_ENV_VIA -ceq 'direnv'
+    $direnv = __vertex_env_is_direnv
+    # Nothing to begin with: it is due until there is something.
+    if ($null -eq $env:VERTEX_ENV_REFRESH_AT -and -not $direnv) { $null = __vertex_env_do @('set VERTEX_ENV_REFRESH_AT=0') }
+    if (-not (__vertex_env_is_there)) { return 127 }
+    $state.Failed = $now + 300
+    __vertex_env_pause $now
     [string[]] $command = if ($direnv) { @('token') } else { @('export', '--format', 'lines') }
     $status, $text = __vertex_env_run ($command + $more)
-    if ($status -ne 0) {
-        # Nothing to begin with: it is due until there is something.
-        if ($null -eq $env:VERTEX_ENV_REFRESH_AT) { $null = __vertex_env_do @('set VERTEX_ENV_REFRESH_AT=0') }
-        return $status
-    }
+    if ($status -ne 0) { return $status }
     $state.Failed = 0
     if (-not $direnv -and -not (__vertex_env_do ($text -split '\r?\n'))) { return 1 }
     return 0
@@ -151,7 +210,16 @@ function global:__vertex_env_off {
     $state = $global:__vertex_env
     foreach ($name in $state.Names) { Remove-Item -LiteralPath "Env:$name" -ErrorAction Ignore }
     foreach ($name in $state.Before.Keys) { [Environment]::SetEnvironmentVariable($name, $state.Before[$name]) }
+    $first = $global:__vertex_env.First
     $global:__vertex_env = __vertex_env_state
+    $global:__vertex_env.First = $first
+}
+
+# The names of what others have set, for `off`. Another value than ours is the user's own.
+function global:__vertex_env_theirs {
+    'OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_API_BASE'
+    'VERTEX_ENV_EXPIRES_AT', 'VERTEX_ENV_REFRESH_AT', 'VERTEX_ENV_STAMP'
+    if ($env:OPENAI_AGENTS_DISABLE_TRACING -ceq '1') { 'OPENAI_AGENTS_DISABLE_TRACING' }
 }
 
 function global:__vertex_env_state {
@@ -161,6 +229,10 @@ function global:__vertex_env_state {
         Inherited = $false
         Failed = [long] 0
         Retry = [long] 0
+        # At which VERTEX_ENV_REFRESH_AT that was, whether a prompt was, and whether the missing program was told.
+        At = [string] $null
+        First = $true
+        Missing = $false
     }
 }
 
@@ -291,7 +363,7 @@ function global:__vertex_env_is_harmless([string[]] $changes) {
     # begin: made by python -m tests.hooknames
     $keys = 'AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY' -split ' '
     $urls = 'AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST' -split ' '
-    $words = 'OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
+    $words = 'AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '
     # end
     $tracing = 'OPENAI_AGENTS_DISABLE_TRACING'
     $given = [Collections.Generic.List[string]]::new()
@@ -365,7 +437,9 @@ function global:__vertex_env_is_ours([string] $path, [string] $kind) {
 # --- commands that act on this shell ---
 
 function global:vertex-env {
-    if ($args.Count -eq 0 -or $args[0] -cnotin 'use', 'refresh', 'off') {
+    # The program itself has the help, and refuses other options.
+    $option = $args.Count -gt 1 -and "$($args[1])" -clike '-*'
+    if ($args.Count -eq 0 -or $option -or $args[0] -cnotin 'use', 'refresh', 'off') {
         $program = Get-Command -Name vertex-env -CommandType Application -ErrorAction Stop | Select-Object -First 1
         if ($MyInvocation.ExpectingInput) { $input | & $program @args } else { & $program @args }
         return
@@ -375,7 +449,8 @@ function global:vertex-env {
 
 # Gives the status.
 function global:__vertex_env_main([string[]] $arguments) {
-    if ($env:VERTEX_ENV_VIA -ceq 'direnv' -and $arguments[0] -cne 'refresh') {
+    $global:__vertex_env.Missing = $false
+    if ($arguments[0] -ceq 'use' -and (__vertex_env_is_direnv)) {
         [Console]::Error.WriteLine('vertex-env: error: in this folder direnv sets the variables')
         [Console]::Error.WriteLine('vertex-env: hint: say it in .envrc: use vertex --profile NAME')
         return 1
@@ -384,7 +459,17 @@ function global:__vertex_env_main([string[]] $arguments) {
     switch -CaseSensitive -Exact ("$($arguments[0]),$($arguments.Count)") {
         'use,2' { return __vertex_env_use $now $arguments[1] }
         'refresh,1' { return __vertex_env_ask $now @('--refresh') }
-        'off,1' { __vertex_env_off; return 0 }
+        'off,1' {
+            if (__vertex_env_is_direnv) {
+                # What there was before is direnv's to set back, and ours to keep for outside of this folder.
+                foreach ($name in (__vertex_env_theirs)) { Remove-Item -LiteralPath "Env:$name" -ErrorAction Ignore }
+                [Console]::Error.WriteLine(
+                    'vertex-env: hint: direnv sets them again when it reloads: take use vertex out of .envrc')
+            } else {
+                __vertex_env_off
+            }
+            return 0
+        }
     }
     [Console]::Error.WriteLine("vertex-env: error: wrong number of arguments for $($arguments[0])")
     [Console]::Error.WriteLine('vertex-env: hint: vertex-env use PROFILE, vertex-env refresh, vertex-env off')
@@ -393,6 +478,7 @@ function global:__vertex_env_main([string[]] $arguments) {
 
 # Take another profile, if that works.
 function global:__vertex_env_use([long] $now, [string] $name) {
+    if (-not (__vertex_env_is_there)) { return 127 }
     $status, $null = __vertex_env_run @('export', '--format', 'lines') @{ VERTEX_ENV_PROFILE = $name }
     if ($status -ne 0) { return $status }
     __vertex_env_off
@@ -408,13 +494,7 @@ if (-not (Test-Path -LiteralPath variable:global:__vertex_env)) {
     if ($null -ne $env:VERTEX_ENV_EXPIRES_AT) {
         # Another shell of ours has set these: that is what there is to take away.
         $global:__vertex_env.Inherited = $true
-        $global:__vertex_env.Names.AddRange([string[]] @(
-                'OPENAI_API_KEY', 'OPENAI_BASE_URL', 'OPENAI_API_BASE',
-                'VERTEX_ENV_EXPIRES_AT', 'VERTEX_ENV_REFRESH_AT', 'VERTEX_ENV_STAMP'))
-        # Another value than ours is the user's own.
-        if ($env:OPENAI_AGENTS_DISABLE_TRACING -ceq '1') {
-            $global:__vertex_env.Names.Add('OPENAI_AGENTS_DISABLE_TRACING')
-        }
+        $global:__vertex_env.Names.AddRange([string[]] @(__vertex_env_theirs))
     }
 
     # Once only, around what there is: that one runs last, and finds $? as the last command has left it.
@@ -428,12 +508,7 @@ if (-not (Test-Path -LiteralPath variable:global:__vertex_env)) {
     }
 }
 
-if ($env:VERTEX_ENV_VIA -cne 'direnv') {
-    & {
-        $now = __vertex_env_clock
-        $fresh = __vertex_env_is_after $env:VERTEX_ENV_REFRESH_AT $now
-        if (-not ($fresh -and $env:OPENAI_API_KEY)) {
-            if (-not (__vertex_env_load $now)) { $null = __vertex_env_ask $now }
-        }
-    }
+& {
+    $now = __vertex_env_clock
+    if (-not (__vertex_env_is_direnv) -and (__vertex_env_is_due $now)) { $null = __vertex_env_load $now }
 }

@@ -1,8 +1,8 @@
 # vertex-env for xonsh 0.19 and newer, in ~/.xonshrc:  exec($(vertex-env hook xonsh))
 #
-# Loads the variables when the shell starts and renews them at the prompt before they expire. A prompt at which nothing
-# is due costs a comparison: no process, no file. Nothing that is read is ever evaluated. Whatever starts a process does
-# so behind xonsh's back: no job, no trace, and the last command's status stays what it was.
+# Loads what is stored at the start, asks for what is not at the first prompt (scp has none), and renews at the prompt. One
+# at which nothing is due costs a comparison: no process, no file. Nothing that is read is ever evaluated. Processes start
+# without xonsh: no job, no trace, no alias, and the last command's status stays what it was.
 #
 # It is plain Python, which takes xonsh's own parser, that of execx, a tenth of a second longer to read.
 #
@@ -10,8 +10,11 @@
 
 
 def _vertex_env_setup():
+    import contextlib
+    import io
     import os
     import re
+    import shutil
     import stat
     import subprocess
     import sys
@@ -29,23 +32,49 @@ def _vertex_env_setup():
     class Hook:
         def __init__(self):
             self.failed = self.retry = 0
+            # At which VERTEX_ENV_REFRESH_AT that was, whether the missing program was told, and whether a prompt was.
+            self.at, self.missing, self.first = "", False, True
             self.names = []
             self.before = {}
             self.inherited = "VERTEX_ENV_EXPIRES_AT" in env
             if self.inherited:
                 # Another shell of ours has set these: that is what there is to take away.
-                self.names += ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"]
-                self.names += ["VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP"]
-                # Another value than ours is the user's own.
-                if str(env.get("OPENAI_AGENTS_DISABLE_TRACING", "")) == "1":
-                    self.names.append("OPENAI_AGENTS_DISABLE_TRACING")
+                self.names += self.theirs()
+
+        # The names of what others have set, for `off`. Another value than ours is the user's own.
+        def theirs(self):
+            names = ["OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE"]
+            names += ["VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP"]
+            if str(env.get("OPENAI_AGENTS_DISABLE_TRACING", "")) == "1":
+                names.append("OPENAI_AGENTS_DISABLE_TRACING")
+            return names
+
+        # Whether direnv sets the variables: it has a handler here, as xontrib-direnv has, and VIA is not just inherited.
+        def is_direnv(self):
+            if env.get("VERTEX_ENV_VIA") != "direnv":
+                return False
+            events = XSH.builtins.events
+            known = (events.on_pre_prompt, events.on_postcommand, events.on_chdir)
+            return any("direnv" in f"{f.__module__} {f.__name__}" for event in known for f in event)
+
+        def is_due(self, now):
+            return not is_after(env.get("VERTEX_ENV_REFRESH_AT", ""), now) or not env.get("OPENAI_API_KEY")
 
         # --- at each prompt, and before each command: after a night at the prompt, the first has a fresh token ---
 
         def hook(self):
+            now = int(time.time())
+            if self.first:
+                self.first = False
+                if not self.is_direnv():
+                    if self.is_due(now) and self.load(now) is None and self.ask(now) == 75:
+                        print(
+                            "vertex-env: no token for now: Google cannot be reached; vertex-env refresh says why",
+                            file=sys.stderr,
+                        )
+                    return
             if "VERTEX_ENV_REFRESH_AT" not in env:
                 return
-            now = int(time.time())
             if not is_after(env["VERTEX_ENV_REFRESH_AT"], now):
                 self.renew(now)
 
@@ -53,7 +82,10 @@ def _vertex_env_setup():
         # can be.
         def renew(self, now):
             wait = False
-            direnv = env.get("VERTEX_ENV_VIA") == "direnv"
+            direnv = self.is_direnv()
+            # Others, or direnv, have set new ones.
+            if self.at != str(env["VERTEX_ENV_REFRESH_AT"]):
+                self.failed = self.retry = 0
             stamp = str(env.get("VERTEX_ENV_STAMP", ""))
             if not direnv:
                 at = (self.read(stamp) or [""])[0].partition(" ")[0]
@@ -65,7 +97,11 @@ def _vertex_env_setup():
                     return
             if now < self.retry:
                 return
-            self.retry = now + 30
+            # There use_vertex says that the program is missing.
+            self.missing = self.missing or self.is_direnv()
+            if not self.is_there():
+                return
+            self.pause(now)
             # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
             if not stamp or not is_after(env.get("VERTEX_ENV_EXPIRES_AT", ""), now + 60):
                 wait = True
@@ -84,17 +120,39 @@ def _vertex_env_setup():
             except OSError:
                 pass
 
+        # Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it
+        # is due.
+        def pause(self, now):
+            self.at, ends = (str(env.get(name, "")) for name in ("VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT"))
+            at = int(self.at) if is_after(self.at, 0) else 0
+            self.retry = now + (min(30, int(ends) - at) if is_after(ends, at) else 30)
+
+        # Whether the program is there; if not, says so once.
+        def is_there(self):
+            # On xonsh's own PATH: subprocess would look on that of the process.
+            if shutil.which("vertex-env", path=env.detype().get("PATH", "")):
+                self.missing = False
+                return True
+            if not self.missing:
+                print("vertex-env: error: there is no vertex-env on PATH", file=sys.stderr)
+                print("vertex-env: hint: put its folder on PATH, or install it", file=sys.stderr)
+            self.missing = True
+            return False
+
         # Have vertex-env say what the variables are, and wait for that; gives its status.
         def ask(self, now, *more):
-            self.failed = now + 300
             # direnv watches the stamp: it takes the new token by itself.
-            direnv = env.get("VERTEX_ENV_VIA") == "direnv"
+            direnv = self.is_direnv()
+            # Nothing to begin with: it is due until there is something.
+            if "VERTEX_ENV_REFRESH_AT" not in env and not direnv and not self.do(["set VERTEX_ENV_REFRESH_AT=0"]):
+                return 1
+            if not self.is_there():
+                return 127
+            self.failed = now + 300
+            self.pause(now)
             command = ["token"] if direnv else ["export", "--format", "lines"]
             status, text = self.run(*command, *more)
             if status:
-                # Nothing to begin with: it is due until there is something.
-                if "VERTEX_ENV_REFRESH_AT" not in env:
-                    self.do(["set VERTEX_ENV_REFRESH_AT=0"])
                 return status
             if direnv and not env.get("VERTEX_ENV_STAMP"):
                 # Where nothing is stored, no file that direnv watches has changed.
@@ -108,9 +166,9 @@ def _vertex_env_setup():
                 done = subprocess.run(
                     [program, *args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environ
                 )
-            except OSError:
-                print(f"vertex-env: error: there is no {program} on PATH", file=sys.stderr)
-                return 127, ""
+            except OSError as error:
+                print(f"vertex-env: error: {program} cannot be started: {error.strerror}", file=sys.stderr)
+                return 126, ""
             except KeyboardInterrupt:
                 return 130, ""
             return done.returncode, done.stdout.decode("utf-8", "surrogateescape")
@@ -251,7 +309,7 @@ def _vertex_env_setup():
             # begin: made by python -m tests.hooknames
             keys = "AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY".split()
             urls = "AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST".split()
-            words = "OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL".split()
+            words = "AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL".split()
             # end
             tracing = "OPENAI_AGENTS_DISABLE_TRACING"
             found = [change.fullmatch(line).groups() for line in changes]
@@ -313,6 +371,8 @@ def _vertex_env_setup():
         # What to run for `vertex-env ARGS`.
         def command(self, args):
             ours = args[:1] in (["use"], ["refresh"], ["off"])
+            # The program itself has the help, and refuses other options.
+            ours = ours and not "".join(args[1:2]).startswith("-")
             return ["__vertex_env_main" if ours else "vertex-env", *args]
 
         def main(self, args, stdin=None, stdout=None, stderr=None):
@@ -320,7 +380,8 @@ def _vertex_env_setup():
                 print(*lines, sep="\n", file=stderr or sys.stderr)
                 return len(lines) - 1
 
-            if env.get("VERTEX_ENV_VIA") == "direnv" and args[:1] != ["refresh"]:
+            self.missing = False
+            if args[:1] == ["use"] and self.is_direnv():
                 return fail(
                     "vertex-env: error: in this folder direnv sets the variables",
                     "vertex-env: hint: say it in .envrc: use vertex --profile NAME",
@@ -331,7 +392,14 @@ def _vertex_env_setup():
             if args == ["refresh"]:
                 return self.ask(now, "--refresh")
             if args == ["off"]:
-                self.off()
+                if self.is_direnv():
+                    # What there was before is direnv's to set back, and ours to keep for outside of this folder.
+                    for name in self.theirs():
+                        env.pop(name, None)
+                    hint = "vertex-env: hint: direnv sets them again when it reloads: take use vertex out of .envrc"
+                    print(hint, file=stderr or sys.stderr)
+                else:
+                    self.off()
                 return 0
             fail(
                 f"vertex-env: error: wrong number of arguments for {' '.join(args[:1])}",
@@ -341,6 +409,8 @@ def _vertex_env_setup():
 
         # Take another profile, if that works.
         def use(self, now, profile):
+            if not self.is_there():
+                return 127
             status, _ = self.run("export", "--format", "lines", VERTEX_ENV_PROFILE=profile)
             if status:
                 return status
@@ -353,11 +423,10 @@ def _vertex_env_setup():
 
         def start(self):
             now = int(time.time())
-            if env.get("VERTEX_ENV_VIA") == "direnv":
-                return
-            if not is_after(env.get("VERTEX_ENV_REFRESH_AT", ""), now) or not env.get("OPENAI_API_KEY"):
-                if self.load(now) is None:
-                    self.ask(now)
+            if not self.is_direnv() and self.is_due(now):
+                # What fails now is said at the first prompt.
+                with contextlib.redirect_stderr(io.StringIO()):
+                    self.load(now)
 
     hook = Hook()
     XSH.aliases["vertex-env"] = XSH.aliases.return_command(lambda args, **_: hook.command(args))

@@ -1,30 +1,76 @@
 # vertex-env for zsh, in ~/.zshrc:  eval "$(vertex-env hook zsh)"
 #
-# Loads the variables when the shell starts and renews them at the prompt, and before a command, before they expire. A
-# prompt at which nothing is due costs one comparison of texts: no process, no file. Nothing that is read is ever
-# evaluated. Each function begins with `emulate`, so that it works under any options, and with no trace of `set -x`,
-# where tokens do not belong.
+# Loads what is stored at the start, asks for what is not at the first prompt (scp has none), and renews at the prompt and
+# before a command. A prompt at which nothing is due costs one comparison of texts: no process, no file. Nothing that is
+# read is ever evaluated. Each function begins with `emulate`, so that it works under any options, and with no trace of
+# `set -x`, where tokens do not belong. `builtin` keeps the user's aliases and functions out.
 
-zmodload -F zsh/datetime p:EPOCHSECONDS
+builtin zmodload -F zsh/datetime p:EPOCHSECONDS
 
 # --- at each prompt and before each command ---
 
 __vertex_env_hook() {
   # Seconds since 1970 have ten digits until 2286. As texts, because arithmetic would run what an inherited value says.
-  [[ $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-9999999999}" ]] || __vertex_env_renew
+  [[ $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-9999999999}" && -z ${__vertex_env_first-} ]] || __vertex_env_renew
 }
 
-# The variables are due: load what somebody has renewed already, or have it renewed, without waiting if that can be.
+# Whether direnv sets the variables: it has a hook here, and VIA is not just inherited.
+__vertex_env_is_direnv() {
+  builtin emulate -L zsh
+  [[ ${VERTEX_ENV_VIA-} == direnv ]] && (( ${+functions[_direnv_hook]} ))
+}
+
+# Whether there is no key, or one that is due. Not which: this may be traced.
+__vertex_env_is_due() {
+  builtin emulate -L zsh
+  [[ ! $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" || ${VERTEX_ENV_REFRESH_AT-} == *[^0-9]* || -z ${OPENAI_API_KEY:+y} ]]
+}
+
+# powerlevel10k's instant prompt is on the screen, and takes what is said now for a mistake in ~/.zshrc: wait until the
+# line editor reads, which it does after the prompt is drawn.
+__vertex_env_later() {
+  builtin emulate -L zsh
+  builtin local fd=$1
+  if [[ -z $fd ]]; then
+    builtin exec {fd}</dev/null
+    builtin zle -F $fd __vertex_env_later
+    return
+  fi
+  builtin zle -F $fd
+  builtin exec {fd}<&-
+  builtin zle -I
+  __vertex_env_hook
+}
+
+# The variables are due, or this is the first prompt: load what somebody has renewed already, or have it renewed, without
+# waiting if that can be.
 __vertex_env_renew() {
-  emulate -L zsh
-  unsetopt xtrace
+  builtin emulate -L zsh
+  builtin unsetopt xtrace
+  if [[ -n ${__vertex_env_first-} ]]; then
+    if [[ -n ${__p9k_instant_prompt_active-} && $__vertex_env_first == 1 ]] && __vertex_env_is_due; then
+      __vertex_env_first=2
+      __vertex_env_later ''
+      return 0
+    fi
+    __vertex_env_first=''
+    __vertex_env_is_due || return 0
+    if ! __vertex_env_is_direnv; then
+      __vertex_env_get
+      (( $? != 75 )) ||
+        builtin print -ru2 'vertex-env: no token for now: Google cannot be reached; vertex-env refresh says why'
+      return 0
+    fi
+  fi
+  # Others, or direnv, have set new ones.
+  [[ ${VERTEX_ENV_REFRESH_AT-} == "${__vertex_env_at-}" ]] || __vertex_env_failed='' __vertex_env_retry=0
   # A file of our own, no link, and no more than a stamp has: zsh would read all of it.
-  local at='' wait='' small='(N.UL-256)'
-  local -a stamp
+  builtin local at='' wait='' small='(N.UL-256)'
+  builtin local -a stamp
   [[ -z ${VERTEX_ENV_STAMP-} ]] || stamp=($VERTEX_ENV_STAMP$~small)
-  if [[ ${VERTEX_ENV_VIA-} != direnv ]]; then
+  if ! __vertex_env_is_direnv; then
     if (( $#stamp )); then
-      { IFS=' ' read -r at _ <$VERTEX_ENV_STAMP; } 2>/dev/null || at=''
+      { IFS=' ' builtin read -r at _ <$VERTEX_ENV_STAMP; } 2>/dev/null || at=''
       if [[ $at != $VERTEX_ENV_REFRESH_AT && $EPOCHSECONDS < $at ]]; then
         __vertex_env_load
         (( $? == 1 )) || return 0
@@ -35,52 +81,75 @@ __vertex_env_renew() {
     fi
   fi
   [[ $EPOCHSECONDS < $__vertex_env_retry ]] && return 0
-  __vertex_env_retry=$((EPOCHSECONDS + 30))
+  # There use_vertex says that the program is missing.
+  ! __vertex_env_is_direnv || __vertex_env_missing=1
+  __vertex_env_is_there || return 0
+  __vertex_env_pause
   # Only in the last minute is it worth waiting for, or where nothing is stored for us to load later.
   __vertex_env_is_soon "${VERTEX_ENV_EXPIRES_AT-0}" && wait=1
   [[ -n ${VERTEX_ENV_STAMP-} ]] || wait=1
   # Who is offline shall not wait at each prompt.
   if [[ -n $wait && ! $EPOCHSECONDS < ${__vertex_env_failed:-0} ]]; then
     __vertex_env_ask
-  elif [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
-    (command vertex-env token </dev/null >/dev/null 2>&1 &)
+  elif __vertex_env_is_direnv; then
+    (builtin command vertex-env token </dev/null >/dev/null 2>&1 &)
   else
-    (command vertex-env export --format lines </dev/null >/dev/null 2>&1 &)
+    (builtin command vertex-env export --format lines </dev/null >/dev/null 2>&1 &)
   fi
   return 0
 }
 
+# Not again for half a minute, or for a quarter of the life of a token that lives shorter: that is how early it is due.
+__vertex_env_pause() {
+  builtin emulate -L zsh
+  builtin local ends=${VERTEX_ENV_EXPIRES_AT//[^0-9]/} at=${VERTEX_ENV_REFRESH_AT//[^0-9]/}
+  builtin integer pause=$((10#0$ends - 10#0$at))
+  (( pause > 0 && pause < 30 )) || pause=30
+  __vertex_env_retry=$((EPOCHSECONDS + pause)) __vertex_env_at=${VERTEX_ENV_REFRESH_AT-}
+}
+
+# Whether the program is there; if not, says so once.
+__vertex_env_is_there() {
+  builtin emulate -L zsh
+  if builtin whence -p vertex-env >/dev/null; then
+    __vertex_env_missing=''
+    return 0
+  fi
+  [[ -n ${__vertex_env_missing-} ]] || builtin print -ru2 -l -- \
+    'vertex-env: error: there is no vertex-env on PATH' 'vertex-env: hint: put its folder on PATH, or install it'
+  __vertex_env_missing=1
+  return 127
+}
+
 # Whether the instant $1 is less than a minute away, or is no instant.
 __vertex_env_is_soon() {
-  emulate -L zsh
+  builtin emulate -L zsh
   [[ -z $1 || $1 == *[^0-9]* || ! $((EPOCHSECONDS + 60)) < $1 ]]
 }
 
 # Have vertex-env say what the variables are, and wait for that.
 __vertex_env_ask() {
-  emulate -L zsh
-  unsetopt xtrace
-  local lines line name
-  integer result
-  __vertex_env_failed=$((EPOCHSECONDS + 300)) __vertex_env_retry=$((EPOCHSECONDS + 30))
-  if [[ ${VERTEX_ENV_VIA-} == direnv ]]; then
+  builtin emulate -L zsh
+  builtin unsetopt xtrace
+  builtin local lines line name
+  # Nothing to begin with: it is due until there is something.
+  [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_is_direnv || __vertex_env_set VERTEX_ENV_REFRESH_AT= 0 || return
+  __vertex_env_is_there || return
+  __vertex_env_failed=$((EPOCHSECONDS + 300))
+  __vertex_env_pause
+  if __vertex_env_is_direnv; then
     # direnv watches the stamp: it takes the new token by itself, and at once if its hook has run already.
-    command vertex-env token "$@" </dev/null >/dev/null || return
+    builtin command vertex-env token "$@" </dev/null >/dev/null || return
     # Where nothing is stored, no file that direnv watches has changed.
-    [[ -n ${VERTEX_ENV_STAMP-} ]] || command direnv reload </dev/null 2>/dev/null || :
-    (( ! ${+functions[_direnv_hook]} )) || _direnv_hook
+    [[ -n ${VERTEX_ENV_STAMP-} ]] || builtin command direnv reload </dev/null 2>/dev/null || :
+    _direnv_hook
     # If that has failed, not again at the next prompt.
     [[ ${VERTEX_ENV_REFRESH_AT-} == 0 ]] || __vertex_env_failed='' __vertex_env_retry=0
     return 0
   fi
-  lines=$(command vertex-env export --format lines "$@" </dev/null) || {
-    result=$?
-    # Nothing to begin with: it is due until there is something.
-    [[ -n ${VERTEX_ENV_REFRESH_AT-} ]] || __vertex_env_set VERTEX_ENV_REFRESH_AT= 0
-    return result
-  }
+  lines=$(builtin command vertex-env export --format lines "$@" </dev/null) || return
   __vertex_env_failed='' __vertex_env_retry=0
-  local -a changes
+  builtin local -a changes
   for line in "${(@f)lines}"; do
     name=${${line#* }%%=*}
     [[ $name == [A-Za-z_]* && $name != *[^A-Za-z0-9_]* ]] || continue
@@ -94,9 +163,9 @@ __vertex_env_ask() {
 
 # Load what is stored; if that cannot be, ask.
 __vertex_env_get() {
-  emulate -L zsh
+  builtin emulate -L zsh
   __vertex_env_load
-  local result=$?
+  builtin local result=$?
   (( result != 1 )) || { __vertex_env_ask; result=$? }
   return result
 }
@@ -106,14 +175,14 @@ __vertex_env_get() {
 # Export variables, or unset them, and remember what there was before: pairs of `NAME=` and a value, or of `NAME` and
 # nothing. If one of them is read-only all is undone, because a client would send the key to another host; 3 then.
 __vertex_env_set() {
-  emulate -L zsh
-  unsetopt xtrace
-  local name value
+  builtin emulate -L zsh
+  builtin unsetopt xtrace
+  builtin local name value
   for name value in "$@"; do
     name=${name%=}
     [[ ${(Pt)name} == *readonly* ]] || continue
     __vertex_env_off
-    print -ru2 -l -- "vertex-env: error: $name is read-only in this shell, so no variable is set" \
+    builtin print -ru2 -l -- "vertex-env: error: $name is read-only in this shell, so no variable is set" \
       'vertex-env: hint: remove the line that makes it read-only, or use: vertex-env run -- COMMAND'
     return 3
   done
@@ -127,21 +196,21 @@ __vertex_env_set() {
       fi
     fi
     # The attributes go first: an array is not exported, and an integer evaluates the text.
-    unset "${name%=}"
-    [[ $name != *= ]] || typeset -gx "$name$value"
+    builtin unset "${name%=}"
+    [[ $name != *= ]] || builtin typeset -gx "$name$value"
   done
   return 0
 }
 
 __vertex_env_off() {
-  emulate -L zsh
-  unsetopt xtrace
-  local name
+  builtin emulate -L zsh
+  builtin unsetopt xtrace
+  builtin local name
   for name in "${(@k)__vertex_env_before}"; do
     # It would end this function half way.
     [[ ${(Pt)name} != *readonly* ]] || continue
-    unset "$name"
-    [[ -z ${__vertex_env_before[$name]} ]] || typeset -gx "$name${__vertex_env_before[$name]}"
+    builtin unset "$name"
+    [[ -z ${__vertex_env_before[$name]} ]] || builtin typeset -gx "$name${__vertex_env_before[$name]}"
   done
   __vertex_env_before=() __vertex_env_inherited='' __vertex_env_failed='' __vertex_env_retry=0
 }
@@ -150,11 +219,11 @@ __vertex_env_off() {
 
 # Whether the token may go to the URL $1: to a host of Google's, or to one that this shell's VERTEX_ENV_ALLOW_HOST names.
 __vertex_env_is_url() {
-  emulate -L zsh
-  setopt extendedglob
+  builtin emulate -L zsh
+  builtin setopt extendedglob
   # In variables, because under `setopt sh_glob` zsh does not read such patterns.
-  local host=${${1#*://}%%/*} google='*.(googleapis.com|vertexai.goog)'
-  local loopback='http://(localhost|127.[0-9.]#|\[::1\])(:[0-9]##|)/*'
+  builtin local host=${${1#*://}%%/*} google='*.(googleapis.com|vertexai.goog)'
+  builtin local loopback='http://(localhost|127.[0-9.]#|\[::1\])(:[0-9]##|)/*'
   [[ $1 != *[^]A-Za-z0-9._~:@%+=,/[-]* ]] || return 1
   [[ $1 != https://* || $host == *[^a-z0-9.-]* || $host != $~google ]] || return 0
   [[ $host != *[^]a-z0-9.:[-]* && $host != *:*[^]0-9:]* ]] || return 1
@@ -166,16 +235,16 @@ __vertex_env_is_url() {
 # Load what vertex-env has kept for shells, if everything that it depended on is as it was; 1 if not. It may set our names
 # only, and to what cannot hurt.
 __vertex_env_load() {
-  emulate -L zsh
-  unsetopt xtrace
-  setopt extendedglob
+  builtin emulate -L zsh
+  builtin unsetopt xtrace
+  builtin setopt extendedglob
   # begin: made by python -m tests.hooknames
-  local keys=' AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY '
-  local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
-  local words=' OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
+  builtin local keys=' AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY '
+  builtin local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
+  builtin local words=' AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
   # end
-  local folder file line name token='' at='' expires='' url=none mark=$'\037'
-  local -a lines stored changes
+  builtin local folder file line name token='' at='' expires='' url=none mark=$'\037'
+  builtin local -a lines stored changes
   [[ ${VERTEX_ENV_PROFILE-} != *[^A-Za-z0-9._-]* ]] || return 1
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
     folder=${VERTEX_ENV_CACHE_DIR%/}
@@ -188,7 +257,7 @@ __vertex_env_load() {
   fi
   file=$folder/shell${VERTEX_ENV_PROFILE:+-$VERTEX_ENV_PROFILE}.snapshot
   # A folder and files of our own, no links, closed to others, and none of more than 64 KiB.
-  local issued='issued [0-9](#c10).*' closed='(N/Uf-77)' private='(N.Uf-77Lk-65)'
+  builtin local issued='issued [0-9](#c10).*' closed='(N/Uf-77)' private='(N.Uf-77Lk-65)'
   [[ $folder == /* && -r $file ]] || return 1
   stored=($folder$~closed $file$~private)
   (( $#stored == 2 )) || return 1
@@ -282,26 +351,54 @@ __vertex_env_load() {
 
 # --- commands that act on this shell ---
 
+# What others have set, for `off`.
+__vertex_env_adopt() {
+  builtin emulate -L zsh
+  __vertex_env_before=(
+    OPENAI_API_KEY '' OPENAI_BASE_URL '' OPENAI_API_BASE ''
+    VERTEX_ENV_EXPIRES_AT '' VERTEX_ENV_REFRESH_AT '' VERTEX_ENV_STAMP ''
+  )
+  # Another value than ours is the user's own.
+  [[ ${OPENAI_AGENTS_DISABLE_TRACING-} != 1 ]] || __vertex_env_before[OPENAI_AGENTS_DISABLE_TRACING]=''
+}
+
 vertex-env() {
-  emulate -L zsh
-  case ${1-} in
-    (use|refresh|off) ;;
-    (*)
-      command vertex-env "$@"
+  builtin emulate -L zsh
+  __vertex_env_missing=''
+  case ${1-},${2-} in
+    # The program itself has the help, and refuses other options.
+    (use,-*|refresh,-*|off,-*)
+      builtin command vertex-env "$@"
       return
       ;;
   esac
-  if [[ ${VERTEX_ENV_VIA-} == direnv && $1 != refresh ]]; then
-    print -ru2 -l -- 'vertex-env: error: in this folder direnv sets the variables' \
+  [[ ${1-} == off ]] || __vertex_env_is_there || return
+  case ${1-} in
+    (use|refresh|off) ;;
+    (*)
+      builtin command vertex-env "$@"
+      return
+      ;;
+  esac
+  if [[ $1 == use ]] && __vertex_env_is_direnv; then
+    builtin print -ru2 -l -- 'vertex-env: error: in this folder direnv sets the variables' \
       'vertex-env: hint: say it in .envrc: use vertex --profile NAME'
     return 1
   fi
   case $1,$# in
     (use,2) __vertex_env_use "$2" ;;
     (refresh,1) __vertex_env_ask --refresh ;;
-    (off,1) __vertex_env_off ;;
+    (off,1)
+      if __vertex_env_is_direnv; then
+        # What there was before is direnv's to set back, and ours to keep for outside of this folder.
+        builtin local -A __vertex_env_before
+        __vertex_env_adopt
+        builtin print -ru2 'vertex-env: hint: direnv sets them again when it reloads: take use vertex out of .envrc'
+      fi
+      __vertex_env_off
+      ;;
     (*)
-      print -ru2 -l -- "vertex-env: error: wrong number of arguments for $1" \
+      builtin print -ru2 -l -- "vertex-env: error: wrong number of arguments for $1" \
         'vertex-env: hint: vertex-env use PROFILE, vertex-env refresh, vertex-env off'
       return 2
       ;;
@@ -310,9 +407,9 @@ vertex-env() {
 
 # Take another profile, if that works.
 __vertex_env_use() {
-  emulate -L zsh
-  unsetopt xtrace
-  VERTEX_ENV_PROFILE=$1 command vertex-env export --format lines </dev/null >/dev/null || return
+  builtin emulate -L zsh
+  builtin unsetopt xtrace
+  VERTEX_ENV_PROFILE=$1 builtin command vertex-env export --format lines </dev/null >/dev/null || return
   __vertex_env_off
   __vertex_env_set VERTEX_ENV_PROFILE= "$1" || return
   __vertex_env_get
@@ -322,26 +419,22 @@ __vertex_env_use() {
 
 # What has been kept here since a first time. The environment could have such variables too, but no associative array.
 if [[ ${(t)__vertex_env_before-} != association* ]]; then
-  unset __vertex_env_before __vertex_env_failed __vertex_env_retry __vertex_env_inherited
-  typeset -gA __vertex_env_before
-  typeset -g __vertex_env_failed='' __vertex_env_retry=0 __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
+  builtin unset __vertex_env_before __vertex_env_failed __vertex_env_retry __vertex_env_inherited __vertex_env_at
+  builtin typeset -gA __vertex_env_before
+  builtin typeset -g __vertex_env_failed='' __vertex_env_retry=0 __vertex_env_at='' __vertex_env_missing='' \
+    __vertex_env_inherited=${VERTEX_ENV_EXPIRES_AT-}
   if [[ -n $__vertex_env_inherited ]]; then
-    # For `off`, as they are not ours to set back.
-    __vertex_env_before=(
-      OPENAI_API_KEY '' OPENAI_BASE_URL '' OPENAI_API_BASE ''
-      VERTEX_ENV_EXPIRES_AT '' VERTEX_ENV_REFRESH_AT '' VERTEX_ENV_STAMP ''
-    )
-    # Another value than ours is the user's own.
-    [[ ${OPENAI_AGENTS_DISABLE_TRACING-} != 1 ]] || __vertex_env_before[OPENAI_AGENTS_DISABLE_TRACING]=''
+    # They are not ours to set back.
+    __vertex_env_adopt
   fi
 fi
+builtin typeset -g __vertex_env_first=1
 
-typeset -ga precmd_functions preexec_functions
+builtin typeset -ga precmd_functions preexec_functions
 (( ${precmd_functions[(Ie)__vertex_env_hook]} )) || precmd_functions+=(__vertex_env_hook)
 (( ${preexec_functions[(Ie)__vertex_env_hook]} )) || preexec_functions+=(__vertex_env_hook)
 
-# Whether there is a key, and not which: this may be traced.
-if [[ ${VERTEX_ENV_VIA-} != direnv ]] &&
-  [[ ! $EPOCHSECONDS < "${VERTEX_ENV_REFRESH_AT-0}" || ${VERTEX_ENV_REFRESH_AT-} == *[^0-9]* || -z ${OPENAI_API_KEY:+y} ]]; then
-  __vertex_env_get || true
+if ! __vertex_env_is_direnv && __vertex_env_is_due; then
+  # What fails now is said at the first prompt. `zsh -ic` has none.
+  __vertex_env_load 2>/dev/null || [[ ! -o interactive || -z ${ZSH_EXECUTION_STRING-} ]] || __vertex_env_ask || true
 fi

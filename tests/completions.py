@@ -16,12 +16,6 @@ from vertex_env.shellfiles import COMPLETIONS, shell_dir
 from vertex_env.variables import CLIENTS
 
 HEAD = "made by python -m tests.completions: do not edit"
-# What the hooks' function adds: these act on the calling shell.
-OF_THE_HOOK = {
-    "use": "Take another profile in this shell",
-    "refresh": "Mint a new token for this shell",
-    "off": "Set this shell's variables back",
-}
 RUNS_A_COMMAND = ("run", "sandbox")
 FILES = ("credentials",)
 PROFILES = ("profile",)
@@ -71,8 +65,6 @@ def commands() -> Iterator[Command]:
             else:
                 words += choices
         yield Command(name, short(command.help or ""), tuple(options), tuple(words))
-    for name, text in OF_THE_HOOK.items():
-        yield Command(name, short(text), (), ())
 
 
 def short(text: str) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
+from tests.forking import fork
+
 
 @dataclass(frozen=True, slots=True)
 class Ended:
@@ -91,13 +93,14 @@ def _serve() -> None:
 def _start(order: dict[str, Any]) -> tuple[int, list[int]]:
     """Fork; the child's process ID, and files for its stdout, its stderr, and a byte if it took the ordinary path."""
     files = [os.memfd_create("run") for _ in range(3)]
-    pid = os.fork()
-    if pid == 0:
+
+    def child() -> None:
         os.dup2(os.open(os.devnull, os.O_RDWR), 0)
         os.dup2(files[0], 1)
         os.dup2(files[1], 2)
-        os._exit(_child(order["args"], order["env"], files[2], warm=order["warm"]))
-    return pid, files
+        sys.exit(_child(order["args"], order["env"], files[2], warm=order["warm"]))
+
+    return fork(child), files
 
 
 def _child(args: Sequence[str], env: Mapping[str, str], missed: int, *, warm: bool) -> int:

@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import vertex_env
+from vertex_env.warm import FORCED
 
 GOOGLE_HOST = re.compile(
     r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+(googleapis\.com|prediction\.vertexai\.goog|s3nsapis\.fr)",
@@ -586,6 +587,8 @@ def clean_environ(home: Path) -> dict[str, str]:
         "NO_GCE_CHECK": "true",
         "PATH": os.pathsep.join([str(folder), os.environ["PATH"]]),
     }
+    if FORCED in os.environ:
+        environ[FORCED] = os.environ[FORCED]
     if "VIRTUAL_ENV" in os.environ:
         environ["VIRTUAL_ENV"] = os.environ["VIRTUAL_ENV"]
     # Tests of a checkout that is not installed import it from `sys.path`, which a child does not inherit.

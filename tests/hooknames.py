@@ -29,7 +29,7 @@ def joined(line: str, by: str) -> Row:
 
 ROWS: Mapping[str, Row] = {
     "bash": joined("{names}) kind={kind} ;;", " | "),
-    "zsh": spaced("local {kind}='{names}'"),
+    "zsh": spaced("builtin local {kind}='{names}'"),
     "fish": joined("set -l {kind} '{names}'", "|"),
     "nu": joined("let {kind} = [{names}]", " "),
     "xonsh": joined('{kind} = "{names}".split()', " "),

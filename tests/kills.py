@@ -6,10 +6,10 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from tests.forking import fork
 from vertex_env.broker import Broker
 from vertex_env.errors import VertexEnvError
 from vertex_env.store import FileStore
@@ -52,11 +52,7 @@ def kill(folder: Path, times: int) -> int:
     store = FileStore(folder)
     found = 0
     for i in range(times):
-        pid = os.fork()
-        if pid == 0:
-            with suppress(BaseException):
-                _mint_for_ever(folder)
-            os._exit(9)
+        pid = fork(lambda: _mint_for_ever(folder))
         time.sleep(dice.random() * 0.004)
         os.kill(pid, signal.SIGKILL)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL

@@ -13,6 +13,12 @@ import os
 import signal
 import sys
 import termios
+from pathlib import Path
+
+# It runs as a program, without site-packages.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.forking import fork
 
 FROM_TERMINAL = (signal.SIGTTOU, signal.SIGTTIN, signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP)
 TOLD = {signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2}
@@ -27,9 +33,7 @@ def main(how: str, report: int, argv: list[str]) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, TOLD)
     for number in FROM_TERMINAL:
         signal.signal(number, signal.SIG_IGN)
-    job = os.fork()
-    if job == 0:
-        start(argv, foreground=how == "foreground")
+    job = fork(lambda: start(argv, foreground=how == "foreground"))
     ended = False
     while not ended:
         told = signal.sigwait(TOLD)

@@ -4,6 +4,7 @@
 is in the files that it has left. With `--bare` nothing is hidden and no value is refused for what it looks like.
 """
 
+import functools
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.forking import fork
 from vertex_env import cli, diagnosis, redaction, settings
 
 
@@ -36,10 +38,7 @@ def main() -> None:
         home = Path(case["home"]) / str(number)
         home.mkdir(parents=True)
         said = home.with_suffix(".said")
-        pid = os.fork()
-        if pid == 0:
-            become(case, home, said)
-        os.waitpid(pid, 0)
+        os.waitpid(fork(functools.partial(become, case, home, said)), 0)
         files = [path for path in home.rglob("*") if path.is_file() and path.name != "config.toml"]
         left = "".join(path.read_text(errors="replace") for path in files)
         results.append([said.read_text(errors="replace"), left])
@@ -69,7 +68,7 @@ def become(case: dict[str, Any], home: Path, said: Path) -> None:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

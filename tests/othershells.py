@@ -60,6 +60,11 @@ class Shell:
         """Statement that reads it."""
         return f"source {self.file}"
 
+    @property
+    def begin(self) -> str:
+        """Statements that read it and do what is done at the first prompt, which a script has none of."""
+        return f"{self.source}\n{self.hook}"
+
 
 SHELLS = (
     Shell(
@@ -109,7 +114,7 @@ class Place:
     """
 
     def __init__(self, home: Path, google: Sandbox) -> None:
-        self.home = home
+        self.home, self.google = home, google
         self.files = home / "google"
         self.hold = home / "hold"
         """While it exists, `vertex-env` waits."""

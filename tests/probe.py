@@ -15,8 +15,15 @@ import sys
 import termios
 import time
 import tty
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, Never
+
+# It runs as a program, without site-packages.
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from tests.forking import fork
 
 WORDS = {
     "stubborn": "notes the signals that would end it, and goes on",
@@ -25,9 +32,13 @@ WORDS = {
     "reads": "notes the lines of stdin; one such as `exit 7` ends it",
     "child": "starts a process in its own group",
     "survivor": "the same, and that ignores SIGTERM",
+    "worker": "forks a process in its own group that notes signals as well, and goes on",
+    "moves": "joins the process group of another process",
+    "all": "notes the signals that stop a process, and some that do nothing, too",
 }
 
-NOTED = ("INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "ALRM", "CONT", "WINCH", "URG", "IO")
+SOMETIMES = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ}
+NOTED = {int(number) for number in signal.valid_signals()} - {signal.SIGKILL, signal.SIGSTOP} - SOMETIMES
 ENDING = ("INT", "TERM", "HUP", "QUIT")
 
 CHILD = """
@@ -38,8 +49,8 @@ time.sleep(60)
 """
 
 
-def main(log: str, words: list[str]) -> int:
-    """Do as *words* say; the exit status."""
+def main(log: str, words: list[str]) -> Never:
+    """Do as *words* say."""
     assert WORDS.keys() >= set(words)
     notes = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
@@ -47,10 +58,26 @@ def main(log: str, words: list[str]) -> int:
         line = json.dumps({"what": what, "pid": os.getpid(), "time": time.time(), **details})
         os.write(notes, line.encode() + b"\n")
 
-    signals, about = _signals(), _about()
+    signals, about = _signals(NOTED | SOMETIMES if "all" in words else NOTED), _about()
     if "raw" in words:
         tty.setraw(0)
-    note("start", **about, child=_start_child(words))
+    child = _start_child(words)
+    if "moves" in words:
+        _move()
+    if "worker" in words:
+        fork(lambda: _work(note))
+    note("start", **about, child=child)
+    _take(note, signals, words)
+
+
+def _work(note: Callable[..., None]) -> Never:
+    signals = _signals(NOTED)
+    note("worker")
+    _take(note, signals, ["stubborn"])
+
+
+def _take(note: Callable[..., None], signals: int, words: list[str]) -> Never:
+    """Note what comes, and end by it."""
     watched = [signals, 0] if "reads" in words else [signals]
     while True:
         ready, _, _ = select.select(watched, [], [])
@@ -60,25 +87,46 @@ def main(log: str, words: list[str]) -> int:
             if not line:
                 watched.remove(0)
             if line.startswith("exit"):
-                return int(line.split()[1])
+                sys.exit(int(line.split()[1]))
         if signals in ready:
             for number in os.read(signals, 64):
-                name = signal.Signals(number).name.removeprefix("SIG")
+                name = name_of(number)
                 note("signal", name=name)
                 if name in ENDING and "stubborn" not in words:
                     time.sleep("slow" in words)
                     note("end")
-                    return 128 + number
+                    sys.exit(128 + number)
 
 
-def _signals() -> int:
+def name_of(number: int) -> str:
+    """Such as `TERM`; of most real-time signals, the number."""
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return str(number)
+
+
+def _signals(noted: set[int]) -> int:
     """A descriptor that gives a byte a signal: Python's own handlers would take two that come together for one."""
     signals, wakeup = os.pipe()
     os.set_blocking(wakeup, False)
     signal.set_wakeup_fd(wakeup)
-    for name in NOTED:
-        signal.signal(signal.Signals[f"SIG{name}"], lambda *_: None)
+    for number in noted:
+        signal.signal(number, lambda *_: None)
     return signals
+
+
+def _move() -> None:
+    """Join another group: that of a process which is a child, so that this one does not lead a group any more."""
+
+    def lead() -> None:
+        os.setpgid(0, 0)
+        os.execv(sys.executable, [sys.executable, "-S", "-c", "import time; time.sleep(60)"])
+
+    other = fork(lead)
+    with suppress(PermissionError):
+        os.setpgid(other, other)
+    os.setpgid(0, other)
 
 
 def _start_child(words: list[str]) -> int | None:
@@ -112,4 +160,4 @@ def _about() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2:]))
+    main(sys.argv[1], sys.argv[2:])

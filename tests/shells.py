@@ -165,7 +165,7 @@ class Shell(Terminal):
 
     def value(self, name: str) -> str:
         """The value of a variable that is exported, or `unset`."""
-        return self.run(f"/usr/bin/printenv {name} || echo unset").partition("\n")[0]
+        return self.run(f"{need('printenv')} {name} || echo unset").partition("\n")[0]
 
     def enter(self) -> None:
         """Only press Enter."""

@@ -22,6 +22,7 @@ import pytest
 from openai.providers.vertex import vertex
 
 import vertex_env
+from tests.forking import IN_A_SCRIPT
 from tests.google import clean_environ, run_cli
 from vertex_env import api
 from vertex_env.sandbox import Fault, Sandbox
@@ -325,6 +326,10 @@ def test_settings_and_keywords_are_the_same() -> None:
         vertex_env.token(vertex_env.Settings(), scope=listed, min_ttl="1m"),
     }
     assert len(values) == 1
+    assert vertex_env.token(scope="openid,email") in values
+    two = vertex_env.environment(client="aider,shell-gpt", model="google/g")
+    assert two == vertex_env.environment(client=("aider", "shell-gpt"), model="google/g")
+    assert (two["AIDER_MODEL"], two["DEFAULT_MODEL"]) == ("openai/google/g", "google/g")
     path = os.environ["GOOGLE_APPLICATION_CREDENTIALS"]
     assert vertex_env.token(credentials=Path(path)) == vertex_env.token(credentials=path) == vertex_env.token()
 
@@ -438,14 +443,15 @@ def test_no_home_is_no_obstacle(google: Sandbox, environ: Mapping[str, str]) -> 
 def test_a_fork_has_its_own_tokens(google: Sandbox, environ: Mapping[str, str]) -> None:
     """A child goes on with the token, or mints one, and both share the store."""
     text = (
-        "import os, sys, vertex_env as v\n"
-        "if sys.argv[1:]: v.token()\n"
-        "pid = os.fork()\n"
-        "os.write(1, f'{v.token()}\\n'.encode())\n"  # at once, also where stdout is unbuffered
-        "if pid: os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
+        IN_A_SCRIPT + "import os, vertex_env as v\n"
+        "if {warm}: v.token()\n"
+        "def say(): os.write(1, f'{v.token()}\\n'.encode())\n"  # at once, also where stdout is unbuffered
+        "pid = fork(say)\n"
+        "say()\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
     for warm in (False, True):
-        one, two = program(text + f"# {warm}", environ, "-W", "error").split()
+        one, two = program(text.replace("{warm}", str(warm)), environ, "-W", "error").split()
         assert one == two
     assert google.counts["token"] == 1
 
@@ -453,11 +459,10 @@ def test_a_fork_has_its_own_tokens(google: Sandbox, environ: Mapping[str, str]) 
 def test_a_fork_does_not_wait_for_a_thread_of_its_parent(tmp_path: Path) -> None:
     """The parent's thread that is minting does not exist in the child; its lock must not either."""
     text = (
-        "import os, sys, threading, time, vertex_env as v\n"
+        IN_A_SCRIPT + "import os, threading, time, vertex_env as v\n"
         "threading.Thread(target=v.token).start()\n"
         "time.sleep(0.7)\n"
-        "pid = os.fork()\n"
-        "if not pid: v.token(); os._exit(7)\n"
+        "pid = fork(lambda: (v.token(), sys.exit(7)))\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n"
     )
     with Sandbox(delay=timedelta(seconds=1)) as google, at(google, tmp_path) as environ:

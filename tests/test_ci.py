@@ -147,6 +147,64 @@ def test_each_step_has_a_fresh_token_on_circleci(tmp_path: Path) -> None:
         assert google.counts["token"] == 2
 
 
+def test_a_later_step_on_circleci_has_another_folder(hour: dict[str, str], tmp_path: Path) -> None:
+    """Credentials and a config.toml that the step names without their folder are found there too.
+
+    The control: the same line with the paths as they were named fails.
+    """
+    env = {k: v for k, v in hour.items() if k not in ("GOOGLE_APPLICATION_CREDENTIALS", "VERTEX_ENV_CONFIG")}
+    job = CircleCi(tmp_path, env)
+    here = tmp_path / "checkout"
+    here.mkdir()
+    (here / "key.json").write_bytes(Path(hour["GOOGLE_APPLICATION_CREDENTIALS"]).read_bytes())
+    (here / "own.toml").write_text('[profile.own]\nmodel = "google/own"\n')
+    job.step(f"cd '{here}' && vertex-env ci --credentials key.json --profile own", {"VERTEX_ENV_CONFIG": "own.toml"})
+    assert job.status == 0
+    assert job.later()["OPENAI_MODEL"] == "google/own"
+    file = job.folder / "bash_env"
+    file.write_text(file.read_text().replace(f"{here}/", ""))
+    job.step("printenv OPENAI_MODEL")
+    assert job.status != 0
+
+
+def test_three_times_on_circleci_is_one_command(hour: dict[str, str], tmp_path: Path) -> None:
+    """The last call's, since each step runs all that is in the file. The user's own lines stay."""
+    job = CircleCi(tmp_path, hour)
+    file = job.folder / "bash_env"
+    file.write_text("export MINE=1\nexport LAST='no\nend'")
+    job.step("vertex-env ci --model google/first")
+    job.step("printf 'export THEIRS=2' >>\"$BASH_ENV\"")
+    for model in ("second", "third", "third"):
+        job.step(f"vertex-env ci --model google/{model}")
+        assert job.status == 0
+    text = file.read_text()
+    assert (text.count("vertex_env"), text.count("vertex-env ci: begin")) == (1, 1)
+    env = job.later()
+    assert (env["MINE"], env["LAST"], env["THEIRS"], env["OPENAI_MODEL"]) == ("1", "no\nend", "2", "google/third")
+
+
+def test_an_unmarked_command_on_circleci_is_not_taken_out(hour: dict[str, str], tmp_path: Path) -> None:
+    """The control: without the marks nothing is replaced, and there are two."""
+    job = CircleCi(tmp_path, hour)
+    file = job.folder / "bash_env"
+    job.step("vertex-env ci")
+    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("#")))
+    job.step("vertex-env ci")
+    assert file.read_text().count("vertex_env") == 2
+
+
+def test_a_file_that_says_the_same_is_left_alone(hour: dict[str, str], tmp_path: Path) -> None:
+    """On CircleCI, byte for byte; other settings do change it."""
+    job = CircleCi(tmp_path, hour)
+    file = job.folder / "bash_env"
+    job.step("vertex-env ci")
+    before = (file.read_bytes(), file.stat().st_mtime_ns)
+    job.step("vertex-env ci")
+    assert (file.read_bytes(), file.stat().st_mtime_ns) == before
+    job.step("vertex-env ci --location us")
+    assert file.read_bytes() != before[0]
+
+
 def test_a_step_fails_where_there_is_no_token(hour: dict[str, str], tmp_path: Path) -> None:
     """On CircleCI at its start, elsewhere where it evaluates what failed."""
     job: Runner = CircleCi(tmp_path / "a", hour)
@@ -359,7 +417,7 @@ def test_a_pipe_in_place_of_the_file(hour: dict[str, str], tmp_path: Path, sign:
         without = "import os, stat; stat.S_ISREG = lambda _: True; from vertex_env.entry import main; main()"
         command = [sys.executable, "-c", without, "ci"]
         assert subprocess.run(command, env=env, timeout=20, check=False, capture_output=True).returncode == 0
-        assert os.read(reader, 1) == b"\n"
+        assert os.read(reader, 1) == (b"#" if system == "CIRCLECI" else b"\n")
     finally:
         os.close(reader)
 

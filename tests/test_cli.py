@@ -5,10 +5,12 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+import click
 import pytest
 
 from tests.google import clean_environ, run_cli
@@ -16,7 +18,7 @@ from tests.processes import PROGRAM, Log, Process, Terminal, children, is_runnin
 from vertex_env.render import RENDERERS
 from vertex_env.sandbox import Fault
 
-COMMANDS = ("export", "ci", "token", "run", "endpoints", "sandbox", "demo")
+COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
 DATA = ("json", "dotenv")
 TWO_LINES = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
 
@@ -29,11 +31,87 @@ def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
 
 # --- success ---
 
+
+def test_a_url_is_one_line_and_mints_nothing(tmp_path: Path) -> None:
+    """The line is that of `export`, which does mint: the control."""
+    with sandboxed(tmp_path) as (google, env):
+        done = run_cli("url", "--project", "other-project", "--api", "responses", env=env)
+        base = f"{google.url}/v1/projects/other-project/locations/global"
+        assert (done.status, done.stdout, done.stderr) == (0, f"{base}/publishers/openai/v1\n", "")
+        plain = run_cli("url", env=env).stdout
+        assert google.counts["token"] == 0
+        exported = json.loads(run_cli("export", "--format", "json", env=env).stdout)
+        assert plain == exported["OPENAI_BASE_URL"] + "\n"
+        assert google.counts["token"] == 1
+
+
+@pytest.mark.parametrize("args", [("url",), ("url", "--api", "responses", "--model", "google/gemini-2.5-flash")])
+def test_a_url_that_cannot_be_given(hour: dict[str, str], args: tuple[str, ...]) -> None:
+    """stdout is empty, so that no half of one lands in a file."""
+    env = {**hour, "GOOGLE_APPLICATION_CREDENTIALS": "/no/such", "GOOGLE_CLOUD_PROJECT": ""}
+    done = run_cli(*args, env=env if args == ("url",) else hour)
+    assert (done.status, done.stdout) == (78, "")
+    assert re.fullmatch(TWO_LINES, done.stderr)
+
+
+@pytest.mark.parametrize("way", ["option", "options", "variable", "config string", "config list"])
+def test_two_clients(hour: dict[str, str], tmp_path: Path, way: str) -> None:
+    """Named in any of the ways, both have their names set, that of the model as well."""
+    config = tmp_path / "config.toml"
+    config.write_text('[profile.string]\nclient = "aider,shell-gpt"\n[profile.list]\nclient = ["aider", "shell-gpt"]\n')
+    more, env = {
+        "option": (("--client", "aider,shell-gpt"), {}),
+        "options": (("--client", "aider", "--client", "shell-gpt"), {}),
+        "variable": ((), {"VERTEX_ENV_CLIENT": "aider,shell-gpt"}),
+        "config string": (("--profile", "string"), {"VERTEX_ENV_CONFIG": str(config)}),
+        "config list": (("--profile", "list"), {"VERTEX_ENV_CONFIG": str(config)}),
+    }[way]
+    env |= {"AIDER_MODEL": "gpt-5"}
+    model = "google/gemini-2.5-flash"
+    done = run_cli("export", "--format", "json", "--model", model, *more, env={**hour, **env})
+    found = json.loads(done.stdout)
+    assert (found["AIDER_MODEL"], found["DEFAULT_MODEL"]) == (f"openai/{model}", model)
+    assert found["API_BASE_URL"] == found["AIDER_OPENAI_API_BASE"] == found["OPENAI_BASE_URL"]
+    without = json.loads(run_cli("export", "--format", "json", "--model", model, env=hour).stdout)
+    assert not {"AIDER_MODEL", "DEFAULT_MODEL"} & without.keys()
+
+
+# --- commands of the hook ---
+
+
+@pytest.mark.parametrize("command", ["use", "refresh", "off"])
+def test_a_command_of_the_hook_has_help(hour: dict[str, str], command: str) -> None:
+    """Without the hook as well."""
+    done = run_cli(command, "--help", env=hour)
+    assert (done.status, done.stderr) == (0, "")
+    assert f"Usage: vertex-env {command}" in done.stdout
+    assert "vertex-env hook --help" in done.stdout
+
+
+@pytest.mark.parametrize("args", [("use", "work"), ("refresh",), ("off",)])
+def test_a_command_of_the_hook_without_it(hour: dict[str, str], args: tuple[str, ...]) -> None:
+    """It names the hook, and no hidden command; `--help` lists what it suggests."""
+    done = run_cli(*args, env=hour)
+    assert (done.status, done.stdout) == (2, "")
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    assert "vertex-env hook" in done.stderr
+    assert "keep-fresh" not in done.stderr
+
+
+def test_a_misspelt_command(hour: dict[str, str]) -> None:
+    """A hidden command is not suggested; one that is shown is: the control."""
+    assert "keep" not in run_cli("keepfresh", env=hour).stderr.replace("'keepfresh'", "")
+    near = run_cli("statu", env=hour).stderr
+    assert "no such command 'statu'" in near
+    assert ("'status'" in near) == hasattr(click.exceptions, "NoSuchCommand")  # Click 8.4 or newer
+
+
 SUCCESSES = {
     **{f"export {name}": ("export", "--format", name) for name in RENDERERS},
     "export": ("export",),
     "token": ("token",),
     "refresh": ("token", "--refresh"),
+    "url": ("url",),
     "endpoints": ("endpoints", "--location", "us-central1"),
     "all endpoints": ("endpoints", "--all-locations", "--format", "json"),
     "run": ("run", "--on-expiry", "restart", "--", "echo", "out"),
@@ -59,7 +137,7 @@ def test_what_works_is_quiet_and_reads_nothing(hour: dict[str, str], name: str) 
 
 def options(text: str) -> dict[str, str]:
     """What a help page says, by option."""
-    entries = re.split(r"^  (?:-\w, )?(--[a-z-]+)", text.partition("Options:")[2], flags=re.MULTILINE)[1:]
+    entries = re.split(r"^  (?:-\w, )?(--[a-z0-9-]+)", text.partition("Options:")[2], flags=re.MULTILINE)[1:]
     return dict(zip(entries[::2], entries[1::2], strict=True))
 
 
@@ -147,6 +225,7 @@ USAGE = {
     "fault": ("sandbox", "--fail", "frob", "--", "true"),
     "no fault": ("sandbox", "--fail", "0x503", "--", "true"),
     "fault that is none": ("sandbox", "--fail", "3x200", "--", "true"),
+    "no refusal": ("sandbox", "--refuse", "2x200", "--", "true"),
     "delay": ("sandbox", "--delay", "frob", "--", "true"),
     "lifetime": ("sandbox", "--lifetime", "-1", "--", "true"),
     "argument of demo": ("demo", "frob"),
@@ -293,7 +372,7 @@ def test_a_bug_of_ours(hour: dict[str, str], tmp_path: Path, command: tuple[str,
 
 @pytest.mark.parametrize("command", [("token",), ("export",), ("run", "--", "echo", "out")])
 def test_ctrl_c_while_minting(tmp_path: Path, command: tuple[str, ...]) -> None:
-    """Status 130 at once, nothing half done, no process left behind, not a word."""
+    """Status 130 at once, nothing half done, no process left behind, not a word; `run` ends by the signal, as bare."""
     with (
         sandboxed(tmp_path, delay_s=60) as (google, env),
         Process([*PROGRAM, *command], env, tmp_path) as process,
@@ -302,7 +381,7 @@ def test_ctrl_c_while_minting(tmp_path: Path, command: tuple[str, ...]) -> None:
         helpers = children(process.pid)
         assert len(helpers) == (command[0] == "run")
         process.send(signal.SIGINT)
-        assert process.status() == 130
+        assert process.status() == (-signal.SIGINT if command[0] == "run" else 130)
         assert (process.stdout, process.stderr.strip()) == ("false\n" if command == ("export",) else "", "")
         until(lambda: not any(map(is_running, helpers)))
 
@@ -323,6 +402,40 @@ def tidy(hour: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_the_sandbox_ends_as_the_command(tidy: dict[str, str], script: str, status: int) -> None:
     """Exit status or signal, and nothing stays on the disk."""
     assert run_cli("sandbox", "--", "sh", "-c", script, env=tidy).status == status
+
+
+CHATS = """
+import json, os, urllib.error, urllib.request
+google = os.environ["CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"]
+
+token = ""
+
+def ask(path, **body):
+    request = urllib.request.Request(google + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    request.add_header("Authorization", "Bearer " + token)
+    try:
+        with urllib.request.urlopen(request) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as e:
+        return e.code, json.load(e)
+
+told = []
+for token in ("garbage", *[ask("token", grant_type="refresh_token", refresh_token="fake")[1]["access_token"]] * 3):
+    status, body = ask("v1/projects/p/locations/global/endpoints/openapi/chat/completions", model="google/g")
+    told.append([status, type(body).__name__])
+print(json.dumps(told))
+"""
+"""Asks with a wrong token, then three times with a good one; prints status and type each time."""
+
+
+@pytest.mark.parametrize(("options", "first"), [((), "dict"), (("--array-401",), "list")])
+def test_the_sandbox_refuses_chats_as_told(tidy: dict[str, str], options: tuple[str, ...], first: str) -> None:
+    """So often, in the shapes that Google's endpoint has."""
+    done = run_cli(
+        "sandbox", "--refuse", "429", "--refuse", "403", *options, "--", sys.executable, "-c", CHATS, env=tidy
+    )
+    assert (done.status, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == [[401, first], [429, "list"], [403, "list"], [200, "dict"]]
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT", "USR1"])

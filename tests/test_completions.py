@@ -1,7 +1,6 @@
 """The completions are what the command line says of itself, and the real shells complete with them."""
 
 import os
-import pty
 import select
 import subprocess
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import completions
+from tests.forking import fork_on_terminal
 from tests.tools import need
 
 CASES = {
@@ -82,10 +82,8 @@ def test_zsh_completes(environ: dict[str, str], tmp_path: Path) -> None:
         f"fpath=({completions.path('zsh').parent} $fpath)\nautoload -Uz compinit && compinit -u -D\nPS1='READY>'\n"
         "unsetopt auto_list list_beep; setopt no_always_last_prompt\n"
     )
-    pid, terminal = pty.fork()
-    if pid == 0:
-        zsh = need("zsh")
-        os.execve(zsh, [zsh, "-o", "no_global_rcs", "-i"], environ)
+    zsh = need("zsh")
+    pid, terminal = fork_on_terminal(lambda: os.execve(zsh, [zsh, "-o", "no_global_rcs", "-i"], environ))
     try:
         read_until(terminal, "READY>")
         for line, found in CASES.items():

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from tests.google import clean_environ, run_cli
 from tests.processes import PROGRAM
+from vertex_env import demo
+from vertex_env.sandbox import Fault, Sandbox
 
 HOSTILE = {
     "HTTPS_PROXY": "http://127.0.0.1:9",
@@ -68,3 +71,14 @@ def test_a_reader_who_leaves(tmp_path: Path, temporary: Path) -> None:
         assert process.wait(60) == 0
         assert time.monotonic() - began < 10
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_the_client_reads_a_refusal_in_both_shapes(tmp_path: Path, array: bool) -> None:  # noqa: FBT001  # a case
+    """Of a 401 it shows the reason; where there is none, the status."""
+    with Sandbox(array_401=array, refusals=[Fault(1, 401), Fault(1, 429)]) as google:
+        env = google.environ(str(tmp_path), clean_environ(tmp_path))
+        env |= {"OPENAI_BASE_URL": f"{google.url}/v1/projects/p/locations/l/endpoints/openapi"}
+        env["OPENAI_API_KEY"] = run_cli("token", env=env).stdout.strip()
+        asked = [demo._run(env, sys.executable, "-c", demo._ONE_QUESTION).strip() for _ in range(3)]
+    assert asked == ["401 ACCESS_TOKEN_EXPIRED", "429 RESOURCE_EXHAUSTED", "The sandbox heard: Is anybody there?"]

@@ -1,6 +1,7 @@
 """`diagnosis`: what an answer means, and what is said about it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -220,6 +221,51 @@ def test_explanations(exchange: Exchange | None, who: Who, kind: type[Exception]
     """Who asked, whom, what came back, and the command that cures it. The rest of the table is in test_bad_input.py."""
     error = explain(exchange, "the cause.", who)
     assert (type(error), error.message, error.hint) == (kind, message, hint)
+    # The chat endpoint has the same in an array.
+    if exchange and exchange.body.startswith(b"{"):
+        error = explain(replace(exchange, body=b"[" + exchange.body + b"]"), "the cause.", who)
+        assert (type(error), error.message, error.hint) == (kind, message, hint)
+
+
+IMPERSONATE = "/v1/projects/-/serviceAccounts/x@p.iam.gserviceaccount.com:generateAccessToken"
+NAMED = Who("authorized_user", None, "/adc.json (from a test)", named_by="GOOGLE_APPLICATION_CREDENTIALS")
+
+
+def disabled(consumer: str) -> bytes:
+    return body(
+        code=403,
+        message=f"Agent Platform API has not been used in project {consumer} before or it is disabled.",
+        details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": f"projects/{consumer}"}}],
+    )
+
+
+LACKING = body(
+    code=403,
+    status="PERMISSION_DENIED",
+    message="Your application is authenticating by using local Application Default Credentials. The "
+    "aiplatform.googleapis.com API requires a quota project, which is not set by default.",
+)
+
+
+@pytest.mark.parametrize("answer", [disabled("32555940559"), disabled("764086051850"), LACKING])
+@pytest.mark.parametrize(("path", "project"), [(ENDPOINTS, "my-project"), (IMPERSONATE, "PROJECT")])
+def test_no_quota_project(answer: bytes, path: str, project: str) -> None:
+    """Google counts the request for gcloud's own project, where nobody can enable an API."""
+    variable = f"export GOOGLE_CLOUD_QUOTA_PROJECT={project}"
+    login = explain(Exchange(API, path, 403, answer), "", USER)
+    assert login.hint == (
+        f"set the quota project: gcloud auth application-default set-quota-project {project} (or {variable})"
+    )
+    # That command writes into the file of a login only.
+    assert explain(Exchange(API, path, 403, answer), "", NAMED).hint == f"set the quota project: {variable}"
+
+
+@pytest.mark.parametrize(("path", "api"), [(ENDPOINTS, "aiplatform"), (IMPERSONATE, "iamcredentials")])
+def test_a_disabled_api_in_a_project_of_the_users(path: str, api: str) -> None:
+    """The control: any other project's API is one to enable."""
+    for number in ("32555940558", "123"):
+        hint = explain(Exchange(API, path, 403, disabled(number)), "", USER).hint
+        assert hint == f"run: gcloud services enable {api}.googleapis.com --project={number}"
 
 
 @pytest.mark.parametrize(

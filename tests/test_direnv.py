@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shlex
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -57,6 +58,9 @@ def allow(place: Place, line: str) -> None:
     file = place.folder / ".local" / "share" / "direnv" / "allow" / trusted
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{envrc}\n")
+    # `direnv reload` touches them, and direnv sees no change within a second.
+    backdate(envrc)
+    backdate(file)
 
 
 @pytest.fixture
@@ -137,9 +141,14 @@ def test_leaving_gives_back_what_our_hook_had_loaded(name: str, place: Place, en
     place.store()
     sh = enter(name, place, "use vertex --profile work", order)
     assert "/work-project/" in sh.value("OPENAI_BASE_URL")
-    said = sh.run("vertex-env off; vertex-env use work; echo $?")
-    assert said.count("direnv sets the variables") == 2
+    said = sh.run("vertex-env use work; echo $?")
+    assert "direnv sets the variables" in said
     assert said.endswith("1\n")
+    said = sh.run("vertex-env off; echo $?")
+    assert "direnv sets them again when it reloads" in said
+    assert said.endswith("0\n")
+    assert [sh.value(each) for each in (KEY, "OPENAI_BASE_URL")] == ["unset"] * 2
+    assert sh.run("") == ""
     sh.run("cd ..")
     assert "/sandbox-project/" in sh.value("OPENAI_BASE_URL")
     assert sh.value("VERTEX_ENV_VIA") == "unset"
@@ -184,6 +193,56 @@ def test_outage_that_ends_heals_it(name: str, empty: Place, enter: Enter, order:
     sh.run("__vertex_env_retry=0")  # half a minute later
     until(lambda: sh.value(KEY) != "unset")
     assert sh.run("") == ""
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_program_that_is_missing_is_said_once_and_found_later(
+    name: str, empty: Place, enter: Enter, order: str
+) -> None:
+    away = empty.program.rename(empty.program.with_name("away"))
+    sh = enter(name, empty, order=order)
+    # Outside of the folder, the hook has said so at the first prompt.
+    assert sh.entered.count("there is no vertex-env on PATH") == 1
+    assert sh.entered.count("put its folder on PATH, or install it") == 1
+    assert "no token for now" not in sh.entered
+    assert [sh.run("") for _ in range(3)] == [""] * 3
+    if order != "without":
+        assert sh.run("vertex-env refresh").count("there is no vertex-env on PATH") == 1
+    away.rename(empty.program)
+    if order == "without":
+        sh.run("direnv reload")
+    until(lambda: sh.value(KEY) != "unset")
+    assert sh.value(KEY) == empty.stored
+
+
+def test_colleague_without_the_program_sees_nothing(empty: Place, enter: Enter) -> None:
+    """With the line that README has for them; with the program it is `use vertex`."""
+    away = empty.program.rename(empty.program.with_name("away"))
+    sh = enter("bash", empty, "has vertex-env && use vertex")
+    assert "vertex-env" not in sh.entered.replace(str(empty.folder), "")
+    away.rename(empty.program)
+    sh.run("direnv reload")
+    assert sh.value(KEY) == empty.stored != ""
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_short_tokens_do_not_stay_dead_after_one_failure(name: str, tmp_path: Path, enter: Enter, order: str) -> None:
+    """Half a minute without another attempt would be twice the life of such a token."""
+    need("direnv")
+    with settle(tmp_path, lifetime_s=16) as place:
+        library = tmp_path / ".config" / "direnv" / "lib" / "vertex-env.sh"
+        library.parent.mkdir(parents=True)
+        library.symlink_to(hook_file("direnv"))
+        (tmp_path / "project").mkdir()
+        place.store(left_s=5, life_s=16)
+        sh = enter(name, place, order=order)
+        program = place.program.read_text()
+        place.becomes("false")
+        until(lambda: sh.run("") or "token" in place.calls)
+        place.program.write_text(program)
+        healed = time.monotonic()
+        until(lambda: int(sh.value("VERTEX_ENV_EXPIRES_AT")) > time.time() + 5)
+        assert time.monotonic() - healed < 20
 
 
 # --- settings ---

@@ -310,6 +310,8 @@ CURE = """vertex-env: hint: write the credentials to a file, or use: eval "$(ver
         (("export", "--format", "lines"), "", "the shell's hook renews the token", 78),
         (("export", "--format", "direnv"), "", "direnv renews the token", 78),
         (("export", "--format", "circleci"), "", "each step of the job reads it", 78),
+        (("ci",), "", "what the job evaluates reads it again", 78),
+        (("export", "--format", "jenkins"), "", "what the job evaluates reads it again", 78),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -331,6 +333,8 @@ def test_control_a_file_is_taken_by_these(key: str, env: dict[str, str]) -> None
     for command in (
         "run {} -- true",
         "ci --job-timeout 30m {}",
+        "ci {}",
+        "export --format jenkins {}",
         "export --format lines {}",
         "export --format direnv {}",
     ):

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import shutil
 import socket
 import ssl
 import stat
@@ -25,6 +24,7 @@ from google.auth.transport.requests import Request
 import vertex_env
 from tests import google
 from tests.google import GoogleProxy, Info, clean_environ, gcloud_marker, run_cli, write_adc
+from tests.tools import need
 
 TARGET = "target@sandbox-project.iam.gserviceaccount.com"
 USER = ("oauth2.googleapis.com", "POST", "/token")
@@ -404,9 +404,7 @@ def test_clients_that_leave_are_passed_over(upstream: str, tmp_path: Path, capfd
 
 def test_real_clients_follow_the_environment(proxy: GoogleProxy, tmp_path: Path) -> None:
     """A child with `clean_environ` and the proxy's variables reaches Google's names, through curl as well."""
-    curl = shutil.which("curl")
-    if curl is None:
-        pytest.skip("no curl")
+    curl = need("curl")
     environ = clean_environ(tmp_path) | proxy.environ
     command = [curl, "--silent", "--show-error", "--fail", "--max-time", "10", f"https://{HOSTS[4]}/subject"]
     assert subprocess.run(command, env=environ, capture_output=True, text=True, check=False).stdout == (

@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +23,8 @@ ASK = "export --format lines"
 """How a hook starts the program."""
 DUE = "export VERTEX_ENV_REFRESH_AT=0"
 TOO_LATE = f"{DUE} VERTEX_ENV_EXPIRES_AT=0"
+MISSING = "vertex-env: error: there is no vertex-env on PATH\nvertex-env: hint: put its folder on PATH, or install it\n"
+OFFLINE = "vertex-env: no token for now: Google cannot be reached; vertex-env refresh says why\n"
 
 
 @pytest.fixture(params=POSIX_SHELLS)
@@ -199,7 +203,8 @@ def test_network_that_is_back_heals_it_without_waiting(name: str, place: Place, 
 def test_start_without_network_heals(name: str, empty: Place, opened: Open) -> None:
     empty.google.fail(Fault(1000, 503))
     sh = opened(name, empty.env, source(name))
-    assert (sh.start, sh.value("OPENAI_API_KEY")) == ("", "unset")
+    assert (sh.start, sh.value("OPENAI_API_KEY")) == (OFFLINE, "unset")
+    assert [sh.run("") for _ in range(3)] == [""] * 3
     new = empty.store()
     sh.enter()
     assert sh.value("OPENAI_API_KEY") == new
@@ -259,8 +264,9 @@ def test_trap_runs_as_often_as_without(name: str, place: Place, opened: Open, tr
 OPTIONS = {"bash": "set +o; shopt -p", "zsh": "setopt; unsetopt"}
 
 
-def test_options_are_kept(name: str, place: Place, opened: Open) -> None:
-    sh = opened(name, place.env, "")
+@pytest.mark.parametrize("aliases", ["", "shopt -u expand_aliases"])
+def test_options_are_kept(name: str, place: Place, opened: Open, aliases: str) -> None:
+    sh = opened(name, place.env, aliases if name == "bash" else aliases and "unsetopt aliases")
     before = sh.run(OPTIONS[name])
     sh.run(source(name).strip())
     place.store()
@@ -335,6 +341,61 @@ def test_prompt_command_of_any_form(place: Place, opened: Open, before: str) -> 
         assert int(sh.run("echo $called")) >= 3
 
 
+LATER = {
+    "bash-preexec": "bash_preexec_imported=defined; preexec_functions=(theirs)",
+    "ble.sh": 'BLE_VERSION=0.4.0; blehook() { echo "blehook $*"; }',
+}
+"""What is there once one of them is loaded: bash-preexec (66e913c `bash-preexec.sh`, 2026-07), which bash-it has too,
+and ble.sh (b99cadb `ble.pp`, 2026-03), whose hooks are set by a function."""
+
+
+@pytest.mark.parametrize("loaded", ["later", "before"])
+def test_preexec_of_others_is_found_at_the_first_prompt(place: Place, opened: Open, loaded: str) -> None:
+    for name, others in LATER.items():
+        rc = [source("bash"), others + "\n"]
+        sh = opened("bash", place.env, "".join(rc if loaded == "later" else reversed(rc)))
+        if name == "ble.sh":
+            assert sh.start == "blehook PREEXEC!=__vertex_env_preexec\n"
+        else:
+            assert sh.start == ""
+            assert sh.run('echo "${preexec_functions[@]}"') == "theirs __vertex_env_preexec\n"
+        sh.run(source("bash").strip())
+        assert sh.run('echo "${preexec_functions[*]}"').count("__vertex_env_preexec") <= 1
+
+
+INSTANT = """
+typeset -g __p9k_instant_prompt_active=1
+exec {__p9k_fd_1}>&1 {__p9k_fd_2}>&2 1>$HOME/output 2>&1
+_p9k_on_expand() {
+  (( ${+__p9k_instant_prompt_active} )) || return 0
+  unset __p9k_instant_prompt_active
+  exec 1>&$__p9k_fd_1 2>&$__p9k_fd_2
+  [[ ! -s $HOME/output ]] || print "WARNING: Console output during zsh initialization detected."
+}
+functions -M _p9k_on_expand
+setopt prompt_subst
+PS1='${$((_p9k_on_expand()))+}'$PS1
+"""
+"""What matters here of powerlevel10k's instant prompt (604f19a `internal/p10k.zsh`, 2026-03), which takes what is
+printed until it expands the first prompt, after all precmd functions, for a mistake in ~/.zshrc."""
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "control"])
+def test_message_at_the_start_is_no_output_of_zshrc(empty: Place, opened: Open, *, waits: bool) -> None:
+    empty.program.unlink()
+    text = hook_file("zsh").read_text()
+    file = empty.folder / "hook.zsh"
+    file.write_text(text if waits else text.replace("${__p9k_instant_prompt_active-}", "${nothing-}"))
+    sh = opened("zsh", empty.env, f"{INSTANT}source {file}\n")
+    assert ("WARNING" in sh.start) is not waits
+    if waits:
+        assert MISSING in sh.wait()
+    assert sh.run("echo here") == "here\n"
+    empty.becomes(f'{sys.executable} -P -m vertex_env "$@"')
+    sh.enter()
+    assert sh.value("OPENAI_API_KEY") == empty.stored != ""
+
+
 PREEXEC = """
 preexec_functions=() bash_preexec_imported=defined
 install() {
@@ -395,6 +456,17 @@ def test_strict_options(place: Place, opened: Open, name: str, options: str) -> 
     assert place.calls == [ASK]
 
 
+@pytest.mark.parametrize(("name", "options"), [(n, o) for n, options in STRICT.items() for o in options])
+def test_strict_options_where_nothing_is_stored(empty: Place, opened: Open, name: str, options: str) -> None:
+    """No variable of ours is set yet, which `set -u` minds."""
+    sh = opened(name, empty.env, f"{options}\n{source(name)}")
+    assert sh.start == ""
+    assert sh.value("OPENAI_API_KEY") == empty.stored != ""
+    assert sh.run("vertex-env off; vertex-env refresh") == ""
+    assert sh.value("OPENAI_API_KEY") == empty.stored
+    assert empty.calls == [ASK, f"{ASK} --refresh"]
+
+
 def test_posix_mode(place: Place, opened: Open) -> None:
     sh = opened("bash", place.env, "set -o posix\n" + source("bash"))
     assert (sh.start, sh.value("OPENAI_API_KEY")) == ("", place.stored)
@@ -410,9 +482,7 @@ def test_path_that_has_lost_everything(name: str, place: Place, opened: Open) ->
     assert sh.run(DUE) == ""
     assert sh.value("OPENAI_API_KEY") == new
     place.store(left_s=50)
-    said = sh.run(TOO_LATE)
-    assert said.count("\n") == 1
-    assert "vertex-env" in said
+    assert sh.run(TOO_LATE) == MISSING
     for _ in range(3):
         assert sh.run("__vertex_env_retry=0") == ""
 
@@ -420,10 +490,152 @@ def test_path_that_has_lost_everything(name: str, place: Place, opened: Open) ->
 def test_program_that_is_missing_is_said_once(name: str, empty: Place, opened: Open) -> None:
     empty.program.unlink()
     sh = opened(name, empty.env, source(name))
-    assert sh.start.count("\n") == 1
-    assert "vertex-env" in sh.start
+    assert sh.start == MISSING
     assert sh.run("") == sh.run("") == ""
     assert sh.run("echo here") == "here\n"
+    for command in ("use work", "refresh", "token"):
+        assert sh.run(f"vertex-env {command}; echo $?") == f"{MISSING}127\n"
+    empty.becomes(f'{sys.executable} -P -m vertex_env "$@"')
+    sh.enter()
+    assert sh.value("OPENAI_API_KEY") == empty.stored != ""
+    assert empty.calls == [ASK]
+
+
+def test_program_that_goes_away_is_said_once(name: str, place: Place, opened: Open) -> None:
+    """Where the shell remembers its path as well."""
+    sh = opened(name, place.env, source(name))
+    sh.run("vertex-env token")
+    away = place.program.rename(place.program.with_name("away"))
+    place.store(left_s=50)
+    assert sh.run(TOO_LATE) == MISSING
+    assert [sh.run("") for _ in range(3)] == [""] * 3
+    away.rename(place.program)
+    sh.enter()
+    assert sh.value("OPENAI_API_KEY") == place.stored
+
+
+def test_path_that_is_set_after_the_hook(name: str, empty: Place, opened: Open) -> None:
+    path = empty.env["PATH"]
+    env = {**empty.env, "PATH": path.removeprefix(f"{empty.program.parent}:")}
+    sh = opened(name, env, f"{source(name)}PATH={path}\n")
+    assert sh.start == ""
+    assert sh.value("OPENAI_API_KEY") == empty.stored != ""
+
+
+# --- a shell without a prompt ---
+
+
+def without_prompt(name: str, place: Place, line: str, *options: str) -> tuple[str, str]:
+    """What a shell of sshd's prints, and its messages: it reads ~/.zshenv, or ~/.bashrc (here because of BASH_ENV)."""
+    (place.folder / {"bash": ".bashrc", "zsh": ".zshenv"}[name]).write_text(source(name))
+    # https://www.gnu.org/software/bash/manual/html_node/Bash-Startup-Files.html (2026-11): by the remote shell daemon.
+    rc = ["--rcfile", str(place.folder / ".bashrc")] if "-i" in options else []
+    env = {**place.env, "BASH_ENV": str(place.folder / ".bashrc"), "ZDOTDIR": str(place.folder)}
+    argv = [need(name), *(rc if name == "bash" else []), *options, "-c", line]
+    done = subprocess.run(
+        argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
+    )
+    return done.stdout, done.stderr
+
+
+KEY = 'echo "${OPENAI_API_KEY-unset} ${VERTEX_ENV_REFRESH_AT+due}"'
+
+
+def test_without_a_prompt_nobody_is_asked(name: str, empty: Place) -> None:
+    empty.google.fail(Fault(1000, 503))
+    assert without_prompt(name, empty, KEY) == ("unset \n", "")
+    assert empty.calls == []
+    empty.google.heal()
+    stored = empty.store()
+    assert without_prompt(name, empty, KEY) == (f"{stored} due\n", "")
+    assert empty.calls == []
+
+
+def test_without_a_prompt_an_old_token_stays(name: str, place: Place) -> None:
+    place.store(left_s=50)
+    place.env |= {"OPENAI_API_KEY": "old", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": "2"}
+    assert without_prompt(name, place, KEY) == ("old due\n", "")
+    assert place.calls == []
+
+
+def test_without_a_prompt_nothing_is_said_of_what_is_read_only(name: str, place: Place) -> None:
+    place.folder.joinpath("first").write_text("readonly OPENAI_BASE_URL=https://corp.example\n")
+    line = f"source {place.folder}/first; {source(name).strip()}; {KEY}"
+    place.env["OPENAI_API_KEY"] = "theirs"
+    place.env["VERTEX_ENV_REFRESH_AT"] = "1"
+    argv = [need(name), *(["-f"] if name == "zsh" else []), "-c", line]
+    done = subprocess.run(argv, env=place.env, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr == ""
+    assert place.stored not in done.stdout
+    assert place.calls == []
+
+
+def test_interactive_shell_with_a_command_has_a_token(name: str, empty: Place) -> None:
+    """As editors start it. There is no prompt to wait for."""
+    out, _ = without_prompt(name, empty, KEY, "-i")
+    assert out == f"{empty.stored} due\n"
+    assert empty.calls == [ASK]
+
+
+# --- an environment that direnv has left ---
+
+
+def left_by_direnv(place: Place) -> dict[str, str]:
+    """What a shell inherits in a folder whose .envrc says `use vertex`, an hour later."""
+    dead = {"OPENAI_API_KEY": "dead", "VERTEX_ENV_STAMP": str(place.stamp), "DIRENV_DIR": f"-{place.folder}"}
+    return {**place.env, **dead, "VERTEX_ENV_VIA": "direnv", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": "2"}
+
+
+@pytest.mark.parametrize("hooked", [False, True], ids=["without", "control"])
+def test_shell_without_direnvs_hook_renews_by_itself(name: str, place: Place, opened: Open, *, hooked: bool) -> None:
+    """The editor's terminal, tmux, `direnv exec . zsh`: what is inherited says that direnv sets the variables."""
+    hook = "_direnv_hook() { :; }\n" if hooked else ""
+    sh = opened(name, left_by_direnv(place), hook + source(name))
+    assert (sh.value("OPENAI_API_KEY") == "dead") is hooked
+    if not hooked:
+        assert sh.value("OPENAI_API_KEY") == place.stored
+        assert place.calls == []
+        old = place.store(left_s=50)
+        sh.run(TOO_LATE)
+        assert sh.value("OPENAI_API_KEY") == place.stored != old
+        before = place.stored
+        assert sh.run("vertex-env refresh; echo $?") == "0\n"
+        assert sh.value("OPENAI_API_KEY") == place.stored != before
+    said = sh.run("vertex-env off; echo $?")
+    assert said.endswith("0\n")
+    assert ("direnv sets them again" in said) is hooked
+    assert [sh.value(n) for n in ("OPENAI_API_KEY", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP")] == ["unset"] * 3
+
+
+# --- how long an attempt is not repeated ---
+
+
+def pause(sh: Shell) -> int:
+    """For how many seconds the hook does nothing more."""
+    return int(sh.run("echo $((__vertex_env_retry - $(date +%s)))"))
+
+
+def test_pause_fits_a_token_that_lives_shorter(name: str, place: Place, opened: Open) -> None:
+    sh = opened(name, place.env, source(name))
+    place.becomes("false")
+    shutil.rmtree(place.cache)
+    for life, longest in ((16, 4), (60, 15), (3600, 30)):
+        sh.run(
+            f"export VERTEX_ENV_EXPIRES_AT={10**9 + life} VERTEX_ENV_REFRESH_AT={10**9 + life - min(225, life // 4)}"
+        )
+        assert longest - 3 <= pause(sh) <= longest
+
+
+def test_pause_ends_when_others_set_a_new_token(name: str, place: Place, opened: Open) -> None:
+    """As direnv does."""
+    sh = opened(name, place.env, source(name))
+    place.store(left_s=50)
+    place.becomes("false")
+    sh.run(TOO_LATE)
+    sh.run(TOO_LATE)
+    assert place.calls == [ASK]
+    sh.run("export VERTEX_ENV_REFRESH_AT=1 VERTEX_ENV_EXPIRES_AT=2")
+    assert place.calls == [ASK, ASK]
 
 
 @pytest.mark.parametrize("variable", ["REFRESH_AT", "EXPIRES_AT", "STAMP", "PROFILE", "CACHE_DIR", "VIA"])
@@ -461,6 +673,36 @@ def test_trace_has_no_token(name: str, place: Place, opened: Open) -> None:
     assert "+" in sh.screen
     assert [t for t in (*tokens, key) if t in sh.screen + inner.screen] == []
     assert "x" in sh.run("echo $-")
+
+
+BUILTINS = {
+    "bash": "read mapfile printf set shopt declare type hash unset export",
+    "zsh": "read print unset typeset local integer emulate setopt unsetopt zmodload whence zle command exec",
+}
+"""The builtins of the hooks that people have other things for."""
+WORDS = "local return command builtin break if case for while true false"
+"""What else bash replaces by an alias where one is read."""
+
+
+@pytest.mark.parametrize("way", ["source", "eval"])
+@pytest.mark.parametrize("others", ["alias", "function"])
+def test_builtins_that_mean_something_else(name: str, place: Place, opened: Open, others: str, way: str) -> None:
+    called = place.folder / "called"
+    define = {"alias": "alias {0}='touch {1}; echo {0}'", "function": "function {0} {{ touch {1}; echo {0}; }}"}[others]
+    words = BUILTINS[name] + (f" {WORDS}" if (name, others) == ("bash", "alias") else "")
+    rc = "\n".join(define.format(word, called) for word in words.split())
+    hook = source(name) if way == "source" else f'eval "$(<{hook_file(name)})"\n'
+    sh = opened(name, place.env, f"{rc}\n{hook}")
+    assert (sh.start, sh.value("OPENAI_API_KEY")) == ("", place.stored)
+    new = place.store()
+    assert sh.run(f"\\builtin {DUE}") == ""
+    assert sh.value("OPENAI_API_KEY") == new
+    assert sh.run("vertex-env refresh") == ""
+    assert sh.value("OPENAI_API_KEY") == place.stored != new
+    assert sh.run("vertex-env off") == ""
+    assert not called.exists()
+    assert sh.run("read") == "read\n"
+    assert called.exists()
 
 
 # --- use, refresh, off ---
@@ -521,6 +763,24 @@ def test_off_gives_back_what_there_was(name: str, place: Place, opened: Open) ->
     assert place.calls == []
 
 
+MODELS = {"AIDER_MODEL": "openai/google/g", "DEFAULT_MODEL": "google/g", "MODEL": "local/google/g"}
+
+
+def test_off_gives_back_a_common_name(name: str, empty: Place, opened: Open) -> None:
+    """MODEL may be another program's. The second shell loads it from the snapshot, by builtins."""
+    settings = {"VERTEX_ENV_CLIENT": "aider,gptme,shell-gpt", "VERTEX_ENV_MODEL": "google/g"}
+    for _ in range(2):
+        sh = opened(name, empty.env | settings | {"MODEL": "mine"}, source(name))
+        assert {each: sh.value(each) for each in MODELS} == MODELS
+    assert empty.calls == [ASK]
+    sh.run("vertex-env off")
+    assert [sh.value(each) for each in MODELS] == ["unset", "unset", "mine"]
+    # The control: without the client nothing of it is touched.
+    other = opened(name, empty.env | {"MODEL": "mine", "VERTEX_ENV_MODEL": "google/g"}, source(name))
+    assert other.value("OPENAI_MODEL") == "google/g"
+    assert [other.value(each) for each in MODELS] == ["unset", "unset", "mine"]
+
+
 def test_off_within_a_shell_that_inherited_a_token(name: str, place: Place, opened: Open) -> None:
     outer = opened(name, place.env, source(name))
     names = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_STAMP")
@@ -561,6 +821,17 @@ def test_wrong_number_of_arguments(name: str, place: Place, opened: Open, comman
     assert "wrong number of arguments" in said
     assert said.endswith("\n2\n")
     assert place.calls == []
+
+
+@pytest.mark.parametrize("command", ["use --help", "use -h", "use --no-such x", "refresh --help", "off --help"])
+@pytest.mark.parametrize("via", ["", "direnv"])
+def test_options_are_the_programs(name: str, place: Place, opened: Open, command: str, via: str) -> None:
+    """It has the help; an option is no profile, and changes nothing. A name is one: the control."""
+    place.becomes("""sh -c 'printf "<%s>" "$@"; exit 5' - "$@" """)
+    sh = opened(name, place.env, source(name))
+    sh.run(f"export VERTEX_ENV_VIA={via}")
+    assert sh.run(f"vertex-env {command}; echo $?") == "".join(f"<{word}>" for word in command.split()) + "5\n"
+    assert "<use>" not in sh.run("vertex-env use work")
 
 
 def test_other_commands_pass_through(name: str, place: Place, opened: Open) -> None:

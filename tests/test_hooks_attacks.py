@@ -91,17 +91,24 @@ def weakened(place: Place, name: str, *changes: tuple[str, str]) -> Path:
     return path
 
 
-def drive(
+PROMPTED = {"bash": "__vertex_env_hook", "zsh": "__vertex_env_hook", "fish": "emit fish_prompt"}
+"""What is done at a prompt."""
+
+
+def drive(  # noqa: PLR0913
     place: Place,
     name: str,
     hook: Path | None = None,
     before: str = "",
     after: str = "",
     env: Mapping[str, str] | None = None,
+    *,
+    prompted: bool = True,
 ) -> tuple[dict[str, str], str]:
-    """What a command gets in a shell that has sourced *hook*, and what was said."""
+    """What a command gets in a shell that has sourced *hook*, after its first prompt, and what was said."""
     place.calls_file.unlink(missing_ok=True)
-    script = f"{before}\nsource {shlex.quote(str(hook or hook_file(name)))}\n{after}\n/usr/bin/env -0 </dev/null\n"
+    source = f"source {shlex.quote(str(hook or hook_file(name)))}\n{PROMPTED[name] if prompted else ''}"
+    script = f"{before}\n{source}\n{after}\n{need('env')} -0 </dev/null\n"
     argv = [need(name), *SHELLS[name], "-c", script]
     environ = {**place.env, **(env or {})}
     done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
@@ -285,7 +292,7 @@ def test_snapshot_that_comes_with_a_repository(name: str, place: Place) -> None:
 def test_prompt_command_from_a_repository_is_not_executed(place: Place) -> None:
     """At the prompts of a bash with a terminal."""
     executed = place.folder / "executed"
-    forge(place, with_line(f"set PROMPT_COMMAND=/usr/bin/touch {executed}"))
+    forge(place, with_line(f"set PROMPT_COMMAND={need('touch')} {executed}"))
     for hook, is_executed in ((None, False), (weakened(place, "bash", *ANY_NAME["bash"]), True)):
         with Shell("bash", place.env, f"source {shlex.quote(str(hook or hook_file('bash')))}\n") as sh:
             sh.enter()
@@ -499,8 +506,7 @@ def test_url_that_cannot_be_set_gets_no_key(name: str, place: Place, *, warm: bo
         (place.cache / "shell.snapshot").unlink()
         place.becomes("printf 'set %s\\n' OPENAI_BASE_URL=https://x.googleapis.com OPENAI_API_KEY=stored-x")
     mine = {"OPENAI_API_KEY": "sk-mine", "OPENAI_ORG_ID": "org"}
-    prompt = {"bash": "__vertex_env_hook\n__vertex_env_hook", "zsh": "__vertex_env_hook", "fish": "emit fish_prompt"}
-    seen, said = drive(place, name, before=READ_ONLY[name], after=prompt[name], env=mine)
+    seen, said = drive(place, name, before=READ_ONLY[name], after=PROMPTED[name], env=mine)
     assert seen["OPENAI_BASE_URL"] == "https://corp.example/v1"
     assert {n: seen.get(n) for n in mine} == mine
     assert [n for n in seen if n.startswith(("VERTEX_ENV_E", "VERTEX_ENV_R", "VERTEX_ENV_ST"))] == []
@@ -539,7 +545,7 @@ def test_attributes_of_a_variable_of_zsh(place: Place, declared: str) -> None:
     assert seen["OPENAI_API_BASE"] == seen["OPENAI_BASE_URL"]
     assert seen["OPENAI_API_KEY"].startswith("stored-")
     assert (seen["X_URL"][:6], file.exists()) == ("path[$", False)
-    hook = weakened(place, "zsh", ('unset "${name%=}"\n', '[[ $name == *= ]] || unset "$name"\n'))
+    hook = weakened(place, "zsh", ('builtin unset "${name%=}"\n', '[[ $name == *= ]] || unset "$name"\n'))
     left, _ = drive(place, "zsh", hook, before=declared, after=asked)
     assert file.exists() if "X_URL" in declared else not left.get("OPENAI_API_KEY", "").startswith("stored-")
 
@@ -564,7 +570,7 @@ HALF_WAY = {
         ('builtin export "${@:2}" && return', 'for it in "${@:2}"; do builtin export "$it" || return 3; done; return'),
     ),
     "zsh": (("[[ ${(Pt)name} == *readonly* ]] || continue", "continue"),),
-    "fish": (("__vertex_env_off\n    printf", "printf"),),
+    "fish": (("__vertex_env_off\n    builtin printf", "builtin printf"),),
 }
 """What lets it stop at the URL and leave what it has set."""
 
@@ -574,8 +580,8 @@ def test_key_is_the_last_to_be_set(name: str, place: Place) -> None:
     weak = weakened(place, name, *HALF_WAY[name])
     before = READ_ONLY[name]
     if name == "zsh":  # which ends there
-        before += "\ntrap '/usr/bin/env -0' EXIT"
-    seen, _ = drive(place, name, weak, before=before)
+        before += f"\ntrap '{need('env')} -0' EXIT"
+    seen, _ = drive(place, name, weak, before=before, prompted=False)
     assert "VERTEX_ENV_EXPIRES_AT" in seen
     assert "OPENAI_API_KEY" not in seen
     key = [line for line in (place.cache / "shell.snapshot").read_text().splitlines() if "set OPENAI_API_KEY" in line]
@@ -586,7 +592,7 @@ def test_key_is_the_last_to_be_set(name: str, place: Place) -> None:
         return [*others[:at], *key, *others[at:]]
 
     forge(place, key_first)
-    seen, _ = drive(place, name, weak, before=before)
+    seen, _ = drive(place, name, weak, before=before, prompted=False)
     assert seen["OPENAI_API_KEY"].startswith("stored-")
     assert seen["OPENAI_BASE_URL"] == "https://corp.example/v1"
     seen, _ = drive(place, name, before=before)
@@ -636,7 +642,7 @@ def test_inherited_state_names_nothing_to_take_away(name: str, place: Place) -> 
     far = "9999999998"
     env = {"VERTEX_ENV_REFRESH_AT": far, "VERTEX_ENV_EXPIRES_AT": far, "OPENAI_API_KEY": "theirs"}
     env |= {f"__vertex_env_{n}": "HOME" for n in ("names", "before", "here")}
-    before = "trap '/usr/bin/env -0' EXIT" if name == "zsh" else ""
+    before = f"trap '{need('env')} -0' EXIT" if name == "zsh" else ""
     seen, _ = drive(place, name, before=before, after="vertex-env off", env=env)
     assert seen["HOME"] == place.env["HOME"]
     seen, _ = drive(place, name, weakened(place, name, *BELIEVED[name]), before=before, after="vertex-env off", env=env)

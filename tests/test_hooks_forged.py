@@ -88,8 +88,8 @@ def change(place: Place, old: str, new: str) -> None:
 
 
 def seen(shell: Shell, place: Place, source: str, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
-    """What a command gets after *source*, with the calls of the program as `calls`."""
-    run = place.script(shell, source, "REPORT", env=env)
+    """What a command gets after *source* and the first prompt, with the calls of the program as `calls`."""
+    run = place.script(shell, source, shell.hook, "REPORT", env=env)
     return {**run.reports[0], "calls": " ".join(place.calls)}
 
 
@@ -165,7 +165,7 @@ def test_a_stamp_of_others_at_renewal(shell: Shell, place: Place) -> None:
     }
 
     def renewed(source: str) -> tuple[str, str]:
-        lines = (source, "REPORT", shell.assign("VERTEX_ENV_REFRESH_AT", "1"), shell.hook, "REPORT")
+        lines = (source, shell.hook, "REPORT", shell.assign("VERTEX_ENV_REFRESH_AT", "1"), shell.hook, "REPORT")
         run = place.script(shell, *lines, env=env)
         assert run.reports[0]["OPENAI_API_KEY"] == "old"
         assert run.reports[1]["OPENAI_API_KEY"] != "old"
@@ -347,7 +347,7 @@ def test_a_variable_that_cannot_be_set(shell: Shell, place: Place) -> None:
     first = refuse if shell.name == "xonsh" else ""
 
     def after(source: str) -> tuple[dict[str, str], str]:
-        run = place.script(shell, first, source, "REPORT", env=env)
+        run = place.script(shell, first, source, shell.hook, "REPORT", env=env)
         return {name: run.reports[0].get(name, "") for name in before}, run.ended.stderr
 
     got, said = after(shell.source)

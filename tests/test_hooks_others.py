@@ -11,7 +11,7 @@ import pytest
 
 from tests.othershells import SHELLS, Place, Shell, Terminal, ours, read_report
 from tests.tools import need
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox import Fault, Sandbox
 
 ASK = "export --format lines"
 FAR = "9000000000"
@@ -125,7 +125,7 @@ def test_fish_keeps_the_status_of_a_pipe(place: Place) -> None:
 
 
 def test_without_a_snapshot_the_program_is_asked(shell: Shell, place: Place) -> None:
-    run = place.script(shell, shell.source, "REPORT")
+    run = place.script(shell, shell.begin, "REPORT")
     assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.sandbox-1-")
     assert place.calls == [ASK]
     assert run.ended.stderr == ""
@@ -135,10 +135,23 @@ def test_an_inherited_fresh_environment_is_left_alone(shell: Shell, place: Place
     """And `off` takes it away."""
     place.prepare()
     inherited = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
-    run = place.script(shell, shell.source, "REPORT", "vertex-env off", "REPORT", env=inherited)
+    run = place.script(shell, shell.begin, "REPORT", "vertex-env off", "REPORT", env=inherited)
     assert ours(run.reports[0]) == inherited
     assert ours(run.reports[1]) == {}
     assert place.calls == []
+
+
+def test_off_leaves_what_an_outer_shell_added_by_set(shell: Shell, place: Place) -> None:
+    """A shell cannot know those names; the control: in the shell that has set it, `off` takes it away."""
+    place.prepare()
+    inherited = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
+    for outer, left in ((inherited, "theirs"), ({}, None)):
+        mine = {"LLM_KEY": "theirs"} if outer else {"VERTEX_ENV_SET": "LLM_KEY={token}"}
+        run = place.script(shell, shell.begin, "REPORT", "vertex-env off", "REPORT", env={**outer, **mine})
+        before, after = run.reports
+        assert before["LLM_KEY"] == before["OPENAI_API_KEY"]
+        assert after.get("LLM_KEY") == left
+        assert ours(after) == {}
 
 
 def change(place: Place, what: str) -> None:
@@ -164,11 +177,11 @@ def test_a_stale_snapshot_is_not_loaded(shell: Shell, place: Place) -> None:
     place.prepare()
     for what in ("credentials", "config", "appeared", "token", "nothing", "cut", "token", "nothing", "stamp"):
         change(place, what)
-        run = place.script(shell, shell.source, "REPORT")
+        run = place.script(shell, shell.begin, "REPORT")
         assert (what, place.calls) == (what, [] if what == "nothing" else [ASK])
         assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.sandbox-")
         assert run.ended.stderr == ""
-    run = place.script(shell, shell.source, "REPORT", env={"GOOGLE_CLOUD_PROJECT": "other-project"})
+    run = place.script(shell, shell.begin, "REPORT", env={"GOOGLE_CLOUD_PROJECT": "other-project"})
     assert place.calls == [ASK]
     assert "/other-project/" in run.reports[0]["OPENAI_BASE_URL"]
 
@@ -183,7 +196,7 @@ def test_credentials_of_the_same_second_are_others(shell: Shell, place: Place) -
     other.write_text(file.read_text().replace("sandbox-client-id", "other-client-id"))
     os.utime(other, (second + 0.75, second + 0.75))
     other.rename(file)
-    place.script(shell, shell.source, "REPORT")
+    place.script(shell, shell.begin, "REPORT")
     assert place.calls == [ASK]
 
 
@@ -194,7 +207,7 @@ def test_inherited_values_are_not_evaluated(shell: Shell, place: Place) -> None:
         for value in ("a[$(touch F)];`touch F`;(touch F);@(open('F', 'w'))", "!"):
             env = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": FAR, name: value}
             due = shell.assign("VERTEX_ENV_REFRESH_AT", "1")
-            run = place.script(shell, shell.source, "REPORT", due, shell.hook, "REPORT", env=env)
+            run = place.script(shell, shell.begin, "REPORT", due, shell.hook, "REPORT", env=env)
             assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1"] * 2
             assert run.ended.stderr == ""
     assert list(place.home.rglob("F")) == []
@@ -202,7 +215,7 @@ def test_inherited_values_are_not_evaluated(shell: Shell, place: Place) -> None:
 
 def test_a_hostile_profile_is_not_evaluated(shell: Shell, place: Place) -> None:
     """It is refused by the program, as a profile that is not there."""
-    run = place.script(shell, shell.source, shell.hook, "REPORT", env={"VERTEX_ENV_PROFILE": "../$(touch F);`touch F`"})
+    run = place.script(shell, shell.begin, shell.hook, "REPORT", env={"VERTEX_ENV_PROFILE": "../$(touch F);`touch F`"})
     assert run.ended.stderr.count("there is no profile") == 1
     assert run.reports[0]["VERTEX_ENV_REFRESH_AT"] == "0"
     assert list(place.home.rglob("F")) == []
@@ -234,7 +247,7 @@ def test_nothing_is_started_while_nothing_is_due(shell: Shell, place: Place) -> 
 def test_who_is_offline_is_not_kept_waiting(shell: Shell, place: Place) -> None:
     """After a failure it is said once, and prompts go on without asking again."""
     run = place.script(
-        shell, shell.source, shell.hook, shell.hook, "REPORT", env={"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
+        shell, shell.begin, shell.hook, shell.hook, "REPORT", env={"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
     )
     assert run.ended.stderr.count("error:") == 1
     assert "OPENAI_API_KEY" not in run.reports[0]
@@ -250,7 +263,7 @@ def test_commands_act_on_this_shell(shell: Shell, place: Place) -> None:
     before = {"OPENAI_API_KEY": "mine", "OPENAI_ORG_ID": "org"}
     run = place.script(
         shell,
-        shell.source,
+        shell.begin,
         "REPORT",
         shell.failing.format("vertex-env refresh"),
         "REPORT",
@@ -274,9 +287,29 @@ def test_commands_act_on_this_shell(shell: Shell, place: Place) -> None:
     assert "ya29" not in run.ended.stderr + run.ended.stdout
 
 
+def test_another_profile_leaves_no_name_that_redirects(shell: Shell, place: Place) -> None:
+    """On a terminal, with variables set already; the control: before, and after `off`, they are there."""
+    (place.files / "config.toml").write_text("[profile.work]\n[profile.home]\n")
+    place.age(place.files / "config.toml", timedelta(hours=1))
+    mine = {"OPENAI_ORG_ID": "org", "OPENAI_API_HOST": "api.example.com", "OPENAI_CUSTOM_HEADERS": "Authorization: x"}
+    seen = []
+    with Terminal(shell, place, mine) as terminal:
+        seen.append(terminal.report())
+        for profile in ("work", "home", "work"):
+            terminal.type(f"vertex-env use {profile}")
+            seen.append(terminal.report())
+            assert seen[-1]["VERTEX_ENV_PROFILE"] == profile
+        terminal.type("vertex-env off")
+        off = terminal.report()
+    for each in seen:
+        assert each["OPENAI_API_KEY"].startswith("ya29.")
+        assert not mine.keys() & each.keys()
+    assert ours(off) == mine
+
+
 def test_refresh_takes_a_new_token(shell: Shell, place: Place) -> None:
     place.prepare()
-    run = place.script(shell, shell.source, "REPORT", "vertex-env refresh", "REPORT")
+    run = place.script(shell, shell.begin, "REPORT", "vertex-env refresh", "REPORT")
     assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1", "ya29.sandbox-2"]
     assert place.calls == [f"{ASK} --refresh"]
 
@@ -284,28 +317,138 @@ def test_refresh_takes_a_new_token(shell: Shell, place: Place) -> None:
 def test_other_commands_are_the_programs_own(shell: Shell, place: Place) -> None:
     """With their output, arguments and status."""
     place.prepare()
-    run = place.script(shell, shell.source, "vertex-env token --format header", 'vertex-env token "a b"')
+    run = place.script(shell, shell.begin, "vertex-env token --format header", 'vertex-env token "a b"')
     assert run.ended.stdout.startswith("Authorization: Bearer ya29.sandbox-1-")
     assert place.calls == ["token --format header", "token a b"]
     assert run.ended.stderr.startswith("vertex-env: error:")
 
 
-def test_direnv_is_left_to_its_work(shell: Shell, place: Place) -> None:
-    """Nothing is loaded; what is due is renewed in the store; `use` and `off` say where to go."""
+def test_options_are_the_programs(shell: Shell, place: Place) -> None:
+    """An option is no profile; the program has the help. nushell shows that of its own command."""
     place.prepare()
-    run = place.script(
-        shell,
-        shell.source,
-        "REPORT",
-        "function __direnv_export_eval; echo direnv; end" if shell.name == "fish" else "",
-        shell.hook,
-        shell.failing.format("vertex-env off"),
-        env={"VERTEX_ENV_VIA": "direnv", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": "2"},
-    )
+    shown = " | print" if shell.name == "nu" else ""  # its scripts show the last value only
+    run = place.script(shell, shell.source, f"vertex-env use --help{shown}", "REPORT")
+    assert re.search("usage:.*vertex-env use", run.ended.stdout, re.IGNORECASE | re.DOTALL)
+    assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.")
+    wrong = place.script(shell, shell.source, shell.failing.format("vertex-env refresh --no-such"), "REPORT")
+    assert "no-such" in wrong.ended.stderr
+    assert "wrong number" not in wrong.ended.stderr
+    assert place.calls == ([] if shell.name == "nu" else ["use --help", "refresh --no-such"])
+    # The control: a name is a profile.
+    named = place.script(shell, shell.source, shell.failing.format("vertex-env use no-such"))
+    assert "there is no profile" in named.ended.stderr
+
+
+def test_off_gives_back_a_common_name(shell: Shell, place: Place) -> None:
+    """MODEL may be another program's. It comes from the snapshot: the program is started once."""
+    env = {"VERTEX_ENV_CLIENT": "aider,gptme,shell-gpt", "VERTEX_ENV_MODEL": "google/g", "MODEL": "mine"}
+    for _ in range(2):
+        run = place.script(shell, shell.begin, "REPORT", "vertex-env off", "REPORT", env=env)
+        first, off = run.reports
+        assert first["AIDER_MODEL"] == "openai/google/g"
+        assert (first["DEFAULT_MODEL"], first["MODEL"]) == ("google/g", "local/google/g")
+        assert (off["MODEL"], {"AIDER_MODEL", "DEFAULT_MODEL"} & off.keys()) == ("mine", set())
+    assert place.calls == [ASK]
+
+
+DIRENV = {
+    "fish": "function __direnv_export_eval; echo direnv; end",
+    "nu": "$env.config.hooks.pre_prompt = [{|| direnv export json | from json --strict | default {} | load-env }]",
+    "xonsh": "@events.on_postcommand\ndef __direnv_post(**_):\n    pass\n",
+}
+"""How direnv comes into a shell: `direnv hook fish` (2.32.1), https://www.nushell.sh/cookbook/direnv.html,
+https://github.com/74th/xonsh-direnv `xontrib/direnv.py` (2026-11)."""
+
+
+@pytest.mark.parametrize("hooked", [True, False], ids=["hooked", "control"])
+def test_direnv_is_left_to_its_work(shell: Shell, place: Place, *, hooked: bool) -> None:
+    """Nothing is loaded, `use` says where to go, and what is due is renewed in the store; only where it has a hook."""
+    place.prepare()
+    env = {"VERTEX_ENV_VIA": "direnv", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": "2"}
+    env |= {"OPENAI_API_KEY": "dead", "VERTEX_ENV_STAMP": str(place.one("stamp"))}
+    use = shell.failing.format("vertex-env use nobody")
+    lines = [DIRENV[shell.name] if hooked else "", shell.begin, "REPORT", use, "vertex-env off", "REPORT"]
+    run = place.script(shell, *lines, env=env)
+    assert (run.reports[0]["OPENAI_API_KEY"] == "dead") is hooked
+    assert place.calls == (["token"] if hooked else [ASK])
+    assert run.ended.stdout == ("direnv\n" if shell.name == "fish" and hooked else "")
+    assert ("in this folder direnv sets the variables" in run.ended.stderr) is hooked
+    assert ("no profile 'nobody'" in run.ended.stderr) is not hooked
+    assert {n: value for n, value in ours(run.reports[1]).items() if value} == {}
+    assert ("direnv sets them again" in run.ended.stderr) is hooked
+
+
+def test_inherited_from_direnv_is_kept_fresh(shell: Shell, place: Place) -> None:
+    """A shell without direnv's hook, such as an editor's terminal, has what direnv has set; `refresh` mints."""
+    place.prepare()
+    env = {
+        "VERTEX_ENV_VIA": "direnv",
+        "OPENAI_API_KEY": "x",
+        "VERTEX_ENV_REFRESH_AT": FAR,
+        "VERTEX_ENV_EXPIRES_AT": FAR,
+    }
+    due = shell.assign("VERTEX_ENV_REFRESH_AT", "1")
+    lines = [shell.begin, "REPORT", due, shell.hook, "REPORT", "vertex-env refresh", "REPORT"]
+    run = place.script(shell, *lines, env=env | {"VERTEX_ENV_STAMP": str(place.one("stamp"))})
+    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["x", "ya29.sandbox-1", "ya29.sandbox-2"]
+    assert place.calls == [f"{ASK} --refresh"]
+
+
+def test_without_a_prompt_nobody_is_asked(shell: Shell, place: Place) -> None:
+    """Nor is anything said: so do scp and git run a shell. What is stored is loaded. At a prompt it is asked for."""
+    run = place.script(shell, shell.source, "REPORT")
     assert "OPENAI_API_KEY" not in run.reports[0]
-    assert place.calls == ["token"]
-    assert run.ended.stdout == ("direnv\n" if shell.name == "fish" else "")
-    assert "in this folder direnv sets the variables" in run.ended.stderr
+    assert "VERTEX_ENV_REFRESH_AT" not in run.reports[0]
+    assert (place.calls, run.ended.stderr, run.ended.stdout) == ([], "", "")
+    control = place.script(shell, shell.source, shell.hook, "REPORT")
+    assert place.calls == [ASK]
+    assert control.reports[0]["OPENAI_API_KEY"].startswith("ya29.sandbox-1")
+    again = place.script(shell, shell.source, "REPORT")
+    assert place.calls == []
+    assert again.reports[0]["OPENAI_API_KEY"] == control.reports[0]["OPENAI_API_KEY"]
+
+
+def test_missing_program_is_said_once_and_found_later(shell: Shell, place: Place) -> None:
+    place.prepare()
+    place.one("token").unlink()
+    path = place.env["PATH"]
+    found = {
+        "fish": f"set -gx PATH (string split : '{path}')",
+        "nu": f"$env.PATH = ('{path}' | split row ':')",
+        "xonsh": f"$PATH = {path.split(':')!r}",
+    }[shell.name]
+    tools = f"{place.home}/tools/"
+    lines = [shell.begin, shell.hook, shell.hook, found, shell.hook, f"{tools}report {place.home}/seen"]
+    run = place.script(shell, *lines, env={"PATH": path.replace(f"{place.home}/tools:", "")})
+    assert run.ended.stderr.splitlines() == [
+        "vertex-env: error: there is no vertex-env on PATH",
+        "vertex-env: hint: put its folder on PATH, or install it",
+    ]
+    assert place.calls == [ASK]
+    assert read_report(place.home / "seen")["OPENAI_API_KEY"].startswith("ya29.sandbox-2")
+
+
+def test_network_failure_is_one_line_at_the_first_prompt(shell: Shell, place: Place) -> None:
+    place.google.fail(Fault(1000, 503))
+    again = shell.assign("VERTEX_ENV_REFRESH_AT", "1")
+    run = place.script(shell, shell.begin, shell.hook, again, shell.hook, "REPORT")
+    assert run.ended.stderr.splitlines() == [
+        "vertex-env: no token for now: Google cannot be reached; vertex-env refresh says why"
+    ]
+    assert "OPENAI_API_KEY" not in run.reports[0]
+
+
+def test_fish_functions_do_not_matter(place: Place) -> None:
+    """An alias is one."""
+    need("fish")
+    place.prepare()
+    names = ("math", "contains", "printf", "path", "disown", "count", "functions", "true")
+    others = "\n".join(f"function {name}; command touch {place.home}/called; echo called; end" for name in names)
+    run = place.script(SHELLS[0], others, SHELLS[0].begin, "REPORT", "vertex-env refresh", "REPORT")
+    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1", "ya29.sandbox-2"]
+    assert not (place.home / "called").exists()
+    place.script(SHELLS[0], others, "contains a a")
+    assert (place.home / "called").exists()
 
 
 def test_sourced_twice_is_one_hook(shell: Shell, place: Place) -> None:
@@ -332,7 +475,7 @@ def test_a_trace_has_no_token(shell: Shell, place: Place) -> None:
     need(shell.name)
     place.prepare()
     traced = {"fish": "set -g fish_trace 1", "xonsh": "$XONSH_TRACE_SUBPROC = 1"}[shell.name]
-    run = place.script(shell, traced, shell.source, shell.hook, "vertex-env refresh", "vertex-env off")
+    run = place.script(shell, traced, shell.begin, shell.hook, "vertex-env refresh", "vertex-env off")
     assert "ya29" not in run.ended.stderr + run.ended.stdout
 
 
@@ -355,7 +498,7 @@ def test_fish_does_not_erase_a_universal_variable(place: Place) -> None:
     run = place.script(
         SHELLS[0],
         "set -Ux OPENAI_ORG_ID org; set -Ux OPENAI_API_KEY universal",
-        SHELLS[0].source,
+        SHELLS[0].begin,
         "REPORT",
         "vertex-env off",
         "REPORT",

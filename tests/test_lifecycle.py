@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from vertex_env.lifecycle import (
+    LATE_ANSWER_S,
     NETWORK_S,
     STOPPED,
     TICK_S,
@@ -38,15 +39,20 @@ ON_FAILURE: list[OnFailure] = ["keep", "stop"]
 LIFETIME, MARGIN, GRACE, SETTLED = 3600.0, 225.0, 10.0, 31.0
 
 
+RESTART = "new token, lasting 3600 s: starting the command anew"
+WAYS_OUT = "--on-expiry ignore or stop"
+
+
 class World:
     """A command that ends when it is killed or says so, a source of tokens, and clocks, all driven by a test.
 
     Args:
         policy: As in `Rules`.
         on_failure: As in `Rules`.
+        lifetime: Of the first token.
     """
 
-    def __init__(self, policy: Policy = "auto", on_failure: OnFailure = "keep") -> None:
+    def __init__(self, policy: Policy = "auto", on_failure: OnFailure = "keep", lifetime: float = LIFETIME) -> None:
         self.wall, self.boot, self.awake = 1e9, 5000.0, 4000.0
         self.rules = Rules(policy, on_failure, GRACE)
         self.minted = 0
@@ -56,8 +62,8 @@ class World:
         self.done: list[Action] = []
         self.starts: list[Lease] = []
         self.finished: int | None = None
-        self.fruitless_at = 0.0
-        env = self.mint()
+        self.fruitless_at = self.told_at = 0.0
+        env = self.mint(lifetime)
         self.starts.append(Lease(env, self.now))
         self.life = Lifecycle(env, self.now, self.rules, lambda: 0.0)
 
@@ -99,7 +105,7 @@ class World:
                 assert self.asking
             case End():
                 assert self.code is None
-                self.told = True
+                self.told, self.told_at = True, self.boot
             case Kill():
                 assert self.told
                 self.end(-9)
@@ -209,7 +215,19 @@ def test_a_restart() -> None:
     world.end(143)
     world.look()
     assert [type(action) for action in world.done] == [Ask, End, Reclaim, Tell, Start]
-    assert world.said == ["new token, lasting 3600 s: starting the command anew (no. 1)"]
+    assert world.said == [f"{RESTART} (no. 1), its work from the beginning; for a job, use {WAYS_OUT}"]
+
+
+def test_restarts_are_counted() -> None:
+    """What a restart means, and the ways out, are said once; there is no limit by number."""
+    world = World()
+    for _ in range(12):
+        world.until_due()
+        world.answer("new")
+        world.end(143)
+        world.look()
+    assert [WAYS_OUT in line for line in world.said] == [True] + [False] * 11
+    assert world.said[1:] == [f"{RESTART} (no. {n})" for n in range(2, 13)]
 
 
 def test_the_grace_period() -> None:
@@ -496,6 +514,87 @@ def test_a_process_that_hangs_is_given_up() -> None:
     assert world.became(Abandon)
     world.answer("killed")
     assert world.said[0].endswith("trying again:\nkilled")
+
+
+class Hangs(NamedTuple):
+    """A process that mints and never answers, and when that ends the command.
+
+    Args:
+        policy: As in `Rules`.
+        on_failure: As in `Rules`.
+        clock: By how much the wall clock is set forward, shortly before the question would be put.
+        asleep: For how long the machine is suspended then.
+        ends: Seconds from the token's end until the command is told to end; None for never.
+    """
+
+    policy: Policy
+    on_failure: OnFailure
+    clock: float = 0
+    asleep: float = 0
+    ends: float | None = 0
+
+
+SHORT = 400.0
+"""The lifetime of a token whose last quarter is shorter than a process that mints may take."""
+HANGING = {
+    "auto": Hangs("auto", "stop"),
+    "restart": Hangs("restart", "stop"),
+    "clock set past expiry": Hangs("auto", "stop", clock=500, ends=LATE_ANSWER_S - 0.2),
+    "night": Hangs("auto", "stop", asleep=8 * 3600, ends=NETWORK_S),
+    "keep": Hangs("auto", "keep", ends=None),
+    "stop before expiry": Hangs("stop", "keep", ends=-GRACE),
+}
+
+
+@pytest.mark.parametrize("kind", HANGING)
+def test_an_answer_outstanding_at_expiry_is_a_failure(kind: str) -> None:
+    """A process that hangs gets no more time than one that fails: the command does not outlive its token."""
+    policy, on_failure, clock, asleep, ends = HANGING[kind]
+    world = World(policy, on_failure, SHORT)
+    world.pass_time(SHORT * 3 / 4 - 1)
+    world.set_clock(clock)
+    world.suspend(asleep)
+    expiry = world.boot + max(0, world.left)
+    world.pass_time(max(0, world.left) + (ends or 0) - 1)
+    assert world.asking
+    assert not world.became(End)
+    world.pass_time(30)
+    if ends is None:
+        assert not world.became(End)
+        return
+    assert world.told_at - expiry == pytest.approx(ends, abs=0.3)
+    assert [type(action) for action in world.done if not isinstance(action, Tell)][:3] == [Ask, Abandon, End]
+    world.answer("killed")
+    world.end(143)
+    world.look()
+    assert world.finished == STOPPED
+    told = "the token expires and no answer came to the request for another: the command was stopped"
+    assert world.said[-1] == told
+    assert not [line for line in world.said if "killed" in line]
+
+
+def test_an_answer_in_time_is_none() -> None:
+    """The control: the same question, answered at the last moment, is followed by a restart."""
+    world = World("auto", "stop", SHORT)
+    world.pass_time(SHORT - 0.5)
+    world.answer("new")
+    world.end(143)
+    world.look()
+    world.pass_time(30)
+    assert (world.finished, len(world.starts)) == (None, 2)
+
+
+def test_an_answer_outstanding_while_nothing_runs() -> None:
+    """The old command has ended, the token for the next one has expired meanwhile, and Google does not answer."""
+    world = World("auto", "stop")
+    world.until_due()
+    world.answer("new")
+    world.suspend(LIFETIME - MARGIN + 1)
+    world.end(143)
+    world.look()
+    assert world.asking
+    world.pass_time(MARGIN + 1)
+    assert world.finished == STOPPED
 
 
 # --- whatever happens ---

@@ -120,8 +120,16 @@ def drive(every: Sequence[Case], folder: Path, *flags: str) -> dict[str, list[st
     return dict(zip((case.place for case in every), json.loads(done.stdout), strict=True))
 
 
-QUIET = {"export: --refresh", "token: --refresh", "endpoints: --all-locations", "logout: --all"}
-"""Flags: Click says of their values only that they take none."""
+QUIET = {
+    "export: --refresh",
+    "token: --refresh",
+    "endpoints: --all-locations",
+    "logout: --all",
+    "sandbox: --array-401",
+    "use: profile",
+    "use: an argument too many",
+}
+"""Flags: Click says of their values only that they take none. And `use`: it says only that its hook is needed."""
 
 
 def is_in(said: Sequence[str]) -> bool:

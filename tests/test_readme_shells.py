@@ -51,11 +51,39 @@ def run(argv: list[str], env: dict[str, str], folder: Path) -> str:
     return done.stdout.strip()
 
 
+def paste(shell: list[str], text: str, env: dict[str, str], folder: Path) -> None:
+    """Paste *text* twice into an interactive shell, and once into the next one, with the hook."""
+    run([*shell, f"{text.rstrip()}\n{text}"], env, folder)
+    run([*shell, text], env, folder)
+
+
+@pytest.mark.parametrize(
+    ("shell", "language", "containing", "guard", "file"),
+    [
+        ("bash", "sh", "hook $shell", r"grep .* \|\| ", ".bashrc"),
+        ("fish", "fish", "hook fish", r"grep .*; or ", ".config/fish/config.fish"),
+        ("nu", "nu", "hook nu", r"(?m)^if .*? \{ (.*) \}$", ".config/nushell/config.nu"),
+    ],
+)
+def test_without_the_guard_there_are_three_lines(  # noqa: PLR0913, PLR0917
+    env: dict[str, str], tmp_path: Path, shell: str, language: str, containing: str, guard: str, file: str
+) -> None:
+    """The control of what is below: the block without its guard, pasted as often."""
+    text, found = re.subn(guard, lambda match: match[1] if match.lastindex else "", block(language, containing))
+    assert found == 1
+    paste([need(shell), "--login" if shell == "nu" else "-i", "-c"], text, env, tmp_path)
+    assert len((tmp_path / file).read_text().splitlines()) == 3
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_bash_and_zsh(env: dict[str, str], tmp_path: Path, shell: str) -> None:
-    """A new shell has the variables, and the completions."""
-    text = block("sh", "hook $shell").replace("shell=bash ", f"shell={shell} ")
-    run([need(shell), "-c", text], env, tmp_path)
+    """A new shell has the variables at its first prompt, and the completions."""
+    text = block("sh", "hook $shell").replace("shell=bash;", f"shell={shell};")
+    paste([need(shell), "-i", "-c"], text, env, tmp_path)
+    assert (tmp_path / f".{shell}rc").read_text() == f". ~/.config/vertex-env/hook.{shell}\n"
+    assert [*(tmp_path / ".config" / "vertex-env").glob("hook*")] == [
+        tmp_path / ".config" / "vertex-env" / f"hook.{shell}"
+    ]
     script = 'echo "${#OPENAI_API_KEY} $(type vertex-env)"'
     assert run([need(shell), "-i", "-c", script], env, tmp_path).startswith("189 vertex-env is a ")
     if shell == "bash":
@@ -65,8 +93,10 @@ def test_bash_and_zsh(env: dict[str, str], tmp_path: Path, shell: str) -> None:
 def test_fish(env: dict[str, str], tmp_path: Path) -> None:
     """The same."""
     fish = need("fish")
-    run([fish, "-c", block("fish", "hook fish")], env, tmp_path)
-    script = "string length $OPENAI_API_KEY; type -t vertex-env"
+    paste([fish, "-i", "-c"], block("fish", "hook fish"), env, tmp_path)
+    start = "status is-interactive; and source ~/.config/fish/vertex-env.fish\n"
+    assert (tmp_path / ".config" / "fish" / "config.fish").read_text() == start
+    script = "__vertex_env_hook; string length $OPENAI_API_KEY; type -t vertex-env"
     assert run([fish, "-i", "-c", script], env, tmp_path) == "189\nfunction"
     assert "restart" in run([fish, "-c", 'complete -C "vertex-env run --on-expiry "'], env, tmp_path)
 
@@ -74,8 +104,9 @@ def test_fish(env: dict[str, str], tmp_path: Path) -> None:
 def test_nu(env: dict[str, str], tmp_path: Path) -> None:
     """The same."""
     nu = need("nu")
-    run([nu, "--login", "-c", block("nu", "hook nu")], env, tmp_path)
-    assert run([nu, "--login", "-c", "$env.OPENAI_API_KEY | str length"], env, tmp_path) == "189"
+    paste([nu, "--login", "-c"], block("nu", "hook nu"), env, tmp_path)
+    assert (tmp_path / ".config" / "nushell" / "config.nu").read_text() == "source vertex-env.nu\n"
+    assert run([nu, "--login", "-c", "__vertex_env_hook; $env.OPENAI_API_KEY | str length"], env, tmp_path) == "189"
 
 
 def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
@@ -84,8 +115,9 @@ def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
     assert line is not None
     xonsh = need("xonsh")
     env = {**env, "XONSH_HISTORY_BACKEND": "dummy"}
-    run(["sh", "-c", line[1]], env, tmp_path)
-    script = "print(len(${...}.get('OPENAI_API_KEY', '')))"
+    paste([xonsh, "--interactive", "--shell-type", "dumb", "-c"], line[1], env, tmp_path)
+    assert [path.name for path in (tmp_path / ".config" / "xonsh" / "rc.d").iterdir()] == ["vertex-env.py"]
+    script = "events.on_pre_prompt.fire(); print(len(${...}.get('OPENAI_API_KEY', '')))"
     assert run([xonsh, "--interactive", "--shell-type", "dumb", "-c", script], env, tmp_path).endswith("189")
 
 
@@ -94,7 +126,8 @@ def test_direnv(env: dict[str, str], tmp_path: Path) -> None:
     direnv = need("direnv")
     project = tmp_path / "project"
     project.mkdir()
-    run(["sh", "-c", block("sh", "hook direnv")], env, project)
+    paste(["bash", "-i", "-c"], block("sh", "hook direnv"), env, project)
+    assert (project / ".envrc").read_text() == "use vertex --profile work\n"
     script = 'echo "${#OPENAI_API_KEY} $OPENAI_MODEL"'
     assert run([direnv, "exec", ".", "sh", "-c", script], env, project) == "189 google/gemini-2.5-flash"
 
@@ -123,3 +156,28 @@ def test_mise(env: dict[str, str], tmp_path: Path) -> None:
     """
     printed = run([need("bash"), "--norc", "-c", script], env, tmp_path)
     assert printed == "189 google/gemini-2.5-flash\n1 google/gemini-2.5-flash"
+
+
+def test_xonsh_says_at_a_prompt_that_the_program_is_missing(env: dict[str, str], tmp_path: Path) -> None:
+    """And nothing while it starts; the control is the line that asks the program each time."""
+    line = re.search(r"xonsh: `(.*?)`\.", README)
+    assert line is not None
+    start = [need("xonsh"), "--interactive", "--shell-type", "dumb", "-c"]
+    env = {**env, "XONSH_HISTORY_BACKEND": "dummy"}
+    run([*start, line[1]], env, tmp_path)
+    (tmp_path / "bin" / "vertex-env").unlink()
+    script = "events.on_pre_prompt.fire(); events.on_pre_prompt.fire()"
+    ours = [text for text in said([*start, script], env, tmp_path).splitlines() if "vertex-env" in text]
+    assert ours == [
+        "vertex-env: error: there is no vertex-env on PATH",
+        "vertex-env: hint: put its folder on PATH, or install it",
+    ]
+    (tmp_path / ".xonshrc").write_text("exec($(vertex-env hook xonsh))\n")
+    assert "command not found: 'vertex-env'" in said([*start, "pass"], env, tmp_path)
+
+
+def said(argv: list[str], env: dict[str, str], folder: Path) -> str:
+    """What the program says on stderr."""
+    return subprocess.run(
+        argv, env=env, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+    ).stderr

@@ -1,6 +1,7 @@
 """Each format: its exact text, and what real shells and readers make of it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -305,7 +306,12 @@ class Place:
         self._write(shell.script, lines.replace("DUMP", f"{shell.call}{self.folder}/dump"))
         return subprocess.run(
             [need(shell.program), *shell.flags, str(self.folder / shell.script)],
-            env={"PATH": f"{self.folder}:/usr/bin:/bin", "HOME": str(self.folder), "LC_ALL": "C.UTF-8", **environ},
+            env={
+                "PATH": f"{self.folder}:{os.environ['PATH']}",
+                "HOME": str(self.folder),
+                "LC_ALL": "C.UTF-8",
+                **environ,
+            },
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -612,7 +618,7 @@ def test_order_where_a_shell_stops_half_way(order: int, leaks: bool, tmp_path: P
     (tmp_path / "text").write_text("".join(statements[::order]))
     done = subprocess.run(
         [need("zsh"), "-f", "-i"],
-        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), **MINE},
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **MINE},
         input=lines,
         capture_output=True,
         text=True,

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.forking import IN_A_SCRIPT
 from tests.google import run_cli
 from tests.processes import (
     ON,
@@ -306,18 +307,18 @@ def test_closed_streams_stay_closed(hour: dict[str, str], tmp_path: Path, kind: 
 
 LIMITED = """
 import os, resource
-from vertex_env import linux
+from vertex_env import system
 from vertex_env.errors import ChildError
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Rules
 from vertex_env.supervisor import Supervisor
 
-linux.collect_orphans()
+system.choose().collect_orphans()
 free = os.open(os.devnull, os.O_RDONLY)
 os.close(free)
 resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
 try:
-    Helper(["true"], {})
+    Helper(["true"], {}, system.choose())
 except HelperError as e:
     print(e)
 try:
@@ -331,7 +332,7 @@ def test_limits_are_no_bug(hour: dict[str, str]) -> None:
     """Where no process can be started, a renewal fails like any other, and a start with a status of ours."""
     said = output([sys.executable, "-P", "-c", LIMITED], hour)
     assert said.startswith("vertex-env: error: cannot run true: Too many open files\n")
-    assert "125 cannot start a process for the command: Too many open files see what is limited: ulimit -a" in said
+    assert "125 cannot start a process for the command: Too many open files allow more open files: ulimit -n" in said
 
 
 def test_ctrl_c_while_it_starts(hour: dict[str, str]) -> None:
@@ -484,7 +485,8 @@ def group_ends_before_the_next_start(folder: Path) -> None:
         assert old["token"] != new["token"]
         assert int(old["expires_at"]) < int(new["expires_at"])
         assert group(new["group"]) == [new["pid"], new["child"]]
-        assert process.stderr.endswith("s: starting the command anew (no. 1)\n")
+        said = process.stderr
+    assert said.endswith("anew (no. 1), its work from the beginning; for a job, use --on-expiry ignore or stop\n")
 
 
 @scenario
@@ -513,17 +515,25 @@ def stubborn_members_of_the_group_are_killed(folder: Path) -> None:
         assert not is_running(old["child"])
 
 
-DAEMON = """
-import os, subprocess, sys, time
-if os.fork() == 0:
+DAEMON = (
+    IN_A_SCRIPT
+    + """
+import os, time
+
+def leave():
     os.setsid()
-    if os.fork() == 0:
-        open(sys.argv[1], "a").write(f"{os.getpid()}\\n")
-        time.sleep(60)
-    os._exit(0)
+    fork(stay)
+
+def stay():
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    time.sleep(60)
+
+fork(leave)
 os.wait()
 os.execvp(sys.argv[2], sys.argv[2:])
 """
+)
 """Leaves a process behind, in a session of its own, and goes on as a command."""
 
 
@@ -641,7 +651,7 @@ def a_program_that_has_gone_leaves_the_command_alone(folder: Path) -> None:
     python.symlink_to(sys.executable)
     command = [str(python), *RUN[1:], "--", *log.probe()]
     with (
-        sandboxed(folder, lifetime_s=2) as (_, env),
+        sandboxed(folder, lifetime_s=6) as (_, env),
         Process(command, {**env, "PYTHONPATH": os.pathsep.join(sys.path)}, folder) as process,
     ):
         log.start()
@@ -920,7 +930,9 @@ def test_two_hundred_restarts_leave_nothing_behind(hour: dict[str, str], tmp_pat
     assert output([sys.executable, "-c", MANY_RESTARTS], hour, timeout=300, cwd=tmp_path) == "7 0 [] 200\n"
 
 
-A_NIGHT = """
+A_NIGHT = (
+    IN_A_SCRIPT
+    + """
 import os, signal, sys, time
 from vertex_env.lifecycle import Now, Rules
 from vertex_env.supervisor import Clock, Supervisor
@@ -951,17 +963,20 @@ rules = Rules("auto", "keep", 5.0)
 supervisor = Supervisor(
     ["sh", "-c", COMMAND], os.environ, env, helper=helper, rules=rules, say=said.append, clock=Suspended()
 )
-if os.fork() == 0:
+
+def wake():
     time.sleep(1)
     os.kill(os.getppid(), signal.SIGCONT)
-    os._exit(0)
+
+fork(wake)
 print(supervisor.run() >> 8, len(open("asked").read()), *said, sep="|")
 """
+)
 
 
 def test_a_night_of_sleep(hour: dict[str, str], tmp_path: Path) -> None:
     """On another clock: when the machine wakes the network takes a while, without a word; then there is one restart."""
     status, asked, *said = output([sys.executable, "-c", A_NIGHT], hour, cwd=tmp_path).strip().split("|")
     assert (status, asked) == ("7", "3")
-    assert re.fullmatch(r"new token, lasting 359\d s: starting the command anew \(no. 1\)", said[0])
+    assert re.fullmatch(r"new token, lasting 359\d s: starting the command anew \(no. 1\), its work .+", said[0])
     assert re.fullmatch(r"start no. 1 of the command ended after 1.\d s, by itself", said[1])

@@ -1,5 +1,6 @@
 """The start of `run` with a remembered answer: the same as without, but for what is imported."""
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,21 @@ SHOW = (
     "-c",
     "import os; print(sorted((k, v) for k, v in os.environ.items() if k != 'LC_CTYPE'))",
 )
+
+INTERRUPTED = """
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+at = sys.argv[1]
+class Signals(MetaPathFinder):
+    def find_spec(self, name, *_):
+        if name == at:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Signals())
+from vertex_env.entry import main
+sys.argv[1:] = ["run", "--", "true"]
+main()
+"""
+"""`run` that gets a Ctrl-C while it imports a module."""
 
 
 def run(env: Mapping[str, str], *args: str) -> tuple[int, str, set[str], str]:
@@ -52,6 +68,22 @@ def test_the_second_start_imports_no_click(tmp_path: Path, policy: str) -> None:
     heavy = {"click", "google", "keyring", "json", "re", "tomllib", "datetime", "dataclasses", "typing", "pathlib"}
     in_place = {"contextlib", "enum", "signal", "vertex_env.supervisor"} if policy == "ignore" else set[str]()
     assert imported & (heavy | in_place) == set()
+
+
+@pytest.mark.parametrize("at", ["entry", "warm", "freshness", "cli"])
+def test_an_early_ctrl_c_is_no_traceback(tmp_path: Path, at: str) -> None:
+    """All but what starts Python and `entry` itself, where nothing of ours has run yet: the control."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", INTERRUPTED, f"vertex_env.{at}"],
+        env=clean_environ(tmp_path),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGINT
+    assert ("KeyboardInterrupt" in done.stderr) == (at == "entry")
+    assert at == "entry" or done.stderr == ""
 
 
 def test_it_ends_as_the_command_does(tmp_path: Path) -> None:

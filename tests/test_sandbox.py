@@ -26,6 +26,7 @@ from google.auth import exceptions, external_account_authorized_user, identity_p
 from google.auth.transport.requests import Request
 from google.oauth2 import credentials, gdch_credentials, service_account
 
+from vertex_env.diagnosis import read_answer
 from vertex_env.sandbox import Fault, Sandbox, _Google
 
 # google-auth says that it is typed, but its constructors and methods are not: as Any they can be called.
@@ -623,12 +624,101 @@ def test_openai_is_told_what_is_wrong(sandbox: Sandbox) -> None:
         with pytest.raises(openai.AuthenticationError, match="invalid authentication credentials"):
             wrong.chat.completions.create(model=MODEL, messages=HELLO)
         for model in ("gemini-3-flash", "", "/gemini", "google/"):
-            with pytest.raises(openai.BadRequestError, match="Malformed publisher model"):
+            with pytest.raises(openai.BadRequestError) as malformed:
                 right.chat.completions.create(model=model, messages=HELLO)
-        with pytest.raises(openai.NotFoundError):
+            assert f"Malformed publisher model (`model`: '{model}') for" in error_in(malformed.value.body)["message"]
+        with pytest.raises(openai.NotFoundError) as page:
             right.models.list()
-    with client(sandbox, f"{ENDPOINTS}/1") as absent, pytest.raises(openai.NotFoundError, match="Endpoint `projects/p"):
+        assert page.value.response.headers["Content-Type"].startswith("text/html")
+    with client(sandbox, f"{ENDPOINTS}/1") as absent, pytest.raises(openai.NotFoundError) as nowhere:
         absent.chat.completions.create(model="", messages=HELLO)
+    assert error_in(nowhere.value.body)["message"].startswith("Endpoint `projects/p")
+
+
+def error_in(body: Any) -> Any:
+    """The error in the chat endpoint's array."""
+    (only,) = body
+    return only["error"]
+
+
+REFUSED = {
+    400: ("INVALID_ARGUMENT", "invalid argument"),
+    403: ("PERMISSION_DENIED", "Permission 'aiplatform.endpoints.predict' denied on resource"),
+    404: ("NOT_FOUND", "Publisher Model `projects/p/locations/global/publishers/google/models/gemini-3-flash` was"),
+    429: ("RESOURCE_EXHAUSTED", "Resource exhausted"),
+    503: ("UNAVAILABLE", "currently unavailable"),
+    418: ("UNKNOWN", "A fault of the sandbox"),
+}
+
+
+@pytest.mark.parametrize("status", REFUSED)
+def test_refusals_are_arrays(status: int) -> None:
+    """The chat endpoint wraps its errors in an array, and `diagnosis` reads them."""
+    with Sandbox(refusals=[Fault(1, status)]) as sandbox:
+        token = mint(sandbox)
+        answer = chat(sandbox, token)
+        error = error_in(answer.json)
+        name, message = REFUSED[status]
+        assert (answer.status, error["code"], error["status"]) == (status, status, name)
+        assert message in error["message"]
+        told = read_answer(answer.body)
+        assert told is not None
+        assert (told.error, told.reason) == (name, "IAM_PERMISSION_DENIED" if status == 403 else "")
+        assert chat(sandbox, token).status == 200
+        assert sandbox.counts == {"token": 1, "chat": 1, "refused": 0}
+
+
+@pytest.mark.parametrize("planned", [False, True])
+@pytest.mark.parametrize("array", [False, True])
+def test_a_401_is_an_object_or_an_array(array: bool, planned: bool) -> None:  # noqa: FBT001  # cases of the test
+    """As the sandbox is told, for a wrong token and for a planned refusal; other errors are arrays."""
+    with Sandbox(array_401=array, refusals=[Fault(1, 401)] if planned else []) as sandbox:
+        answer = chat(sandbox, mint(sandbox) if planned else "garbage")
+        error = error_in(answer.json) if array else answer.json["error"]
+        reason = "ACCESS_TOKEN_EXPIRED" if planned else "ACCESS_TOKEN_TYPE_UNSUPPORTED"
+        assert (answer.status, error["details"][0]["reason"]) == (401, reason)
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer realm=")
+        assert sandbox.counts["refused"] == 1
+        sandbox.refuse(Fault(1, 429))
+        assert error_in(chat(sandbox, mint(sandbox)).json)["code"] == 429
+        # Only the chat endpoint has arrays.
+        assert ask(sandbox, "GET", ENDPOINTS).json["error"]["code"] == 401
+
+
+def test_refusals_wait_for_a_chat_with_a_token() -> None:
+    """They come in order, spare requests for tokens, and can be taken back."""
+    with Sandbox(refusals=[Fault(2, 429), Fault(1, 403)]) as sandbox:
+        token = mint(sandbox)
+        assert chat(sandbox, "garbage").status == 401
+        assert [chat(sandbox, token).status for _ in range(4)] == [429, 429, 403, 200]
+        sandbox.refuse(Fault(9, 429))
+        sandbox.heal()
+        assert chat(sandbox, token).status == 200
+
+
+KINDS: Mapping[int, type[openai.APIStatusError]] = {
+    400: openai.BadRequestError,
+    401: openai.AuthenticationError,
+    403: openai.PermissionDeniedError,
+    404: openai.NotFoundError,
+    429: openai.RateLimitError,
+}
+
+
+@pytest.mark.parametrize("status", KINDS)
+def test_openai_shows_the_status_of_an_array(sandbox: Sandbox, status: int) -> None:
+    """The message has the status alone, and the body the words. Control: those of an object are shown."""
+    with Sandbox(refusals=[Fault(1, status)], array_401=True) as google, client(google) as openai_client:
+        with pytest.raises(KINDS[status]) as caught:
+            openai_client.chat.completions.create(model=MODEL, messages=HELLO)
+        assert str(caught.value).startswith(f"Error code: {status}")
+        error = error_in(caught.value.body)
+        assert error["code"] == status
+        assert len(error["message"]) > 20
+    wrong = client(sandbox, token="garbage")
+    with wrong as openai_client, pytest.raises(openai.AuthenticationError) as shown:
+        openai_client.chat.completions.create(model=MODEL, messages=HELLO)
+    assert str(shown.value).startswith("Error code: 401 - Request had invalid authentication credentials")
 
 
 @pytest.mark.parametrize(
@@ -674,7 +764,7 @@ def test_bearer_in_any_case(sandbox: Sandbox) -> None:
 def test_body_that_is_no_object(sandbox: Sandbox, body: bytes) -> None:
     """What is not a JSON object is refused as such, however odd."""
     answer = ask(sandbox, "POST", f"{OPENAPI}/chat/completions", body, token=mint(sandbox))
-    assert (answer.status, answer.json["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    assert (answer.status, error_in(answer.json)["status"]) == (400, "INVALID_ARGUMENT")
 
 
 @pytest.mark.parametrize(

@@ -363,6 +363,66 @@ def test_base_url(options: dict[str, Any], url: str, home: Path) -> None:
     assert session(home, {"project": "my-project", **options}).target().base_url == url
 
 
+@pytest.mark.parametrize("model", ["google/gemini-2.5-flash", "meta/llama-3.3-70b-instruct-maas"])
+def test_a_model_without_the_responses_api(home: Path, model: str) -> None:
+    """Said before a token is minted; OpenAI's own models and the chat API are the control."""
+    logged_in(home)
+    options = {"project": "my-project", "api": "responses", "model": model}
+    with pytest.raises(SettingsError) as e:
+        session(home, options).target()
+    assert f"model {model!r} from --model has no Responses API" in e.value.message
+    assert "OpenAI's own models" in e.value.message
+    assert e.value.hint == "--api chat serves this model"
+    for change in ({"api": "chat"}, {"model": "openai/gpt-5"}, {"model": "gpt-5"}):
+        assert "/my-project/" in session(home, {**options, **change}).target().base_url
+
+
+# --- a base URL without credentials ---
+
+
+def url(home: Path, options: Mapping[str, Any], **environ: str) -> str:
+    """What `vertex-env url` prints."""
+    variables = {"HOME": str(home), "NO_GCE_CHECK": "true", **environ}
+    found = open_session(options, variables, lambda: datetime.now(UTC), pytest.fail, anonymous=True)
+    return found.target().base_url
+
+
+@pytest.mark.parametrize(
+    ("options", "environ"),
+    [
+        ({"project": "my-project"}, {}),
+        ({}, {"GOOGLE_CLOUD_PROJECT": "my-project"}),
+        ({"project": "my-project"}, {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such/file.json"}),
+    ],
+)
+def test_a_url_needs_no_credentials(home: Path, options: dict[str, str], environ: dict[str, str]) -> None:
+    """Where the settings have the project; everything else does need them, which is the control."""
+    expected = f"https://aiplatform.googleapis.com/v1/{PARENT}/global/endpoints/openapi"
+    assert url(home, options, **environ) == expected
+    given = {"base_url": expected, "endpoint": "123"}
+    assert url(home, given) == expected
+    with pytest.raises(CredentialsError):
+        session(home, options, **environ)
+
+
+@pytest.mark.parametrize("options", [{}, {"project": "my-project", "endpoint": "123", "location": "us-central1"}])
+def test_a_url_that_only_credentials_can_give(home: Path, options: dict[str, str]) -> None:
+    """The project may be theirs, and an endpoint's host is known to Google only."""
+    with pytest.raises(CredentialsError) as e:
+        url(home, options)
+    assert "there are no Application Default Credentials" in e.value.message
+
+
+def test_a_url_of_the_credentials(home: Path) -> None:
+    """Their project and universe count where there are some, and a broken file is told as ever."""
+    write_adc(well_known(home), {**google.service_account(), "universe_domain": "example.cloud"})
+    assert url(home, {}).startswith("https://aiplatform.example.cloud/v1/projects/sandbox-project/")
+    assert url(home, {"project": "my-project"}).startswith("https://aiplatform.example.cloud/v1/projects/my-project/")
+    well_known(home).write_text("{")
+    with pytest.raises(CredentialsError):
+        url(home, {"project": "my-project"})
+
+
 def test_gclouds_override(home: Path) -> None:
     """gcloud's own variable names a private host for every location."""
     logged_in(home)

@@ -260,6 +260,23 @@ def test_empty_option_is_an_error() -> None:
     assert error.message == "project '' from --project is not valid"
 
 
+@pytest.mark.parametrize("value", ["", ",", " , "])
+@pytest.mark.parametrize("name", ["client", "scope", "allow-host"])
+def test_a_list_without_an_item_is_an_error(name: str, value: str) -> None:
+    """As an empty value of any other option is; the default scope, say, would be a wider one."""
+    for raw in (value, (value,), (value, value)):
+        assert f"{name} '' from --{name} is " in refusal([{name: Found(raw, f"--{name}")}]).message
+
+
+def test_a_key_in_parts_is_not_repeated() -> None:
+    """A key with commas in it is refused as a whole, before a part of it is called unknown."""
+    key = "-----BEGIN PRIVATE KEY-----,hunter2,-----END PRIVATE KEY-----"
+    error = refusal([options_layer({"client": key})])
+    assert error.message == "client from --client has a token or a key in it"
+    control = refusal([options_layer({"client": "hunter2"})])
+    assert "hunter2" in control.message
+
+
 def test_only_the_winner_is_checked() -> None:
     """What does not count may be wrong."""
     layers = [options_layer({"project": "my-project"}), google_layer({"GOOGLE_CLOUD_PROJECT": "$(id)"})]
@@ -399,12 +416,20 @@ def test_lifetime_is_between_a_second_and_12_hours(text: str, valid: bool) -> No
         ("scope", [CLOUD_PLATFORM, "https://mail.google.com/"], (CLOUD_PLATFORM, "https://mail.google.com/")),
         ("client", ["goose", "aider"], ("goose", "aider")),
         ("client", "goose", ("goose",)),
+        ("client", "goose,aider", ("goose", "aider")),
+        ("client", ["goose, aider", "fabric"], ("goose", "aider", "fabric")),
+        ("client", ",goose,, ,aider,", ("goose", "aider")),
+        ("client", ["", "goose"], ("goose",)),
+        ("scope", "openid,email", ("openid", "email")),
+        ("allow_host", "a.example.com,b.example.com", ("a.example.com", "b.example.com")),
         ("allow_host", ["LLM.example.com"], ("LLM.example.com",)),
         ("impersonate", ROBOT, (ROBOT,)),
         ("impersonate", f"{D1}, {D2} ,{ROBOT}", (D1, D2, ROBOT)),
         ("impersonate", [D1, ROBOT], (D1, ROBOT)),
         ("set", ["A={token}", "B=x=y", "C="], {"A": "{token}", "B": "x=y", "C": ""}),
         ("set", ["A=1", "A=2"], {"A": "2"}),
+        ("set", ["A=1,B=2"], {"A": "1,B=2"}),
+        ("set", "A=1,B=2", {"A": "1,B=2"}),
         ("api", "responses", "responses"),
         ("store", "none", "none"),
         ("endpoint", "My endpoint", "My endpoint"),

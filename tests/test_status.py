@@ -1,7 +1,10 @@
 """`status` and `logout`: what is set and stored, from where, and how to be rid of it; never a token."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +14,7 @@ import pytest
 
 from tests.fakes import PLANTED
 from tests.google import Completed, clean_environ, run_cli
+from tests.tools import need
 from vertex_env.sandbox import Sandbox
 from vertex_env.settings import OPTIONS
 from vertex_env.store import FileStore
@@ -309,6 +313,34 @@ def test_logout_without_credentials_cannot_tell_whose_token(env: Mapping[str, st
     done = run_cli("logout", env=env)
     assert (done.status, done.stdout) == (78, "")
     assert cache(env) == before
+
+
+@pytest.mark.parametrize("mode", [0o500, 0o600, 0o400, 0o000], ids=oct)
+@pytest.mark.parametrize("everything", [False, True], ids=["logout", "logout --all"])
+def test_logout_says_that_it_cannot_delete(env: Mapping[str, str], mode: int, *, everything: bool) -> None:
+    """In a folder that cannot be written, entered or read the token stays, and the status says so.
+
+    The control: where it can be written, it goes without a word.
+    """
+    run("token", env=env)
+    folder = Path(env["VERTEX_ENV_CACHE_DIR"])
+    caps = "-dac_override,-dac_read_search"
+    less = (f"--inh-caps={caps}", f"--bounding-set={caps}") if os.geteuid() == 0 else ()
+    prefix = (need("setpriv"), *less) if less else ()
+    argv = [*prefix, sys.executable, "-P", "-m", "vertex_env", "logout", *(["--all"] if everything else [])]
+    folder.chmod(mode)
+    try:
+        refused = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+        folder.chmod(0o700)
+        assert list(folder.glob("*.token"))
+    finally:
+        folder.chmod(0o700)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"a token may be left in {folder}" in refused.stderr
+    assert f"hint: make it writable, then try again: chmod u+rwx {folder}" in refused.stderr
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(folder.glob("*.token"))
 
 
 def test_logout_touches_nothing_but_its_folder(env: Mapping[str, str], tmp_path: Path) -> None:

@@ -51,6 +51,27 @@ def test_files_are_private(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("umask", [0o177, 0o277], ids=oct)
+def test_a_umask_does_not_lock_its_own_user_out(tmp_path: Path, umask: int) -> None:
+    """The folder, those above it and the files have their modes even where the umask takes the user's own bits.
+
+    The control: what `mkdir` alone makes has not.
+    """
+    folder = tmp_path / "above" / "cache"
+    old = os.umask(umask)
+    try:
+        with FileStore(folder).lock(KEY):
+            FileStore(folder).save(KEY, TOKEN)
+        (tmp_path / "control").mkdir(mode=0o700)
+    finally:
+        os.umask(old)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (folder.parent, folder)}
+    assert modes == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+    assert FileStore(folder).load(KEY) == TOKEN
+    assert stat.S_IMODE((tmp_path / "control").stat().st_mode) == 0o700 & ~umask
+
+
 def test_another_key_is_a_miss(folder: Path) -> None:
     """A file under the wrong name is not believed: the key stands in it too."""
     store = FileStore(folder)

@@ -195,10 +195,18 @@ ADDED: Mapping[str, Mapping[str, str | None]] = {
     "aider": {"AIDER_OPENAI_API_KEY": PLANTED, "AIDER_OPENAI_API_BASE": URL},
     "anything-llm": {"GENERIC_OPEN_AI_API_KEY": PLANTED, "GENERIC_OPEN_AI_BASE_PATH": URL},
     "fabric": {"OPENAI_API_BASE_URL": URL},
+    "gptme": {},
     "goose": {"OPENAI_HOST": HOST, "OPENAI_BASE_PATH": f"{PATH}/chat/completions"},
     "open-webui": {"OPENAI_API_BASE_URL": URL, "OPENAI_API_BASE_URLS": None, "OPENAI_API_KEYS": None},
     "promptfoo": {"OPENAI_API_BASE_URL": URL, "OPENAI_API_HOST": None},
     "shell-gpt": {"API_BASE_URL": URL},
+}
+
+
+MODEL_OF: Mapping[str, Mapping[str, str]] = {
+    "aider": {"AIDER_MODEL": "openai/google/gemini-2.5-flash"},
+    "gptme": {"MODEL": "local/google/gemini-2.5-flash"},
+    "shell-gpt": {"DEFAULT_MODEL": "google/gemini-2.5-flash"},
 }
 
 
@@ -207,18 +215,42 @@ def test_every_client_is_tested() -> None:
     assert ADDED.keys() == CLIENTS.keys()
 
 
-@pytest.mark.parametrize("client", ADDED)
+@pytest.mark.parametrize("client", [name for name in ADDED if name != "gptme"])
 def test_client(client: str) -> None:
-    """A client's names are added, and those that would win over them are unset."""
+    """A client's names are added, and those that would win over them are unset; there is no model."""
     assert environment(TARGET, token(), clients=[client]) == {**BASE, **ADDED[client]}
+
+
+@pytest.mark.parametrize("client", ADDED)
+def test_client_with_a_model(client: str) -> None:
+    """The name that the tool takes its model from gets it, in the tool's own spelling."""
+    model = "google/gemini-2.5-flash"
+    given = environment(TARGET, token(), clients=[client], model=model)
+    assert given == {**BASE, **ADDED[client], **MODEL_OF.get(client, {}), "OPENAI_MODEL": model}
+
+
+def test_a_client_that_takes_nothing_but_a_model() -> None:
+    """Without one nothing would be set for it, and it would ask for a model of its own."""
+    with pytest.raises(SettingsError) as e:
+        environment(TARGET, token(), clients=["gptme"])
+    assert "client gptme needs a model" in e.value.message
+    assert "--model" in e.value.hint
+
+
+def test_no_model_of_a_client_is_ever_unset() -> None:
+    """MODEL may be another program's: it is set if asked for, and left alone otherwise."""
+    names = {name for models in MODEL_OF.values() for name in models}
+    assert names == {"AIDER_MODEL", "DEFAULT_MODEL", "MODEL"}
+    assert not names & {*UNSETTABLE, *JUDGED}
 
 
 @pytest.mark.parametrize("clients", [list(ADDED), list(ADDED)[::-1], [*ADDED, *ADDED]], ids=["all", "back", "twice"])
 def test_all_clients_together(clients: list[str]) -> None:
     """No client takes away what another one needs, in any order."""
-    wanted = {name: value for names in ADDED.values() for name, value in names.items()}
-    result = environment(TARGET, token(), clients=clients)
-    assert result == {**BASE, **wanted}
+    wanted = {name: value for names in (*ADDED.values(), *MODEL_OF.values()) for name, value in names.items()}
+    model = "google/gemini-2.5-flash"
+    result = environment(TARGET, token(), clients=clients, model=model)
+    assert result == {**BASE, **wanted, "OPENAI_MODEL": model}
 
 
 # --- templates ---
@@ -358,6 +390,7 @@ fish_function_path fish_user_paths PYTHONSTARTUP PYTHONPATH PYTHONINSPECT NODE_O
 PERL5LIB PERL5DB RUBYOPT RUBYLIB GIT_SSH_COMMAND GIT_EXTERNAL_DIFF LESSOPEN LESSCLOSE EDITOR VISUAL PAGER
 BROWSER SHELL HOME TERMINFO JAVA_TOOL_OPTIONS PSModulePath PATHEXT ComSpec NU_LIB_DIRS DIRENV_DIFF
 precmd_functions VERTEX_ENV_ALLOW_HOST _VERTEX_ENV_START GCONV_PATH npm_config_script_shell
+ELIXIR_ERL_OPTIONS IPYTHONDIR
 """
 
 

@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.forking import IN_A_SCRIPT
 from tests.forks import Ended, Forks
 from tests.google import Completed, clean_environ, run_cli
 from vertex_env import warm
@@ -719,8 +720,10 @@ def test_no_refresh_without_a_marker(tmp_path: Path, what: str) -> None:
     assert not warm.may_refresh(str(tmp_path / "nowhere"), "k", NOW)
 
 
-ASK_LEAVE = """
-import os, sys, time
+ASK_LEAVE = (
+    IN_A_SCRIPT
+    + """
+import os, time
 from vertex_env import warm
 
 def ask(folder, go):
@@ -731,14 +734,12 @@ def ask(folder, go):
 for folder in sys.argv[1:]:
     go, pids = time.monotonic() + 0.02, []
     for _ in range(8):
-        pids.append(os.fork())
-        if pids[-1] == 0:
-            ask(folder, go)
-            os._exit(0)
+        pids.append(fork(lambda: ask(folder, go)))
     for pid in pids:
         os.waitpid(pid, 0)
     os.write(1, b"\\n")
 """
+)
 
 
 def test_one_of_many_at_once_may_refresh(tmp_path: Path) -> None:

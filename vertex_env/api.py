@@ -103,6 +103,7 @@ class Settings:
     """Settings by the names of the command line's options; None for what is to come from elsewhere.
 
     Durations are timedeltas or texts such as `12h`; `set` has items such as `LLM_URL={base_url}/chat/completions`.
+    The other lists may be one text with commas: `client="aider,shell-gpt"`.
     """
 
     profile: str | None = None
@@ -113,15 +114,15 @@ class Settings:
     api: str | None = None
     api_version: str | None = None
     base_url: str | None = None
-    allow_host: tuple[str, ...] = ()
+    allow_host: str | tuple[str, ...] = ()
     credentials: str | os.PathLike[str] | None = None
     impersonate: str | None = None
     lifetime: timedelta | str | None = None
-    scope: tuple[str, ...] = ()
+    scope: str | tuple[str, ...] = ()
     quota_project: str | None = None
     store: str | None = None
     min_ttl: timedelta | str | None = None
-    client: tuple[str, ...] = ()
+    client: str | tuple[str, ...] = ()
     set: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -221,9 +222,10 @@ async def atoken(settings: Settings | None = None, **options: Any) -> str:
 def base_url(settings: Settings | None = None, **options: Any) -> str:
     """The base URL, such as `https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi`.
 
-    For a self-deployed endpoint it may be looked up at Google. Arguments and errors as for `token`.
+    It needs no credentials where the settings have the project. For a self-deployed endpoint it may
+    be looked up at Google. Arguments and errors as for `token`.
     """
-    return _session(_merge(settings, options).options()).target().base_url
+    return _session(_merge(settings, options).options(), anonymous=True).target().base_url
 
 
 @_sheltered
@@ -245,7 +247,7 @@ def _holder(settings: Settings | None, options: dict[str, Any]) -> _Holder:
     return found if found is not None else _holders.setdefault(merged, _Holder(merged))
 
 
-def _session(options: dict[str, str | Sequence[str] | None]) -> Session:
+def _session(options: dict[str, str | Sequence[str] | None], *, anonymous: bool = False) -> Session:
     @_sheltered
     def refresh() -> None:
         # Whoever needs a token when this one is too late meets the failure then.
@@ -256,7 +258,10 @@ def _session(options: dict[str, str | Sequence[str] | None]) -> Session:
         # Not a process as on the command line, which would be a zombie for as long as this one lives.
         threading.Thread(target=refresh, name="vertex-env", daemon=True).start()
 
-    return open_session(options, Watched(os.environ), _now, lambda line: warnings.warn(line, stacklevel=4), behind)
+    def warn(line: str) -> None:
+        warnings.warn(line, stacklevel=4)
+
+    return open_session(options, Watched(os.environ), _now, warn, behind, anonymous=anonymous)
 
 
 def _now() -> datetime:

@@ -43,6 +43,7 @@ _GUIDE = "shell/ci/README.md has an example for each system"
 _TEAMCITY_SPECIAL = re.compile(r"[|'\[\]]|[^\x00-\x7f]")
 _LONGEST = 12 * 60
 """Minutes that an impersonated account's token can live."""
+_BEGIN, _END = "# vertex-env ci: begin\n", "# vertex-env ci: end\n"
 _RUN = "let each step renew its token: vertex-env run -- COMMAND"
 
 
@@ -64,6 +65,8 @@ class Plan:
     """File to append to."""
     text: str = field(default="", repr=False)
     """What to append."""
+    once: bool = False
+    """Whether the text, a block between marks, replaces the one that is there (`without_block`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +223,16 @@ def _teamcity(job: Job) -> Plan:
 
 def _circleci(job: Job) -> Plan:
     # bash takes no notice of -e in this file. A step that has no token must not go on with a key for somebody else.
-    return Plan(file=_file(job, "BASH_ENV"), text="\n" + _statement(job, " || exit"))
+    block = _BEGIN + _statement(job, " || exit") + _END
+    return Plan(file=_file(job, "BASH_ENV"), text=block, once=True)
+
+
+def without_block(text: bytes) -> bytes:
+    """*text*, the content of `$BASH_ENV`, without the block that an earlier step has appended.
+
+    Each statement in the file starts the program once more, for each step and each bash script.
+    """
+    return re.sub(rb"^%b.*?^%b" % (_BEGIN.encode(), _END.encode()), b"", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def _eval(job: Job) -> Plan:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 import click
 
@@ -36,10 +36,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 _HOOKS_CALL = ["export", "--format", "lines"]
 """How a shell's hook asks: it hears of an error, but not, at each prompt of a train ride, that there is no network."""
 
+_EVALUATED = "what the job evaluates reads it again"
+
 _READ_AGAIN = {
     "lines": "the shell's hook renews the token",
     "direnv": "direnv renews the token",
     "circleci": "each step of the job reads it",
+    "gitlab": _EVALUATED,
+    "jenkins": _EVALUATED,
 }
 """Formats after which the credentials are read again."""
 
@@ -64,6 +68,30 @@ class Command(click.Command):
         if shared:
             with formatter.section("Settings, each with its variable; also keys in config.toml"):
                 formatter.write_dl(shared)
+
+
+class NeedsHookError(click.UsageError):
+    """A command of the hook has reached the program, which cannot set its parent's variables."""
+
+    def __init__(self) -> None:
+        super().__init__("only the hook can set this shell's variables, and it is not loaded")
+
+
+class Commands(click.Group):
+    """The commands; for a misspelt name it suggests only those that `--help` shows."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command. Click from 8.4 on suggests hidden ones as well."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as e:
+            suggested = getattr(e, "possibilities", None) or []
+            shown = [name for name in suggested if not self.commands[name].hidden]
+            if len(shown) < len(suggested):
+                raise click.UsageError(e.message, ctx) from e
+            raise
 
 
 class SettingsOption(click.Option):
@@ -115,6 +143,7 @@ def table_or_json(variable: str) -> Callable[[F], F]:
 
 
 @click.group(
+    cls=Commands,
     context_settings={
         "help_option_names": ["-h", "--help"],
         "auto_envvar_prefix": "VERTEX_ENV",
@@ -133,6 +162,7 @@ def app() -> None:
       eval "$(vertex-env export)"          variables for this shell
       vertex-env run -- python app.py      a child that never sees an expired token
       vertex-env token                     for tools that take a "key command"
+      vertex-env url                       for tools that want the base URL in a file
       vertex-env ci                        variables for the later steps of a CI job
       vertex-env demo                      see it all on a sandbox, without an account
     """  # noqa: D301 -- Click wants the control character itself
@@ -232,6 +262,17 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
     _print(render(minted))
     if not refresh:
         session.remember(sys.argv[1:], question, render, now)
+
+
+@app.command(cls=Command)
+@settings_options
+def url(**options: Any) -> None:
+    """Print the base URL alone, for a tool's own settings, without a token.
+
+    It needs no credentials where the settings have the project. With --endpoint the host is looked
+    up at Google, which needs a token; the answer is remembered for a day.
+    """
+    _print(_session(options, anonymous=True).target().base_url + "\n")
 
 
 @app.command(cls=Command, name="run", context_settings={"allow_interspersed_args": False})
@@ -347,6 +388,21 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
     _tell(ci.lasts(session.token(), _now()))
 
 
+def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
+    """The step's settings, such as `{"VERTEX_ENV_PROFILE": "work"}`, for a step in another folder.
+
+    A path in them is absolute, and the file that a profile is in is named.
+    """
+    config = os.environ.get("VERTEX_ENV_CONFIG")
+    settings = as_environ({**environ_layer(os.environ), **options_layer(options)})
+    if config:
+        settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100 -- no link is followed
+    if "VERTEX_ENV_CREDENTIALS" in settings:
+        named = os.path.expanduser(settings["VERTEX_ENV_CREDENTIALS"])  # noqa: PTH111 -- as `adc` does
+        settings["VERTEX_ENV_CREDENTIALS"] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
+    return settings
+
+
 def _hand_over(system: str, environment: Environment, token: Token, options: Mapping[str, Any]) -> None:
     """Do what *system* needs to have the variables in later steps."""
     import shutil
@@ -360,7 +416,7 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
         token=token,
         environ=os.environ,
         again=warm.own_argv("export", "--format", "sh"),
-        settings=as_environ({**environ_layer(os.environ), **options_layer(options)}),
+        settings=_settings_elsewhere(options),
         delimiter=f"ghadelimiter_{os.urandom(16).hex()}",
         agent=shutil.which("buildkite-agent") is not None,
     )
@@ -370,16 +426,33 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
     try:
         # Opened before anything is printed, so that a failure leaves stdout empty; written to when all is masked.
         # Nothing reads a pipe there before the step ends: that would be waiting for ever.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
-        with os.fdopen(os.open(plan.file or os.devnull, flags, 0o600), "wb") as file:
+        access = os.O_RDWR if plan.once else os.O_WRONLY
+        flags = access | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        with os.fdopen(os.open(plan.file or os.devnull, flags, 0o600), "r+b" if plan.once else "wb", 0) as file:
             if plan.file and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise SettingsError(f"{plan.file} is not a regular file", "check that the job may write there")
             _print(plan.stdout)
-            file.write(plan.text.encode("utf-8", "surrogateescape"))
+            text = plan.text.encode("utf-8", "surrogateescape")
+            file.write(_make_room(file, text) if plan.once else text)
     except OSError as e:
         if isinstance(e, BrokenPipeError):
             raise
         raise SettingsError(f"cannot write to {plan.file}: {e.strerror}", "check that the job may write there") from e
+
+
+def _make_room(file: BinaryIO, block: bytes) -> bytes:
+    """Take the block of an earlier call out of *file*; return what to append now."""
+    from vertex_env import ci
+
+    before = file.read() or b""
+    if block in before:
+        return b""  # a file that says the same keeps every byte
+    kept = ci.without_block(before)
+    gap = b"" if kept.endswith(b"\n") or not kept else b"\n"
+    if kept == before:
+        return gap + block
+    file.truncate(0)
+    return kept + gap + block
 
 
 def _call(call: "Call") -> None:
@@ -538,6 +611,34 @@ def hook(shell: str) -> None:
     _print(read_shell_file(HOOKS[shell]))
 
 
+@app.command(cls=Command)
+@click.argument("profile", expose_value=False)
+def use() -> None:
+    """Take PROFILE in this shell, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
+@app.command(cls=Command)
+def refresh() -> None:
+    """Mint a new token for this shell, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
+@app.command(cls=Command)
+def off() -> None:
+    """Set this shell's variables back, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
 @app.command()
 @click.argument("shell", type=click.Choice(list(COMPLETIONS)))
 def completion(shell: str) -> None:
@@ -574,30 +675,21 @@ def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001
         KeyringStore(session.folder).forget(session.identity.key)
 
 
+Texts = tuple[str, ...]
+_DURATION: Mapping[str, Any] = {"type": Duration(), "show_default": True, "show_envvar": True, "metavar": "DURATION"}
+_FAULTS: Mapping[str, Any] = {"multiple": True, "show_envvar": True, "metavar": "[N]xSTATUS"}
+
+
 @app.command(cls=Command, context_settings={"allow_interspersed_args": False})
-@click.option(
-    "--lifetime",
-    type=Duration(),
-    default="1h",
-    show_default=True,
-    show_envvar=True,
-    metavar="DURATION",
-    help="How long its tokens live.",
-)
-@click.option(
-    "--fail", multiple=True, show_envvar=True, metavar="[N]xSTATUS", help="Fail N requests for a token, such as 3x503."
-)
-@click.option(
-    "--delay",
-    type=Duration(),
-    default="0s",
-    show_default=True,
-    show_envvar=True,
-    metavar="DURATION",
-    help="Wait before each token.",
-)
+@click.option("--lifetime", default="1h", help="How long its tokens live.", **_DURATION)
+@click.option("--fail", help="Fail N requests for a token, such as 3x503.", **_FAULTS)
+@click.option("--refuse", help="Fail N chat completions, such as 2x429.", **_FAULTS)
+@click.option("--array-401", is_flag=True, show_envvar=True, help="Put a chat's 401 in a JSON array, too.")
+@click.option("--delay", default="0s", help="Wait before each token.", **_DURATION)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
-def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, command: tuple[str, ...]) -> None:
+def sandbox(
+    lifetime: timedelta, fail: Texts, refuse: Texts, delay: timedelta, command: Texts, *, array_401: bool
+) -> None:
     """Run COMMAND against an embedded loopback Google: no account, no network."""
     import tempfile
 
@@ -608,13 +700,17 @@ def sandbox(lifetime: timedelta, fail: tuple[str, ...], delay: timedelta, comman
     run.check_command(command)
     if lifetime < timedelta(seconds=1):
         raise click.BadParameter("a token lives for a second at least", param_hint="'--lifetime'")
-    try:
-        faults = [Fault.parse(text) for text in fail]
-    except ValueError as e:
-        raise click.BadParameter(str(e), param_hint="'--fail'") from e
+    faults = {}
+    for name, texts in (("--fail", fail), ("--refuse", refuse)):
+        try:
+            faults[name] = [Fault.parse(text) for text in texts]
+        except ValueError as e:
+            raise click.BadParameter(str(e), param_hint=f"'{name}'") from e
     with (
         tempfile.TemporaryDirectory(prefix="vertex-env-sandbox-") as folder,
-        Sandbox(lifetime=lifetime, faults=faults, delay=delay) as google,
+        Sandbox(
+            lifetime=lifetime, faults=faults["--fail"], delay=delay, refusals=faults["--refuse"], array_401=array_401
+        ) as google,
     ):
         status = _run_child(command, google.environ(folder, os.environ))
     die_like(status)
@@ -660,10 +756,8 @@ def execute(args: list[str]) -> int:
     except click.UsageError as e:
         command = e.ctx.command_path if e.ctx else "vertex-env"
         hint = f"see {command} --help"
-        if args and args[0] in ("use", "refresh", "off"):
-            hint = (
-                'this one acts on a shell that has the hook: eval "$(vertex-env hook bash)", see vertex-env hook --help'
-            )
+        if isinstance(e, NeedsHookError):
+            hint = 'load it: eval "$(vertex-env hook bash)"; vertex-env hook --help has it for other shells'
         return _fail(args, VertexEnvError(_sentence(e.format_message()), hint), USAGE)
     except VertexEnvError as e:
         return _fail(args, e, e.exit_code)
@@ -737,6 +831,7 @@ def _session(
     refreshes: bool = False,
     looked_at: dict[Path, str] | None = None,
     again: str = "",
+    anonymous: bool = False,
 ) -> Session:
     return open_session(
         options,
@@ -746,6 +841,7 @@ def _session(
         behind=(lambda: warm.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
         looked_at=looked_at,
         again=again,
+        anonymous=anonymous,
     )
 
 

@@ -176,7 +176,10 @@ def _profile(name: str, table: object, lines: "_Lines") -> Layer:
 
 
 def _value(key: str, value: object, source: str) -> str | tuple[str, ...]:
-    """A TOML value as the option would be given: a list for repeated ones, `set` also as a table."""
+    """A TOML value as the option would be given: a list for repeated ones, `set` also as a table.
+
+    One string does for a list, too: `client = "aider,goose"`.
+    """
     if isinstance(value, str):
         return (value,) if _KEYS[key].many else value
     if isinstance(value, int) and not isinstance(value, bool) and not _KEYS[key].many:

@@ -28,7 +28,9 @@ def ask(question):
         with urllib.request.urlopen(request) as response:
             return json.load(response)["choices"][0]["message"]["content"]
     except urllib.error.HTTPError as e:
-        return str(e.code) + " " + json.load(e)["error"]["details"][0]["reason"]
+        body = json.load(e)  # an object, or an array with one
+        error = (body[0] if isinstance(body, list) else body)["error"]
+        return str(e.code) + " " + (error.get("details") or [{}])[0].get("reason", error["status"])
 """
 _ONE_QUESTION = _ASK + 'print(ask("Is anybody there?"))'
 _AGENT = (

@@ -273,7 +273,9 @@ def _refused(exchange: Exchange, answer: Answer | None, who: Who, said: str) -> 
 
 def _impersonation_refused(exchange: Exchange, answer: Answer, who: Who, said: str) -> VertexEnvError:
     target = one_line(exchange.path.rpartition("/")[2].partition(":")[0])
-    if answer.reason == "SERVICE_DISABLED":
+    if _lacks_quota_project(answer):
+        hint = _set_quota_project("PROJECT", who)
+    elif answer.reason == "SERVICE_DISABLED":
         hint = f"run: gcloud services enable iamcredentials.googleapis.com --project={answer.consumer or 'PROJECT'}"
     elif "lifetime" in said.lower():
         hint = (
@@ -297,7 +299,9 @@ def _api_refused(exchange: Exchange, answer: Answer, who: Who, project: str, sai
     project = one_line(project)
     billed, member = answer.consumer or project, _member(who.target or who.principal)
     grant = "run: gcloud projects add-iam-policy-binding"
-    if answer.reason == "SERVICE_DISABLED":
+    if _lacks_quota_project(answer):
+        hint = _set_quota_project(project, who)
+    elif answer.reason == "SERVICE_DISABLED":
         hint = f"run: gcloud services enable aiplatform.googleapis.com --project={billed}"
     elif answer.reason == "USER_PROJECT_DENIED":
         role = "roles/serviceusage.serviceUsageConsumer"
@@ -309,6 +313,34 @@ def _api_refused(exchange: Exchange, answer: Answer, who: Who, project: str, sai
     else:
         hint = "check project and location: vertex-env endpoints --all-locations"
     return RefusedError(f"{exchange.host} refused {who}{said}", hint)
+
+
+_OF_GCLOUD = ("32555940559", "764086051850")
+"""Numbers of the projects of gcloud's two OAuth clients: of `gcloud auth login`, and of
+`gcloud auth application-default login` (https://github.com/googleapis/google-auth-library-python
+`google/auth/_cloud_sdk.py` has the second client's ID; 2026-11-24)."""
+
+
+def _lacks_quota_project(answer: Answer) -> bool:
+    """Whether Google counts the request for gcloud's own project, since none is named for it.
+
+    Nobody can enable an API there. With some APIs the text says so instead: `… requires a quota
+    project, which is not set by default`
+    (https://cloud.google.com/docs/authentication/troubleshoot-adc, 2026-11-24).
+    """
+    disabled = answer.reason == "SERVICE_DISABLED" and answer.consumer in _OF_GCLOUD
+    return disabled or "requires a quota project" in answer.message
+
+
+def _set_quota_project(project: str, who: Who) -> str:
+    """The hint that names *project* for quota.
+
+    gcloud writes it into the file that a login writes; for another file there is a variable.
+    """
+    variable = f"export GOOGLE_CLOUD_QUOTA_PROJECT={project}"
+    if who.named_by is not None:
+        return f"set the quota project: {variable}"
+    return f"set the quota project: gcloud auth application-default set-quota-project {project} (or {variable})"
 
 
 def _member(account: str | None) -> str:

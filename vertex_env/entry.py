@@ -5,12 +5,13 @@ import os
 import sys
 from time import time
 
-from vertex_env import warm
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
+
+
+_LOST = "the variables that were handed over to this process cannot be read"
 
 
 def main() -> "NoReturn":
@@ -22,13 +23,24 @@ def main() -> "NoReturn":
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from vertex_env import warm
+
     if args and args[0] == "run" and os.name == "posix":
+        if os.getpid() == 1:
+            from vertex_env.child import hold
+
+            hold(os.environ.get(warm.HANDED_OVER, ""))
         _start(args)
     if len(args) == 2 and args[0] == "hook":  # noqa: PLR2004 -- which shells start with
         _print_hook(args[1])
     if args and args[0] in ("export", "token"):
         # What these import lives as long as the process does, which is not long: there is nothing to collect.
         gc.disable()
+        parent = os.environ.pop(warm.PARENT, None)  # which nothing that we start must take for its own
+        if parent is not None:
+            from vertex_env.helper import end_with
+
+            end_with(parent)
         if os.name == "posix" and not _adds_a_hint(args[0]):
             _replay(args)
     from vertex_env.cli import execute
@@ -44,9 +56,12 @@ def main() -> "NoReturn":
 
 def _start(args: "Sequence[str]") -> None:
     """Run the command with the variables that were handed over or remembered, and end; return if there are none."""
-    handed = _handed_over()
-    if handed is not None:
-        text, command = handed[0], args[-handed[1] :]
+    from vertex_env import warm
+
+    handed = os.environ.pop(warm.HANDED_OVER, "").split(":")
+    is_handed = handed[2:3] == [str(os.getpid())]
+    if is_handed:
+        text, command = _handed_over(handed[0]), args[-int(handed[1]) :]
     elif "--" in args[:-1]:
         split = args.index("--") + 1
         found = warm.recall(args[:split], os.environ, time())
@@ -56,11 +71,16 @@ def _start(args: "Sequence[str]") -> None:
     else:
         return
     from vertex_env import run
+    from vertex_env.child import OWN_FAILURE
     from vertex_env.errors import VertexEnvError
 
     try:
         env, overlay, rules = run.unpack(text)
     except ValueError:
+        if is_handed:
+            # Minting again would lead here again.
+            sys.stderr.write(f"vertex-env: error: {_LOST}\nvertex-env: hint: --on-expiry ignore needs no such file\n")
+            sys.exit(OWN_FAILURE)
         return
 
     def say(line: str) -> None:
@@ -85,23 +105,23 @@ def _start(args: "Sequence[str]") -> None:
         sys.exit(run.failure(e))
 
 
-def _handed_over() -> tuple[str, int] | None:
-    """What `run.start_lean` has left for us: the text, and how many of the arguments are the command."""
-    fd, _, count = os.environ.pop(warm.HANDED_OVER, "").partition(":")
-    if not (fd.isdecimal() and count.isdecimal()):
-        return None
+def _handed_over(fd: str) -> str:
+    """What `run.start_lean` has left for us in a file without a name; empty if that cannot be read."""
     try:
-        if not os.readlink(f"/proc/self/fd/{fd}").startswith("/memfd:vertex-env"):
-            return None
+        status = os.fstat(int(fd))
+        if status.st_nlink or status.st_uid != os.geteuid():
+            return ""
         with open(int(fd), encoding="utf-8", errors="surrogateescape") as file:
             file.seek(0)
-            return file.read(), int(count)
-    except OSError:
-        return None
+            return file.read()
+    except (OSError, ValueError):
+        return ""
 
 
 def _replay(args: "Sequence[str]") -> None:
     """Print the remembered answer and end; return if there is none."""
+    from vertex_env import warm
+
     found = warm.recall(args, os.environ, time())
     if found is None:
         return

@@ -7,7 +7,7 @@
     ├─ CredentialsError                  78   the ADC file is absent, damaged or incomplete
     ├─ RefusedError                      77   Google answered "no": login expired, permission missing, API disabled
     ├─ UnavailableError                  75   Google could not be reached or did not answer sensibly: try again later
-    ├─ StoreError                         1   the keychain cannot be used, though it was chosen
+    ├─ StoreError                         1   the keychain cannot be used, or `logout` cannot delete
     └─ ChildError                  126, 127   the command of `run` cannot be executed, or was not found
 
 Modules raise; only `cli` prints and exits. Every error carries a hint: the command or the change that cures it.
@@ -89,7 +89,7 @@ class UnavailableError(VertexEnvError):
 
 
 class StoreError(VertexEnvError):
-    """The keychain cannot be used, though it was chosen; there is no silent way round."""
+    """The keychain cannot be used, though it was chosen, or `logout` cannot delete; there is no silent way round."""
 
 
 class ChildError(VertexEnvError):

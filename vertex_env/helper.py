@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from contextlib import suppress
 
-from vertex_env import warm
+from vertex_env import lifecycle, system, warm
+from vertex_env.child import die_like, held, limit_hint
 from vertex_env.errors import clean
 
 if sys.platform != "win32":
@@ -15,8 +17,9 @@ if sys.platform != "win32":
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
+    from vertex_env.backend import Backend
     from vertex_env.variables import Environment
 
 _PERMANENT = (77, 78)
@@ -47,37 +50,38 @@ class Helper:
     Args:
         argv: What to run.
         environ: Its environment.
+        backend: What has blocked our signals, which are not blocked in it.
         group: The process group that it joins; 0 for one of its own, where no Ctrl-C for the child reaches it.
-        mask: Its signal mask.
 
     Raises:
         HelperError: It could not be started.
     """
 
-    def __init__(
-        self, argv: Sequence[str], environ: Mapping[str, str], group: int = 0, mask: Iterable[int] = ()
-    ) -> None:
+    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], backend: Backend, group: int = 0) -> None:
         self._send = os.kill if group else os.killpg
-        # Were it ignored, nobody would learn how a child ended (wait(2)).
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        leash = -1
         # Not pipes: nobody reads while it runs, and it must not have to wait for that.
         opened: list[int] = []
         try:
             opened.append(memory())
             opened.append(memory())
             self._out, self._err = opened
+            leash = _inheritable(backend.leash())
             actions = [
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_DUP2, self._out, 1),
                 (os.POSIX_SPAWN_DUP2, self._err, 2),
             ]
-            self.pid = os.posix_spawn(
-                argv[0], list(argv), dict(environ), file_actions=actions, setpgroup=group, setsigmask=mask
-            )
+            told = {**environ, warm.PARENT: f"{os.getpid()}:{leash}"}
+            mask = {*backend.mask} - held()
+            self.pid = os.posix_spawn(argv[0], list(argv), told, file_actions=actions, setpgroup=group, setsigmask=mask)
         except OSError as e:
             for fd in opened:
                 os.close(fd)
-            raise HelperError(_said(f"cannot run {argv[0]}: {e.strerror}")) from e
+            raise _start_error(argv[0], e) from e
+        finally:
+            if leash >= 0:
+                os.close(leash)
 
     def result(self, status: int) -> Environment:
         """The variables. To be asked once, after it has ended.
@@ -105,20 +109,20 @@ class Helper:
             self._send(self.pid, signal.SIGKILL)
 
 
-def _said(error: str) -> str:
+def _said(error: str, hint: str = "see whether vertex-env token works here") -> str:
     """What the helper would have said of *error*."""
-    return f"vertex-env: error: {error}\nvertex-env: hint: see whether vertex-env token works here\n"
+    return f"vertex-env: error: {error}\nvertex-env: hint: {hint}\n"
+
+
+def _start_error(program: str, error: OSError) -> HelperError:
+    absent = error.errno in (errno.ENOENT, errno.EACCES)
+    reason = f"cannot run {program}: {error.strerror}"
+    return HelperError(_said(reason) if absent else _said(reason, limit_hint(error)))
 
 
 def memory() -> int:
     """A descriptor of a file without a name, in memory where the system can; none of 0 to 2, should these be closed."""
-    if sys.platform == "linux":
-        fd = os.memfd_create("vertex-env")
-    else:
-        import tempfile
-
-        fd, path = tempfile.mkstemp()
-        os.unlink(path)
+    fd = system.choose().memory()
     with os.fdopen(fd):
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
 
@@ -129,16 +133,61 @@ def _read_all(fd: int) -> str:
         return file.read()
 
 
+def _inheritable(fd: int) -> int:
+    """A copy of *fd* that a process started now gets; -1 for -1."""
+    if fd < 0:
+        return fd
+    return fcntl.fcntl(fd, fcntl.F_DUPFD, 3)
+
+
+def end_with(told: str) -> None:
+    """In the process that mints: end when the one that has started us does.
+
+    Args:
+        told: What that one said, such as `4711:-1`: its number, and a descriptor for `Backend.end_with`.
+    """
+    parent, _, leash = told.partition(":")
+    with suppress(ValueError, OSError):
+        system.choose().end_with(int(parent), int(leash))
+
+
 def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
-    """The variables from a helper process, waiting for it; a Ctrl-C ends it as well.
+    """The variables from a helper process, waiting for it. A signal that ends us ends it first.
 
     Raises:
         HelperError: It failed.
     """
-    helper = Helper(argv, environ, os.getpgrp())
+    ending = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    watched = {number for number in ending if signal.getsignal(number) != signal.SIG_IGN} | held()
+    # Were it ignored, nobody would learn how a child ended (wait(2)).
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Before there is a process to leave behind.
+    backend = system.choose()
     try:
-        _, status = os.waitpid(helper.pid, 0)
-    except BaseException:
-        helper.kill()
-        raise
-    return helper.result(status)
+        backend.block({*watched, signal.SIGCHLD}, ())
+    except OSError as e:
+        raise _start_error(argv[0], e) from e
+    try:
+        helper = Helper(argv, environ, backend, os.getpgrp())
+        return helper.result(_wait_for(helper, backend, watched))
+    finally:
+        backend.unblock()
+        if before == signal.SIG_IGN:
+            signal.signal(signal.SIGCHLD, before)  # as the command is to find it
+
+
+def _wait_for(helper: Helper, backend: Backend, ending: Collection[int]) -> int:
+    """Its wait status; one of *ending* kills it, and us."""
+    pid = status = 0
+    while True:
+        # What came before its end ends us as well.
+        arrived = backend.wait(0 if pid else lifecycle.TICK_S)
+        if arrived is not None and arrived.number in ending:
+            if not pid:
+                helper.kill()
+                os.waitpid(helper.pid, 0)
+            die_like(arrived.number)
+        if pid and arrived is None:
+            return status
+        if not pid:
+            pid, status = os.waitpid(helper.pid, os.WNOHANG)

@@ -32,11 +32,15 @@ HELPER_TIMEOUT_S = 150.0
 """More than the longest wait within: 120 s for a program that yields a subject token."""
 NETWORK_S = 60.0
 """How long a machine that wakes may take to find its network."""
+LATE_ANSWER_S = 10.0
+"""How long a question may take that is asked after expiry only: the clock was set, or the command held the terminal."""
 _SUSPENDED_S = 5.0
 _EARLY_DEATH_S = 5.0
 _SLOWEST_S = 60.0
 _SETTLED_S = 30.0
 """How long a terminal has to be out of raw mode until nobody is taken to sit at it."""
+_FIRST_RESTART = ", its work from the beginning; for a job, use --on-expiry ignore or stop"
+"""What a restart means, and the ways out: said once."""
 _INTERRUPTED = (-2, -3, 128 + 2)
 """How commands end after a Ctrl-C (SIGINT, SIGQUIT), which the terminal tells them and not us."""
 
@@ -177,9 +181,9 @@ class Lifecycle:
         self._code: int | None = None
         self._next: Lease | None = None
         self._asked_until: float | None = None
-        self._retry_at = now.boot
+        self._answer_by = self._retry_at = now.boot
         self._failures = self._fruitless = 0
-        self._deferred = self._asked_again = self._alone = False
+        self._deferred = self._asked_again = self._alone = self._unanswered = False
         self._kill_at: float | None = None
         self._busy_at = -_SETTLED_S
         self._told: set[str] = set()
@@ -214,6 +218,8 @@ class Lifecycle:
     def failed(self, said: str, now: Now, *, permanent: bool = False) -> None:
         """The process that mints has failed; *permanent* if a person has to do something about it."""
         self._asked_until = None
+        if self._unanswered:
+            return  # it was killed as too late: how it ended is no news
         if now.boot < self._waking_until and not permanent:
             self._retry_at = now.boot + 2.0  # the network comes back when it does
             return
@@ -309,22 +315,32 @@ class Lifecycle:
                 "the token is due for renewal, but the command holds the terminal: it is left alone while it does. "
                 "--on-expiry restart would restart it; --on-expiry ignore runs it without us",
             )
-        return self._renew(now, wanted=not self._deferred)
+        return self._renew(now, left, wanted=not self._deferred)
 
     def _must_end(self, left: float, now: Now) -> bool:
         """Whether it may not outlive its token, for which there is no successor."""
         if self._deferred or self._next is not None or now.boot < self._waking_until:
             return False
         if self._policy == "stop":
-            return left <= (self._stop_margin() if self._fruitless else 0)
-        return self._on_failure == "stop" and self._fruitless > 0 and left <= 0
+            return left <= self._stop_margin()  # another token would be of no use
+        return self._on_failure == "stop" and left <= 0 and self._has_failed(now)
+
+    def _has_failed(self, now: Now) -> bool:
+        """Whether there was no new token when there should have been; an answer that is too late is none."""
+        return self._fruitless > 0 or (self._asked_until is not None and now.boot >= self._answer_by)
 
     def _stop_margin(self) -> float:
         """How long before its token's end a command is told to end, so that it has ended by then."""
         return min(self._grace_s, self._lease.margin / 2)
 
-    def _renew(self, now: Now, *, wanted: bool) -> list[Action]:
-        """See to the process that mints; start one if it is *wanted* and not too soon."""
+    def _renew(self, now: Now, left: float, *, wanted: bool) -> list[Action]:
+        """See to the process that mints; start one if it is *wanted* and not too soon.
+
+        Args:
+            now: The instant.
+            left: Seconds until the end of the best token that there is.
+            wanted: Whether to start one.
+        """
         if self._asked_until is not None:
             if now.awake < self._asked_until:
                 return []
@@ -333,13 +349,17 @@ class Lifecycle:
         if not wanted or now.boot < self._retry_at:
             return []
         self._asked_until = now.awake + HELPER_TIMEOUT_S
+        self._answer_by = now.boot + (left if left > 0 else LATE_ANSWER_S)
         return [Ask()]
 
     def _end(self, now: Now) -> list[Action]:
         left = self._lease.left(now) - 1
         self._kill_at = now.awake + (min(self._grace_s, left) if left > 0 else self._grace_s)
         self._retry_at = now.boot
-        return [Abandon(), End()] if self._asked_until is not None else [End()]
+        if self._asked_until is None:
+            return [End()]
+        self._unanswered = self._next is None
+        return [Abandon(), End()]
 
     def _look_stopping(self, now: Now, *, gone: bool) -> list[Action]:
         """Wait until the old command and its group are gone, then start the new one, or end."""
@@ -351,7 +371,9 @@ class Lifecycle:
         if self._user_stop:
             return self._finish(self._code)
         if self._next is None:
-            self._queue.append("the token expires and could not be renewed: the command was stopped")
+            hangs = self._unanswered and not self._fruitless
+            why = "no answer came to the request for another" if hangs else "could not be renewed"
+            self._queue.append(f"the token expires and {why}: the command was stopped")
             return self._finish(STOPPED)
         if self._policy == "stop":
             self._queue.append("the token is about to expire: the command was stopped, as --on-expiry stop asks")
@@ -361,7 +383,7 @@ class Lifecycle:
     def _replace(self, lease: Lease, now: Now) -> list[Action]:
         """Start the command anew, with a token that is good for a while: the old command may have taken long to end."""
         left = lease.left(now)
-        if left <= 0 and self._on_failure == "stop" and self._fruitless:
+        if left <= 0 and self._on_failure == "stop" and self._has_failed(now):
             self._queue.append("the token has expired and could not be renewed: the command is not started anew")
             return self._finish(STOPPED)
         if left <= 0:
@@ -370,9 +392,10 @@ class Lifecycle:
             # Nobody else would be told of a Ctrl-C meanwhile.
             reclaim: list[Action] = [] if self._alone else [Reclaim(modes=True)]
             self._asked_again = self._alone = True
-            return [*reclaim, *self._renew(now, wanted=True)]
+            return [*reclaim, *self._renew(now, left, wanted=True)]
         generation = self._generation + 1
-        self._queue.append(f"new token, lasting {int(left)} s: starting the command anew (no. {generation})")
+        meaning = _FIRST_RESTART if generation == 1 else ""
+        self._queue.append(f"new token, lasting {int(left)} s: starting the command anew (no. {generation}){meaning}")
         said = self._flush()
         self._begin(lease, generation, now)
         return [Reclaim(modes=True), *said, Start(lease.env, generation)]
@@ -411,12 +434,14 @@ class Lifecycle:
             return min(events, default=TICK_S)
         if left > self._early:
             return left - self._early
-        if self._policy == "stop" and self._fruitless and left > self._stop_margin():
+        if self._policy == "stop" and left > self._stop_margin():
             events.append(left - self._stop_margin())
         events.append(1.0 if self._deferred else self._next_answer(now))
         return min(events)
 
     def _next_answer(self, now: Now) -> float:
-        if self._asked_until is not None:
-            return self._asked_until - now.awake
-        return self._retry_at - now.boot
+        if self._asked_until is None:
+            return self._retry_at - now.boot
+        given_up = self._asked_until - now.awake
+        too_late = max(self._answer_by, self._waking_until) - now.boot
+        return min(given_up, too_late) if too_late > 0 else given_up

@@ -60,7 +60,9 @@ ACTED_ON: Mapping[str, str] = {
     # https://www.lua.org/manual/5.4/manual.html#7,
     # https://www.gnu.org/software/gawk/manual/gawk.html#Environment-Variables,
     # https://docs.julialang.org/en/v1/manual/environment-variables/,
-    # https://learn.microsoft.com/en-us/dotnet/core/tools/dotnet-environment-variables
+    # https://learn.microsoft.com/en-us/dotnet/core/tools/dotnet-environment-variables,
+    # https://github.com/elixir-lang/elixir/blob/main/man/elixir.1.in,
+    # https://ipython.readthedocs.io/en/stable/development/config.html
     "an interpreter": """
         PYTHON* __PYVENV_LAUNCHER__ NODE_OPTIONS NODE_PATH NODE_REPL_* NODE_EXTRA_CA_CERTS
         NODE_TLS_REJECT_UNAUTHORIZED NODE_CHANNEL_FD NODE_V8_COVERAGE NODE_COMPILE_CACHE*
@@ -69,7 +71,8 @@ ACTED_ON: Mapping[str, str] = {
         JDK_JAVA_OPTIONS JAVA_OPTS CLASSPATH PHPRC PHP_INI_SCAN_DIR LUA_* AWKPATH AWKLIBPATH
         TCLLIBPATH TCL_LIBRARY R_HOME R_LIBS* R_PROFILE* R_ENVIRON* JULIA_* GUILE_* ERL_*
         OCAMLRUNPARAM CAML_LD_LIBRARY_PATH EMACSLOADPATH DOTNET_* CORECLR_* COMPlus_* COR_*
-        GODEBUG GOFLAGS
+        GODEBUG GOFLAGS ELIXIR_ERL_OPTIONS IPYTHONDIR JUPYTER_* RUSTC_WRAPPER
+        RUSTC_WORKSPACE_WRAPPER
         """,
     # https://git-scm.com/docs/git#_environment_variables,
     # https://man7.org/linux/man-pages/man1/less.1.html,
@@ -82,7 +85,7 @@ ACTED_ON: Mapping[str, str] = {
         GIT_* EDITOR VISUAL PAGER MANPAGER MANOPT SYSTEMD_PAGER SYSTEMD_EDITOR BROWSER LESS*
         EXINIT VIMINIT VIM VIMRUNTIME MYVIMRC GVIMINIT MAKEFILES MAKEFLAGS GNUMAKEFLAGS MFLAGS
         SSH_ASKPASS SSH_ASKPASS_REQUIRE SSH_SK_* SUDO_ASKPASS SUDO_EDITOR RSYNC_RSH CVS_RSH
-        SVN_EDITOR SVN_SSH TAR_OPTIONS DIRENV_* MISE_* CLOUDSDK_PYTHON*
+        SVN_EDITOR SVN_SSH TAR_OPTIONS BAT_PAGER DELTA_PAGER FZF_DEFAULT_* TMPPREFIX DIRENV_* MISE_* CLOUDSDK_PYTHON*
         GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES
         """,
     "vertex-env itself": "VERTEX_ENV_* _VERTEX_ENV_* __vertex_env_*",

@@ -1,7 +1,7 @@
 """Run a command with the variables: supervised where that is possible and wanted, else in our place.
 
-New variables come from a short-lived `vertex-env export --format json` process. Linux only; elsewhere the command is
-run once, and says so.
+New variables come from a short-lived `vertex-env export --format json` process. On Windows the command runs once, and
+that is said.
 """
 
 from __future__ import annotations
@@ -12,7 +12,17 @@ import stat
 import sys
 
 from vertex_env import freshness, warm
-from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, die_like, exec_in_place
+from vertex_env.child import (
+    OWN_FAILURE,
+    apply,
+    as_started,
+    child_error,
+    die_like,
+    end_if_told,
+    exec_in_place,
+    held_text,
+    start_error,
+)
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 from vertex_env.lifecycle import Rules
 
@@ -57,16 +67,22 @@ def start(
         policy = "ignore"
     if policy != "ignore" and not can_supervise():
         say(
-            "tokens cannot be renewed on this platform yet: running the command once (--on-expiry ignore says that too)"
+            "the command cannot be started anew on Windows: it runs once, with a token that is not renewed "
+            "(--on-expiry ignore does the same)"
         )
         policy = "ignore"
     if policy == "ignore":
+        end_if_told()
         exec_in_place(command, apply(os.environ, env))
     from vertex_env.helper import helper_argv
     from vertex_env.supervisor import Supervisor
 
     helper = [*helper_argv(), "--refresh"], {**os.environ, **overlay}
-    die_like(Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say).run())
+    try:
+        supervisor = Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say)
+    except OSError as e:
+        raise start_error(e) from e
+    die_like(supervisor.run())
 
 
 def start_lean(command: Sequence[str], text: str) -> None:
@@ -74,8 +90,8 @@ def start_lean(command: Sequence[str], text: str) -> None:
 
     The supervisor lives as long as the command, and its memory with it. Returns where that cannot be.
     """
-    if os.environ.pop(warm.HANDED_OVER, None) is not None or not sys.executable:
-        return  # we are that process, and did not start where the others do
+    if not sys.executable:
+        return
     from vertex_env.helper import memory
 
     try:
@@ -85,7 +101,7 @@ def start_lean(command: Sequence[str], text: str) -> None:
     with open(fd, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as file:
         file.write(text)
     os.set_inheritable(fd, True)  # noqa: FBT003 -- Python's own
-    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}"
+    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}:{os.getpid()}:{held_text()}"
     try:
         # As started, or an LC_CTYPE that Python has set for itself would pass for one given to us.
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], as_started(os.environ))  # noqa: S606 -- ourselves
@@ -141,11 +157,8 @@ def stdin_is_data() -> bool:
 
 
 def can_supervise() -> bool:
-    """Whether this platform has what the supervisor needs: Linux alone.
-
-    macOS has no sigtimedwait(2), and nothing that ends the command with us: there it runs once, which is untested.
-    """
-    return sys.platform == "linux"
+    """Whether this platform has what the supervisor needs, which is POSIX."""
+    return sys.platform != "win32"
 
 
 def check_command(command: Sequence[str]) -> None:
@@ -174,7 +187,7 @@ def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
     import signal
     from contextlib import suppress
 
-    from vertex_env.supervisor import FORWARDED
+    from vertex_env.relay import FAULTS, FORWARDED, KEYS, STOPPING
     from vertex_env.terminal import Terminal
 
     terminal, child, early = Terminal(), 0, list[int]()
@@ -182,12 +195,13 @@ def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
     def forward(number: int, _frame: object) -> None:
         if not child:
             early.append(number)
-        elif number not in (signal.SIGINT, signal.SIGQUIT) or not terminal.has(os.getpgrp()):
+        elif number not in KEYS or not terminal.has(os.getpgrp()):
             with suppress(ProcessLookupError):
                 os.kill(child, number)
 
     # Handlers, not SIG_IGN, which the child would inherit; what is ignored already shall be so in the child.
-    caught = [number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+    passed = FORWARDED - FAULTS - STOPPING - {signal.SIGCONT}
+    caught = [number for number in passed if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, forward) for number in caught}
     before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:

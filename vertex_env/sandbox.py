@@ -20,7 +20,10 @@ It answers as Google does where there is a witness (all checked 2026-11-22), and
   https://github.com/NousResearch/hermes-agent/pull/69096, CREDENTIALS_MISSING
   https://github.com/googleapis/python-genai/issues/426
 - Errors: https://cloud.google.com/apis/design/errors; a page of HTML for what is not there, `GET …/models` included:
-  https://github.com/ogx-ai/ogx/issues/3988
+  https://github.com/ogx-ai/ogx/issues/3988. The chat endpoint puts 400, 403, 404 and 429 in an
+  array (https://github.com/langroid/langroid/issues/969,
+  https://github.com/rhel-lightspeed/linux-mcp-server/issues/450, 2026-11). Its 401 is seen as an
+  object; `array_401` makes it an array.
 """
 
 import json
@@ -55,7 +58,7 @@ _FOREIGN = ("VERTEX_ENV_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_METADATA_", "
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The next *count* requests for a token are answered with *status*.
+    """The next *count* requests, for a token or a chat, are answered with *status*.
 
     Raises:
         ValueError: It would never happen, or the status is not that of a failure.
@@ -90,15 +93,23 @@ class Sandbox:
         lifetime: How long its tokens live, in whole seconds as `expires_in` says it; at least one.
         faults: What the first requests for tokens are answered with.
         delay: How long each request for a token takes.
+        refusals: What the first chat completions are answered with, such as `Fault(3, 429)`.
+        array_401: Whether the chat endpoint's 401 is an array, as its other errors are.
     """
 
     url: str
     """Where it listens: `http://127.0.0.1:PORT`, once entered."""
 
     def __init__(
-        self, *, lifetime: timedelta = timedelta(hours=1), faults: Sequence[Fault] = (), delay: timedelta = timedelta(0)
+        self,
+        *,
+        lifetime: timedelta = timedelta(hours=1),
+        faults: Sequence[Fault] = (),
+        delay: timedelta = timedelta(0),
+        refusals: Sequence[Fault] = (),
+        array_401: bool = False,
     ) -> None:
-        self._google = _Google(lifetime, faults, delay)
+        self._google = _Google(lifetime, faults, delay, refusals, array_401=array_401)
 
     def __enter__(self) -> Self:
         self._server = _Server(self._google)
@@ -124,10 +135,16 @@ class Sandbox:
         with self._google.lock:
             self._google.faults.append(fault)
 
+    def refuse(self, fault: Fault) -> None:
+        """Let the next chat completions fail, after the refusals that are still to come."""
+        with self._google.lock:
+            self._google.refusals.append(fault)
+
     def heal(self) -> None:
         """Let no further request fail."""
         with self._google.lock:
             self._google.faults.clear()
+            self._google.refusals.clear()
 
     def environ(self, directory: str, base: Mapping[str, str]) -> dict[str, str]:
         """The environment for a child that shall see this Google and no other.
@@ -188,10 +205,18 @@ def _direct(base: Mapping[str, str]) -> dict[str, str]:
 class _Google:
     """What all requests share: the tokens, the faults to come and the counts."""
 
-    def __init__(self, lifetime: timedelta, faults: Sequence[Fault], delay: timedelta) -> None:
+    def __init__(
+        self,
+        lifetime: timedelta,
+        faults: Sequence[Fault] = (),
+        delay: timedelta = timedelta(0),
+        refusals: Sequence[Fault] = (),
+        *,
+        array_401: bool = False,
+    ) -> None:
         self.lifetime = max(_SECOND, lifetime - lifetime % _SECOND)
-        self.delay = delay
-        self.faults = deque(faults)
+        self.delay, self.array_401 = delay, array_401
+        self.faults, self.refusals = deque(faults), deque(refusals)
         self.counts = {"token": 0, "chat": 0, "refused": 0}
         self.stopped = threading.Event()
         self.lock = threading.RLock()
@@ -203,14 +228,14 @@ class _Google:
         with self.lock:
             self.counts[what] += 1
 
-    def next_fault(self) -> int | None:
+    def next_of(self, faults: deque[Fault]) -> int | None:
         """The status that the request at hand has to fail with, if it has to."""
         with self.lock:
-            if not self.faults:
+            if not faults:
                 return None
-            fault = self.faults.popleft()
+            fault = faults.popleft()
             if fault.count > 1:
-                self.faults.appendleft(replace(fault, count=fault.count - 1))
+                faults.appendleft(replace(fault, count=fault.count - 1))
             return fault.status
 
     def mint(self, expiry: datetime) -> str:
@@ -258,16 +283,23 @@ class _Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def _json(value: Mapping[str, object], status: int = 200) -> _Answer:
+def _json(value: object, status: int = 200) -> _Answer:
     return _Answer(status, json.dumps(value, indent=2).encode(), "application/json; charset=UTF-8")
 
 
 class _ApiError(Exception):
     """An answer in the shape of Google's errors that ends the work on a request."""
 
+    headers: Mapping[str, str] = {}
+
     def __init__(self, code: int, status: str, message: str, **more: object) -> None:
         super().__init__(message)
-        self.answer = _json({"error": {"code": code, "message": message, "status": status, **more}}, code)
+        self.code = code
+        self._body = {"error": {"code": code, "message": message, "status": status, **more}}
+
+    def answer(self, *, array: bool = False) -> _Answer:
+        """`{"error": {…}}`, or `[{"error": {…}}]`."""
+        return replace(_json([self._body] if array else self._body, self.code), headers=self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -342,7 +374,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer = self._answer()
         except _ApiError as error:
-            answer = error.answer
+            answer = error.answer()
         self._send(answer)
 
     do_GET = do_POST = do_HEAD = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815  # http.server's names
@@ -415,7 +447,7 @@ def _giving_tokens(route: _Route) -> _Route:
     def answer(google: _Google, request: _Request) -> _Answer:
         google.count("token")
         # Before the delay, so that faults hit requests in the order these came.
-        status = google.next_fault()
+        status = google.next_of(google.faults)
         google.stopped.wait(google.delay.total_seconds())
         if status is None:
             return route(google, request)
@@ -432,7 +464,10 @@ _ADVICE = (
 )
 
 
-def _for_bearers(route: _Route, service: str = "aiplatform.googleapis.com") -> _Route:
+_AIPLATFORM = "aiplatform.googleapis.com"
+
+
+def _for_bearers(route: _Route, service: str = _AIPLATFORM) -> _Route:
     """A route of *service*, which wants an access token that still lives."""
 
     def answer(google: _Google, request: _Request) -> _Answer:
@@ -440,16 +475,82 @@ def _for_bearers(route: _Route, service: str = "aiplatform.googleapis.com") -> _
         reason = google.refusal(token.strip() if scheme.lower() == "bearer" else "")
         if reason is None:
             return route(google, request)
-        google.count("refused")
-        message, challenge = "Request had invalid authentication credentials.", ', error="invalid_token"'
-        if reason == "CREDENTIALS_MISSING":
-            message, challenge = "Request is missing required authentication credential.", ""
-        detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": reason, "domain": "googleapis.com"}
-        details = [{**detail, "metadata": {"service": service}}]
-        refusal = _ApiError(401, "UNAUTHENTICATED", f"{message} {_ADVICE}", details=details).answer
-        return replace(refusal, headers={"WWW-Authenticate": f'Bearer realm="https://accounts.google.com/"{challenge}'})
+        raise _unauthenticated(google, reason, service)
 
     return answer
+
+
+def _info(reason: str, domain: str, **metadata: str) -> list[Mapping[str, object]]:
+    """The details of an error that give its reason, such as `IAM_PERMISSION_DENIED`."""
+    kind = "type.googleapis.com/google.rpc.ErrorInfo"
+    return [{"@type": kind, "reason": reason, "domain": domain, "metadata": metadata}]
+
+
+def _unauthenticated(google: _Google, reason: str, service: str = _AIPLATFORM) -> _ApiError:
+    """A 401, which is counted."""
+    google.count("refused")
+    message, challenge = "Request had invalid authentication credentials.", ', error="invalid_token"'
+    if reason == "CREDENTIALS_MISSING":
+        message, challenge = "Request is missing required authentication credential.", ""
+    details = _info(reason, "googleapis.com", service=service)
+    error = _ApiError(401, "UNAUTHENTICATED", f"{message} {_ADVICE}", details=details)
+    error.headers = {"WWW-Authenticate": f'Bearer realm="https://accounts.google.com/"{challenge}'}
+    return error
+
+
+def _chatting(route: _Route) -> _Route:
+    """A route of the chat endpoint: wants a token, refuses as it is told, has its errors in arrays."""
+
+    def refusing(google: _Google, request: _Request) -> _Answer:
+        status = google.next_of(google.refusals)
+        if status is not None:
+            raise (
+                _unauthenticated(google, "ACCESS_TOKEN_EXPIRED")
+                if status == _UNAUTHORIZED
+                else _refusal(status, request)
+            )
+        return route(google, request)
+
+    def answer(google: _Google, request: _Request) -> _Answer:
+        try:
+            return _for_bearers(refusing)(google, request)
+        except _ApiError as error:
+            return error.answer(array=error.code != _UNAUTHORIZED or google.array_401)
+
+    return answer
+
+
+_UNAUTHORIZED = 401
+_REFUSALS: Mapping[int, tuple[str, str]] = {
+    400: ("INVALID_ARGUMENT", "Request contains an invalid argument."),
+    403: (
+        "PERMISSION_DENIED",
+        "Permission '{permission}' denied on resource '//aiplatform.googleapis.com/{resource}' (or it may not exist).",
+    ),
+    404: (
+        "NOT_FOUND",
+        (
+            "Publisher Model `projects/{project}/locations/{location}/publishers/{model}` was not found or your "
+            "project does not have access to it. Please ensure you are using a valid model version."
+        ),
+    ),
+    429: ("RESOURCE_EXHAUSTED", "Resource exhausted. Please try again later."),
+    503: ("UNAVAILABLE", "The service is currently unavailable."),
+}
+"""What the chat endpoint says; other statuses have no witness."""
+
+
+def _refusal(status: int, request: _Request) -> _ApiError:
+    """The error of a chat completion that has to fail with *status*."""
+    permission = "aiplatform.endpoints.predict"
+    resource = "projects/{project}/locations/{location}/endpoints/{endpoint}".format(**request.parts)
+    model = "/models/".join(str(request.json().get("model", "")).split("/", 1))
+    name, text = _REFUSALS.get(status, ("UNKNOWN", "A fault of the sandbox."))
+    message = text.format(**request.parts, permission=permission, resource=resource, model=model)
+    if status != 403:  # noqa: PLR2004 -- HTTP's own number
+        return _ApiError(status, name, message)
+    details = _info("IAM_PERMISSION_DENIED", _AIPLATFORM, resource=resource, permission=permission)
+    return _ApiError(status, name, message, details=details)
 
 
 def _metadata(route: _Route) -> _Route:
@@ -579,7 +680,10 @@ def _chat(google: _Google, request: _Request) -> _Answer:
     if request.parts["endpoint"] != "openapi":
         _endpoint(**request.parts)
     elif not re.fullmatch(r"[^/]+/.+", model):
-        message = f"Malformed publisher model '{model}': expected '<publisher>/<model>'."
+        message = (
+            f"Malformed publisher model (`model`: '{model}') for the 'openapi' request endpoint ID; "
+            "expected '<publisher>/<model>'."
+        )
         raise _ApiError(400, "INVALID_ARGUMENT", message)
     text, read, written = _reply(wanted.get("messages"))
     google.count("chat")
@@ -647,7 +751,7 @@ _ROUTES: Sequence[tuple[str, re.Pattern[str], _Route]] = [
         ("GET", _PLACES, _for_bearers(_list_locations)),
         ("GET", f"{_PLACE}/endpoints", _for_bearers(_list_endpoints)),
         ("GET", f"{_PLACE}/endpoints/(?P<endpoint>[^/]+)", _for_bearers(_get_endpoint)),
-        ("POST", f"{_PLACE}/endpoints/(?P<endpoint>[^/]+)/chat/completions", _for_bearers(_chat)),
+        ("POST", f"{_PLACE}/endpoints/(?P<endpoint>[^/]+)/chat/completions", _chatting(_chat)),
         ("POST", f"{_PLACE}/publishers/openai/v1/responses", _for_bearers(_responses)),
     )
 ]

@@ -95,6 +95,7 @@ def open_session(  # noqa: PLR0913
     looked_at: dict[Path, str] | None = None,
     *,
     again: str = "",
+    anonymous: bool = False,
 ) -> "Session":
     """Resolve the settings and find the credentials.
 
@@ -106,6 +107,7 @@ def open_session(  # noqa: PLR0913
         behind: Starts a refresh in a process of its own; not called more than once a minute.
         looked_at: Gets the files that were looked at, also when that fails; see `Session`.
         again: Why the credentials have to be read again later; see `read_adc`.
+        anonymous: Do without credentials where there are none and the base URL does not need them.
 
     Raises:
         SettingsError: A setting or a file with settings is wrong.
@@ -128,7 +130,12 @@ def open_session(  # noqa: PLR0913
         unstored = None
     if unstored is not None:
         layers.insert(0, {"store": Found("none", "no absolute folder to store in")})
-    adc = _find_adc(layers, config.path, environ, Notes(folder), looked_at, again)
+    try:
+        adc = _find_adc(layers, config.path, environ, Notes(folder), looked_at, again)
+    except (CredentialsError, UnavailableError):
+        if not (anonymous and _says_where(layers) and not _is_there(layers, config.path, environ)):
+            raise
+        adc = Adc("anonymous", "nowhere", "")
     looked_at |= {path: warm.look(str(path)) for path in adc.files}
     layers.append(_adc_layer(adc))
     if adc.is_pipe:
@@ -138,6 +145,20 @@ def open_session(  # noqa: PLR0913
     if adc.kind == METADATA:
         session.facts_until = started + _REMEMBER_METADATA.total_seconds()
     return session
+
+
+def _says_where(layers: Sequence[Layer]) -> bool:
+    """Whether the settings alone have the base URL; an endpoint's host is looked up at Google."""
+    if first(layers, "base-url") is not None:
+        return True
+    return first(layers, "project") is not None and first(layers, "endpoint") is None
+
+
+def _is_there(layers: Sequence[Layer], config: Path | None, environ: Mapping[str, str]) -> bool:
+    """Whether there is a credentials file, which may name another universe."""
+    named = first(layers, "credentials")
+    path = _well_known(environ) if named is None else _expand(named, config, environ)
+    return path is not None and os.path.lexists(path)
 
 
 def _find_adc(
@@ -612,8 +633,17 @@ class Session:
 
     def _check_model(self) -> None:
         model = self.settings.model
-        if model.value is not None and self.settings.api.value == "chat" and "/" not in model.value:
+        if model.value is None:
+            return
+        publisher, slash, _ = model.value.partition("/")
+        if self.settings.api.value == "chat" and not slash:
             raise SettingsError(f"model {model} has no publisher", f"did you mean google/{model.value}?")
+        if self.settings.api.value == "responses" and slash and publisher != "openai":
+            # https://github.com/openai/openai-python `src/openai/providers/vertex.py`, 2026-11-24
+            raise SettingsError(
+                f"model {model} has no Responses API: on Vertex AI only OpenAI's own models have it",
+                "--api chat serves this model",
+            )
 
     def _check_url(self, url: str, what: str) -> str:
         return check_url(url, what=what, allowed=self.settings.allow_host.value, universe=self.adc.universe)

@@ -39,7 +39,8 @@ class Option:
     gcloud: str | None = None
     """gcloud's property, such as `core/project`."""
     many: bool = False
-    """A list: the option repeats, the variable has commas (line breaks for templates)."""
+    """A list: the option repeats, and a value may be several items with commas. A template of `set`
+    may have commas, so in its variable line breaks separate templates."""
     internal: bool = False
     """Only Google's variables and gcloud's properties set it."""
 
@@ -78,15 +79,15 @@ OPTIONS: tuple[Option, ...] = (
     Option("api", "chat|responses", "OpenAI API to point at. [default: chat]"),
     Option("api-version", "VERSION", "Version of the Vertex AI API. [default: v1]"),
     Option("base-url", "URL", "Base URL to use as it is, instead of the one for project, location and endpoint."),
-    Option("allow-host", "HOST", "Host besides Google's that may get the access token.", many=True),
+    Option("allow-host", "HOST,…", "Host besides Google's that may get the access token.", many=True),
     Option("credentials", "FILE", "ADC file.", google=("GOOGLE_APPLICATION_CREDENTIALS",)),
     Option("impersonate", "ACCOUNT", "Service account to impersonate; with delegates: D1,D2,ACCOUNT."),
     Option("lifetime", "DURATION", "Lifetime to ask for when impersonating, up to 12h. [default: 1h]"),
-    Option("scope", "SCOPE", "OAuth scope. [default: cloud-platform]", many=True),
+    Option("scope", "SCOPE,…", "OAuth scope. [default: cloud-platform]", many=True),
     Option("quota-project", "ID", "Project billed for quota.", google=("GOOGLE_CLOUD_QUOTA_PROJECT",)),
     Option("store", "file|keyring|none", "Where tokens are kept between calls. [default: file]"),
     Option("min-ttl", "DURATION", "Least time a token must have left; half its life at most. [default: 5m]"),
-    Option("client", "NAME", f"Also set the names that a tool reads: {', '.join(CLIENTS)}.", many=True),
+    Option("client", "NAME,…", f"Also set the names that a tool reads: {', '.join(CLIENTS)}.", many=True),
     Option("set", "NAME=TEMPLATE", "Also set NAME; {token}, {base_url}, {host}, {path}, … are filled in.", many=True),
     Option(
         "api-endpoint",
@@ -292,7 +293,7 @@ def _parse(option: Option, found: Found) -> object:
         chain = tuple(part.strip() for part in ",".join(_items(found)).split(","))
         return tuple(_check(option.name, part, found.source) for part in chain)
     if option.many:
-        return tuple(_check(option.name, item, found.source) for item in _items(found))
+        return tuple(_check(option.name, item, found.source) for item in _listed(option, found))
     (text,) = _items(found)
     if option.name in ("lifetime", "min-ttl"):
         return _duration(option.name, text, found.source)
@@ -303,9 +304,24 @@ def _items(found: Found) -> tuple[str, ...]:
     return (found.value,) if isinstance(found.value, str) else found.value
 
 
-def _check(name: str, text: str, source: str) -> str:
+def _listed(option: Option, found: Found) -> tuple[str, ...]:
+    """The items of a list without the blank ones: `aider, goose,` is two clients.
+
+    Where nothing is left, an empty text alone, which `_check` refuses.
+    """
+    for text in _items(found):
+        _refuse_secret(option.name, text, found.source)  # a part of a key may not look like one
+    items = [item.strip(" ") for text in _items(found) for item in text.split(",")]
+    return tuple(item for item in items if item) or ("",)
+
+
+def _refuse_secret(name: str, text: str, source: str) -> None:
     if looks_secret(text):
         raise SettingsError(f"{name} from {source} has a token or a key in it", _MISPLACED)
+
+
+def _check(name: str, text: str, source: str) -> str:
+    _refuse_secret(name, text, source)
     if name == "scope" and re.fullmatch(r"[a-z][a-z0-9._-]*", text) and text not in ("openid", "email", "profile"):
         text = _SCOPE_PREFIX + text
     if name in _CHOICES and text not in _CHOICES[name]:

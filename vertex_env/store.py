@@ -7,6 +7,7 @@ a token can always be minted again.
 import json
 import os
 import re
+import shlex
 import stat
 import sys
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vertex_env import freshness, warm
-from vertex_env.errors import VertexEnvError, revive
+from vertex_env.errors import StoreError, VertexEnvError, revive
 from vertex_env.tokens import Token
 
 if sys.platform != "win32":
@@ -159,14 +160,27 @@ class FileStore:
                 self._path(key).unlink()
 
     def forget(self, key: str | None) -> None:
-        """Forget the token under *key*, or all, with the answers and notes that came of them; locks stay."""
+        """Forget the token under *key*, or all, with the answers and notes that came of them; locks stay.
+
+        Raises:
+            StoreError: A file stays, or may, because the folder cannot be read, entered or written.
+        """
+        stays = _unseen(self.folder)
         for each in self.keys() if key is None else [key]:
             self.delete(each)
         for path in our_files(self.folder):
             if path.name.startswith("lock-") or (key is not None and not _concerns(path, key)):
                 continue
-            with suppress(OSError):
-                path.unlink()
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as e:
+                if not os.path.isdir(path):  # noqa: PTH112 -- a Path raises where it cannot be entered
+                    stays = e
+        if stays is not None:
+            raise StoreError(
+                f"a token may be left in {self.folder}, which cannot be written: {stays.strerror}",
+                f"make it writable, then try again: chmod u+rwx {shlex.quote(str(self.folder))}",
+            )
 
     def ready(self) -> None:
         """Never in the way: what cannot be kept is minted again."""
@@ -320,6 +334,16 @@ def our_files(folder: Path) -> list[Path]:
         return []
 
 
+def _unseen(folder: Path) -> OSError | None:
+    """Why the names in *folder*, if it is this user's own, cannot be read."""
+    try:
+        if is_own_folder(folder):
+            os.listdir(folder)  # noqa: PTH208 -- `iterdir` fails where it is first asked, not before
+    except OSError as e:
+        return e
+    return None
+
+
 def is_own_folder(folder: Path) -> bool:
     """Whether *folder* is this user's and no link; one that others may enter is, to delete what is in it."""
     try:
@@ -352,6 +376,7 @@ def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
+            temporary.chmod(0o600)  # the umask may have taken more
             if at is not None:
                 os.utime(temporary, (at, at))
             os.replace(temporary, path)  # noqa: PTH105 -- the plain call that is meant
@@ -373,8 +398,7 @@ def make_private(folder: Path) -> bool:
             if not folder.exists():
                 if _belongs_to_another(folder):
                     return False
-                folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                folder.mkdir(mode=0o700, exist_ok=True)
+                _create(folder)
             elif (
                 not folder.is_symlink()
                 and _owned(folder.lstat())
@@ -384,6 +408,21 @@ def make_private(folder: Path) -> bool:
         except (OSError, ValueError):
             return False
     return warm.is_private_folder(str(folder))
+
+
+def _create(folder: Path) -> None:
+    """Make *folder* and the folders above it that are missing, each with mode 0700 whatever the umask.
+
+    With a umask of 177, which makes files private, `mkdir` alone makes a folder that its own user
+    cannot enter.
+    """
+    if not folder.parent.exists():
+        _create(folder.parent)
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError:
+        return  # another process has made it, and sets its mode
+    folder.chmod(0o700)
 
 
 def _is_ours(name: str) -> bool:
@@ -411,9 +450,12 @@ def _open_lock(path: Path, wait_s: float = _LOCK_WAIT_S) -> int | None:
         fd = os.open(path, flags, 0o600)
     except OSError:
         return None
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
         os.close(fd)
         return None
+    if _owned(status):
+        os.fchmod(fd, 0o600)  # the umask may have taken more, and the next process opens it too
     deadline, pause = time.monotonic() + wait_s, 0.01
     while True:
         try:

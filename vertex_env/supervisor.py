@@ -11,11 +11,22 @@ import signal
 import time
 from contextlib import suppress
 
-from vertex_env import linux
-from vertex_env.child import OWN_FAILURE, apply, as_started, child_error, restore_signals
-from vertex_env.errors import ChildError
+from vertex_env import system
+from vertex_env.child import (
+    OWN_FAILURE,
+    apply,
+    as_started,
+    child_error,
+    end_if_told,
+    held,
+    ignore,
+    restore_signals,
+    start_error,
+)
 from vertex_env.helper import Helper, HelperError
 from vertex_env.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
+from vertex_env.process import Process
+from vertex_env.relay import Relay
 from vertex_env.terminal import Terminal
 
 TYPE_CHECKING = False
@@ -28,122 +39,12 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 
-def known(*names: str) -> set[signal.Signals]:
-    """The signals of these names that the platform has."""
-    return {getattr(signal, name) for name in names if hasattr(signal, name)}
-
-
-FORWARDED = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM")
-"""What is sent to us and meant for the command."""
-_ENDING = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
-_WATCHED = FORWARDED | known("SIGCHLD", "SIGTSTP", "SIGCONT", "SIGWINCH")
-_FROM_KERNEL = 0x80
-"""siginfo's SI_KERNEL: the terminal driver sent it, and it told the whole group (sigaction(2))."""
-
-
-class _Child:
-    """The command, started.
-
-    Args:
-        pid: Of the process itself.
-        own_group: Whether it leads a process group.
-        foreground: Whether its group was handed the terminal; not any more once it was stopped.
-        foreign: Children of ours that are none of its own.
-    """
-
-    def __init__(self, pid: int, *, own_group: bool, foreground: bool, foreign: set[int]) -> None:
-        self.pid = pid
-        self.own_group = own_group
-        self.foreground = foreground
-        self._foreign = foreign
-        self._told: set[int] = set()
-        self.status: int | None = None
-        self.killed = 0
-        """How often it was sent SIGKILL."""
-
-    def may_be_signalled(self) -> bool:
-        """Whether it runs as a user whose processes we may signal; not so under sudo (kill(2))."""
-        try:
-            os.kill(self.pid, 0)
-        except PermissionError:
-            return False
-        except ProcessLookupError:
-            pass
-        return True
-
-    def send(self, number: int) -> None:
-        if self.own_group:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, number)
-        elif self.status is None:  # else its number may be somebody else's by now
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(self.pid, number)
-
-    def end(self) -> None:
-        """Tell all that belongs to it to end; SIGCONT, because what is stopped could not."""
-        for number in (signal.SIGTERM, signal.SIGCONT):
-            self.send(number)
-        self._tell_orphans()
-
-    def kill(self) -> None:
-        self.killed += 1
-        self.send(signal.SIGKILL)
-        for pid in self._orphans():
-            _send(pid, signal.SIGKILL)
-
-    def is_gone(self) -> bool:
-        """Whether it has ended, and everything else in its group too, and what it had put into the background.
-
-        What two SIGKILLs did not remove is another user's, or a zombie that its parent does not collect.
-        """
-        if self.status is None:
-            return False
-        if self.killed > 1:
-            return True
-        left = self._tell_orphans()
-        if self.own_group and not left:
-            try:
-                os.killpg(self.pid, 0)
-            except ProcessLookupError:
-                return True
-            except PermissionError:
-                pass
-            return False
-        return not left
-
-    def _tell_orphans(self) -> bool:
-        """Tell those to end that have come to us since; whether there are any."""
-        orphans = self._orphans()
-        for pid in orphans - self._told:
-            _send(pid, signal.SIGTERM)
-            _send(pid, signal.SIGCONT)
-        self._told |= orphans
-        return bool(orphans)
-
-    def _orphans(self) -> set[int]:
-        """What it has left behind outside of its group, whose members are told as such."""
-        found = linux.children() - self._foreign - {self.pid}
-        return {pid for pid in found if not self.own_group or _group(pid) != self.pid}
-
-
-def _group(pid: int) -> int:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return 0
-
-
-def _send(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.kill(pid, number)
-
-
 class Clock:
     """The clocks of this machine."""
 
     def now(self) -> Now:
         """This instant."""
-        return Now(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())
+        return system.choose().now()
 
 
 class Supervisor:
@@ -175,17 +76,24 @@ class Supervisor:
         self._helper_command = helper
         self._say = say
         self._clock = clock or Clock()
-        # What was ignored when we were started, as under nohup, does not end the command.
-        self._ending = {number for number in _ENDING if signal.getsignal(number) != signal.SIG_IGN}
+        # Were it ignored, nobody would learn how the command ends (wait(2)); the command ignores it as before.
+        self._ignored = {signal.SIGCHLD} if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN else set()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*_WATCHED, signal.SIGTTOU})
+        self._backend = system.choose()
         self._terminal = Terminal()
+        self._life = Lifecycle(env, self._clock.now(), rules, _random)
+        self._relay = Relay(self._backend, self._terminal, self._life, time.monotonic)
+        try:
+            self._relay.watch()
+        except OSError as e:
+            raise start_error(e) from e
+        self._backend.mask = {*self._backend.mask} - held()
         self._helper: Helper | None = None
         # The shell that became us may have left us children (bash's `exec`).
-        self._foreign = linux.children()
-        linux.collect_orphans()
-        self._life = Lifecycle(env, self._clock.now(), rules, _random)
-        self._child = self._spawn(env, 0)
+        self._foreign = self._backend.children()
+        self._backend.collect_orphans()
+        end_if_told()
+        self._start(env, 0)
 
     def run(self) -> int:
         """Supervise until the command ends; a wait status.
@@ -195,10 +103,11 @@ class Supervisor:
         """
         status = None
         while status is None:
-            info = signal.sigtimedwait(_WATCHED, self._life.wait_s(self._clock.now()))
-            if info is not None:
-                self._on_signal(info)
+            arrived = self._backend.wait(self._relay.wait_s(self._life.wait_s(self._clock.now())))
+            if arrived is not None:
+                self._relay.take(arrived)
             self._reap()
+            self._relay.look()
             gone = self._life.is_stopping and self._child.is_gone()
             for action in self._life.look(self._clock.now(), busy=self._is_busy(), gone=gone):
                 status = self._do(action)
@@ -217,7 +126,7 @@ class Supervisor:
             case Reclaim():
                 self._reclaim(modes=action.modes)
             case Start():
-                self._child = self._spawn(action.env, action.generation)
+                self._start(action.env, action.generation)
             case Abandon():
                 self._abandon()
             case Finish():
@@ -225,9 +134,12 @@ class Supervisor:
                 return -action.code if action.code < 0 else action.code << 8
         return None
 
+    def _start(self, env: Environment, generation: int) -> None:
+        self._child = self._relay.child = self._spawn(env, generation)
+
     def _ask(self) -> None:
         try:
-            self._helper = Helper(*self._helper_command, mask=self._mask)
+            self._helper = Helper(*self._helper_command, self._backend)
         except HelperError as e:
             self._life.failed(str(e), self._clock.now())
 
@@ -256,34 +168,6 @@ class Supervisor:
             if modes:
                 self._terminal.restore()
 
-    # --- signals ---
-
-    def _on_signal(self, info: signal.struct_siginfo) -> None:
-        child, number = self._child, info.si_signo
-        told = info.si_code == _FROM_KERNEL and not child.own_group
-        if number == signal.SIGTSTP:
-            if not told:
-                child.send(signal.SIGTSTP)  # in a group of its own, its stop is seen by _reap, which then stops us
-            if not child.own_group and self._stop_like(signal.SIGTSTP):
-                child.send(signal.SIGCONT)
-        elif number == signal.SIGCONT:
-            if self._terminal.is_ours and self._terminal.has(os.getpgrp()):
-                self._hand_over()
-            child.send(signal.SIGCONT)
-        elif number == signal.SIGWINCH:
-            if not self._terminal.has(child.pid):
-                child.send(signal.SIGWINCH)
-        elif number in FORWARDED:
-            self._forward(number, told=told)
-
-    def _forward(self, number: int, *, told: bool) -> None:
-        # Who survives a mere SIGHUP has taken it for "read your configuration again".
-        mere = number == signal.SIGHUP and not self._life.is_stopping and not self._terminal.is_gone()
-        if number in self._ending and not mere:
-            self._life.stop(insists=number in (signal.SIGINT, signal.SIGTERM))
-        if not told:
-            self._child.send(number)
-
     def _reap(self) -> None:
         """Collect every status there is: the child's, the helper's, and those of orphans when we are PID 1."""
         helped: tuple[Helper, int] | None = None
@@ -296,9 +180,10 @@ class Supervisor:
                 break
             if os.WIFSTOPPED(status):
                 if pid == self._child.pid:
-                    self._on_child_stopped(os.WSTOPSIG(status))
+                    self._relay.on_stopped(os.WSTOPSIG(status))
             elif pid == self._child.pid:
                 self._child.status = status
+                self._backend.untie()
                 code = os.waitstatus_to_exitcode(status)
                 self._life.exited(code, self._clock.now(), has_keys=self._child.foreground)
             elif self._helper is not None and pid == self._helper.pid:
@@ -307,47 +192,9 @@ class Supervisor:
         if helped is not None:
             self._on_helper(*helped)
 
-    def _on_child_stopped(self, number: int) -> None:
-        """After Ctrl-Z: stop as well, so that the shell sees its job stopped; go on when it is continued."""
-        child, terminal = self._child, self._terminal
-        if not terminal.is_ours or self._life.is_stopping:
-            return
-        if number in (signal.SIGTTIN, signal.SIGTTOU) and terminal.has(os.getpgrp()):
-            # bash's fg gives us the terminal without a word where the job was running.
-            self._hand_over()
-            child.send(signal.SIGCONT)
-            return
-        modes = None
-        if terminal.has(child.pid):
-            modes = terminal.modes()
-            terminal.give(os.getpgrp())
-            terminal.restore()
-        continued = self._stop_like(number)
-        child.foreground = False
-        if terminal.has(os.getpgrp()):
-            if modes is not None:
-                terminal.restore(modes)
-            self._hand_over()
-        if continued or number == signal.SIGTSTP:
-            child.send(signal.SIGCONT)
-
-    def _hand_over(self) -> None:
-        """Give the child the terminal that was given to us."""
-        self._child.foreground = True
-        self._terminal.give(self._child.pid)
-
-    @staticmethod
-    def _stop_like(number: int) -> bool:
-        """Stop by *number*, and whether we were: the kernel does not stop whom no shell could continue."""
-        os.kill(os.getpid(), number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
-        signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-        # The one that woke us is meant for the child.
-        return signal.sigtimedwait({signal.SIGCONT}, 0) is not None
-
     # --- helpers ---
 
-    def _spawn(self, env: Environment, generation: int) -> _Child:
+    def _spawn(self, env: Environment, generation: int) -> Process:
         """Start the command.
 
         Raises:
@@ -358,13 +205,13 @@ class Supervisor:
         hand_over = terminal.is_ours and terminal.has(os.getpgrp())
         # Where there is a terminal that we may not hand on (a pipeline, a script), the child stays in our group.
         own_group = terminal.is_ours or terminal.fd < 0
-        parent, die_with = os.getpid(), linux.die_with_parent()
+        parent = os.getpid()
         try:
+            die_with = self._backend.tie()
             read, write = os.pipe()
             pid = os.fork()
         except OSError as e:
-            hint = "see what is limited: ulimit -a, and what the container allows"
-            raise ChildError(f"cannot start a process for the command: {e.strerror}", hint, OWN_FAILURE) from e
+            raise start_error(e) from e
         if pid == 0:
             try:
                 die_with(parent)
@@ -373,7 +220,8 @@ class Supervisor:
                 if hand_over:
                     terminal.give(os.getpid())
                 restore_signals()
-                signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+                self._backend.unblock()
+                ignore(self._ignored)
                 os.execvpe(self._command[0], list(self._command), environ)  # noqa: S606 -- the user's command
             except (OSError, ValueError) as e:
                 os.write(write, str(getattr(e, "errno", errno.EINVAL)).encode())
@@ -392,7 +240,13 @@ class Supervisor:
             if hand_over:
                 terminal.give(os.getpgrp())
             raise child_error(self._command[0], int(failure), environ)
-        return _Child(pid, own_group=own_group, foreground=hand_over, foreign=self._foreign)
+        return Process(
+            pid,
+            own_group=own_group,
+            foreground=hand_over,
+            foreign=self._foreign,
+            children=self._backend.children,
+        )
 
     def _is_busy(self) -> bool:
         """Whether a restart would take the terminal from under somebody: raw mode, or a job of the child's own."""

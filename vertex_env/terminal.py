@@ -22,6 +22,8 @@ class Terminal:
             os.close(opened)
         except OSError:
             self.fd = -1
+        self.last_owner = -1
+        """The process group that was last seen in the foreground."""
         # We may hand it on only if the whole job is ours: not within a pipeline, not within a script.
         self.is_ours = self.fd >= 0 and os.getpid() == os.getpgrp() and os.isatty(0) and os.isatty(1)
         self._saved = self.modes() if self.has(os.getpgrp()) else None
@@ -29,9 +31,10 @@ class Terminal:
     def owner(self) -> int:
         """The process group in the foreground; -1 if there is none, or no terminal any more."""
         try:
-            return os.tcgetpgrp(self.fd)
+            self.last_owner = os.tcgetpgrp(self.fd)
         except OSError:
             return -1
+        return self.last_owner
 
     def has(self, group: int) -> bool:
         """Whether *group* is in the foreground."""

@@ -22,22 +22,31 @@ _CHAT_PATH = "{path}/chat/completions"
 
 CLIENTS: Mapping[str, Mapping[str, str | None]] = {
     # aider's own names win over OPENAI_API_BASE (https://aider.chat/docs/config/options.html, aider-chat 0.86.2).
-    "aider": {"AIDER_OPENAI_API_KEY": "{token}", "AIDER_OPENAI_API_BASE": "{base_url}"},
+    # The prefix openai/ is litellm's, which takes it off; that, and AIDER_MODEL, run 2026-11-24.
+    "aider": {
+        "AIDER_OPENAI_API_KEY": "{token}",
+        "AIDER_OPENAI_API_BASE": "{base_url}",
+        "AIDER_MODEL": "openai/{model}",
+    },
     # https://docs.anythingllm.com/setup/llm-configuration/cloud/openai-generic
     "anything-llm": {"GENERIC_OPEN_AI_API_KEY": "{token}", "GENERIC_OPEN_AI_BASE_PATH": "{base_url}"},
     # https://github.com/danielmiessler/fabric (272f04dd): NAME_API_BASE_URL for every vendor
     "fabric": {"OPENAI_API_BASE_URL": "{base_url}"},
     # https://github.com/aaif-goose/goose: host and path apart, the path without a leading slash
     "goose": {"OPENAI_HOST": "{host}", "OPENAI_BASE_PATH": _CHAT_PATH},
+    # https://gptme.org/docs/providers-custom.html (gptme 0.35.1, run 2026-11-24): its provider
+    # "openai" asks /responses, which Google's models do not have; "local" /chat/completions
+    "gptme": {"MODEL": "local/{model}"},
     # https://docs.openwebui.com/reference/env-configuration (open-webui 0.12.4); the plural forms win where set
     "open-webui": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_BASE_URLS": None, "OPENAI_API_KEYS": None},
     # OPENAI_API_HOST beats every other name (https://www.promptfoo.dev/docs/providers/openai/, promptfoo 0.121.20)
     "promptfoo": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_HOST": None},
     # https://github.com/TheR1D/shell_gpt (1.5.1): its configuration file names it so, the variable wins
-    "shell-gpt": {"API_BASE_URL": "{base_url}"},
+    "shell-gpt": {"API_BASE_URL": "{base_url}", "DEFAULT_MODEL": "{model}"},
 }
-"""What a tool reads instead of, or before, OPENAI_API_KEY and OPENAI_BASE_URL; None unsets a name that would win.
+"""What a tool reads instead of, or before, OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL.
 
+None unsets a name that would win. A template with `{model}` counts only if there is a model.
 Facts as of 2026-11-22, with the version they were read in.
 """
 
@@ -135,10 +144,8 @@ def environment(
     }
     result |= {**instants, "OPENAI_API_KEY": token.value}
     values = _placeholders(target, token, model)
-    for client in clients:
-        for name, template in CLIENTS[client].items():
-            if template is not None:
-                result[name] = _fill(name, template, values)
+    for name, template in _of_clients(clients, model).items():
+        result[name] = _fill(name, template, values)
     for name, template in extra.items():
         check_template(name, template)
         result[name] = _fill(name, template, values)
@@ -150,6 +157,25 @@ def environment(
         return name == "OPENAI_API_KEY", token.value in (value or ""), name in instants, value is not None
 
     return dict(sorted(result.items(), key=rank))
+
+
+def _of_clients(clients: Sequence[str], model: str | None) -> dict[str, str]:
+    """Name to template of what *clients* read: `{"API_BASE_URL": "{base_url}"}`.
+
+    Raises:
+        SettingsError: A client reads nothing but a model, and there is none.
+    """
+    found: dict[str, str] = {}
+    for client in clients:
+        templates = {name: t for name, t in CLIENTS[client].items() if t is not None}
+        usable = {name: t for name, t in templates.items() if model is not None or "{model}" not in t}
+        if not usable:
+            raise SettingsError(
+                f"client {client} needs a model: {', '.join(templates)} is all that it reads",
+                "add --model, for example --model google/gemini-2.5-flash",
+            )
+        found |= usable
+    return found
 
 
 def judged(clients: Sequence[str], extra: Mapping[str, str]) -> dict[str, str]:

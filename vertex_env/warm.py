@@ -41,8 +41,19 @@ _KIND, _FOLDER, _FILE = 0o170000, 0o040000, 0o100000
 HANDED_OVER = "_VERTEX_ENV_START"
 """Variable by which `run`, grown large while it minted, tells its leaner successor where the variables are."""
 
+PARENT = "_VERTEX_ENV_PARENT"
+"""Variable by which `run` tells a process that mints for it whom it must not outlive."""
+
+FORCED = "_VERTEX_ENV_BACKEND"
+"""Variable that tests set to `posix`, to have on Linux nothing that macOS lacks. The command gets it like any other."""
+
 REFRESH_GAP_S = 60.0
 """At most one refresh behind the user's back in so long."""
+
+
+def is_linux() -> bool:
+    """Whether there is what only Linux has: /proc, prctl(2), memory files, siginfo, a clock that sees sleep."""
+    return sys.platform == "linux" and os.environ.get(FORCED) != "posix"
 
 
 def own_argv(*args: str) -> list[str]:
@@ -260,6 +271,9 @@ def machine() -> str:
 
 
 def _read(path: str) -> str:
+    """What a file of /proc says; empty where there is none."""
+    if not is_linux():
+        return ""
     try:
         with open(path, "rb") as file:
             return file.read(256).decode("utf-8", "surrogateescape")

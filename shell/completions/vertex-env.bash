@@ -40,38 +40,41 @@ _vertex_env() {
   use:use | *:--profile) words=$(__vertex_env_profiles) ;;
   ci:--api) words='chat responses' ;;
   ci:--store) words='file keyring none' ;;
-  ci:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  ci:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   endpoints:--format) words='table json' ;;
   endpoints:--api) words='chat responses' ;;
   endpoints:--store) words='file keyring none' ;;
-  endpoints:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  endpoints:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   export:--format) words='sh fish nu pwsh xonsh elvish tcsh json dotenv lines direnv github gitlab azure circleci buildkite teamcity jenkins' ;;
   export:--api) words='chat responses' ;;
   export:--store) words='file keyring none' ;;
-  export:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  export:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   logout:--api) words='chat responses' ;;
   logout:--store) words='file keyring none' ;;
-  logout:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  logout:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   run:--on-expiry) words='auto restart ignore stop' ;;
   run:--on-refresh-failure) words='keep stop' ;;
   run:--api) words='chat responses' ;;
   run:--store) words='file keyring none' ;;
-  run:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  run:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   status:--format) words='table json' ;;
   status:--api) words='chat responses' ;;
   status:--store) words='file keyring none' ;;
-  status:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  status:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   token:--format) words='text json header' ;;
   token:--api) words='chat responses' ;;
   token:--store) words='file keyring none' ;;
-  token:--client) words='aider anything-llm fabric goose open-webui promptfoo shell-gpt' ;;
+  token:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
+  url:--api) words='chat responses' ;;
+  url:--store) words='file keyring none' ;;
+  url:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
   esac
   if [[ -z $words ]]; then
     case $previous in
-    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --on-refresh-failure | --project | --quota-project | --scope | --set | --store) return ;;
+    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --on-refresh-failure | --project | --quota-project | --refuse | --scope | --set | --store) return ;;
     esac
     case $command in
-    '') words='ci completion demo endpoints export hook logout run sandbox status token use refresh off --help --version' ;;
+    '') words='ci completion demo endpoints export hook logout off refresh run sandbox status token url use --help --version' ;;
     ci) words='--job-timeout --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     completion) words='--help bash zsh fish' ;;
     demo) words='--help' ;;
@@ -79,10 +82,14 @@ _vertex_env() {
     export) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     hook) words='--help bash zsh fish nu xonsh pwsh direnv' ;;
     logout) words='--all --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    off) words='--help' ;;
+    refresh) words='--help' ;;
     run) words='--on-expiry --grace --on-refresh-failure --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
-    sandbox) words='--lifetime --fail --delay --help' ;;
+    sandbox) words='--lifetime --fail --refuse --array-401 --delay --help' ;;
     status) words='--format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
     token) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    url) words='--profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    use) words='--help' ;;
     esac
   fi
   COMPREPLY=($(compgen -W "$words" -- "$current"))

@@ -1,0 +1,36 @@
+"""What holds for all tests: those of `run` pass on the POSIX back-end as well, but for the rows that are named."""
+
+import os
+
+import pytest
+
+from tests.posixrows import LINUX_ONLY
+from vertex_env import warm
+
+IS_FORCED = os.environ.get(warm.FORCED) == "posix"
+LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+def row(item: pytest.Item) -> str:
+    """Its name in the table."""
+    return f"{item.path.name}::{item.name}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only Linux can hold, where the back-end for POSIX is forced: by name, as no skip."""
+    rows, files = {row(item) for item in items}, {item.path.name for item in items}
+    if not any("::" in argument for argument in config.args):
+        gone = sorted(name for name in LINUX_ONLY.keys() - rows if name.partition("::")[0] in files)
+        if gone:
+            raise pytest.UsageError(f"no test has the name of a row of tests/posixrows.py: {', '.join(gone)}")
+    if IS_FORCED:
+        left_out = [item for item in items if row(item) in LINUX_ONLY]
+        config.stash[LEFT_OUT] = [row(item) for item in left_out]
+        items[:] = [item for item in items if row(item) not in LINUX_ONLY]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Say what was left out, and why."""
+    for name in config.stash.get(LEFT_OUT, []):
+        terminalreporter.write_line(f"LINUX ONLY {name}: {LINUX_ONLY[name]}")

@@ -1,0 +1,20 @@
+"""Which back-end this machine has: the one place that decides it."""
+
+from __future__ import annotations
+
+from vertex_env.warm import is_linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vertex_env.backend import Backend
+
+
+def choose() -> Backend:
+    """A new back-end of this platform, which is Linux or another POSIX system."""
+    if is_linux():
+        from vertex_env.linux import Linux
+
+        return Linux()
+    from vertex_env.posix import Posix
+
+    return Posix()
