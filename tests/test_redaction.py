@@ -104,6 +104,24 @@ def test_words_stay(text: str) -> None:
     assert not looks_secret(text)
 
 
+KEY = "aB3xY7kQ9mZ2pL5wR8tV1cN4dF6gH0jS"
+
+
+STARTS = ("ya29.", "1//0g", "4/0A", "AIza", "AQ.", "GOCSPX-", "eyJ", "sk-proj-", "ghp_", "hf_", "glpat-")
+
+
+@pytest.mark.parametrize("before", ["%20", "%3D", "TOKEN_", "'", "x="])
+def test_a_token_behind_an_escape_or_an_underscore(before: str) -> None:
+    """Either may stand just before a pasted token. Control: words that have the shape within stay."""
+    # After a name with an underscore, those with a slash are paths.
+    for start in (start for start in STARTS if before != "TOKEN_" or "/" not in start):
+        text = f"{before}{start}{KEY}"
+        assert KEY not in hide(text), text
+        assert looks_secret(text), text
+    words = f"{before}task-runner-of-2026-11-25 a_heyJude-and-others /tmp/run_1//with-a-long-name"
+    assert hide(words) == words
+
+
 def test_secrets_of_a_request_and_its_answer() -> None:
     """What was sent in a form, JSON, a header or a URL; what an answer names a secret, at any depth. Not the rest."""
     secrets = Secrets()

@@ -16,26 +16,31 @@ HIDDEN = "[hidden]"
 MIN_LENGTH = 8
 """A shorter value may be a word that messages need."""
 
+_ESCAPED = r"(?<=%[0-9A-Fa-f]{2})"
+_START = rf"(?:(?<![A-Za-z0-9])|{_ESCAPED})"
+"""No letter and no digit before, as `\\b` says, but an underscore or a URL's escape may be there."""
+
 _LOOKS = (
     r"-----BEGIN.*?(?:-----END[^-]*-----|\Z)"
     # Google's access tokens, its keys (https://cloud.google.com/docs/authentication/api-keys), refresh tokens, codes of
     # a login and client secrets (https://developers.google.com/identity/protocols/oauth2), all 2026-11.
     r"|ya29\.[\w.~+/=%-]*"
-    r"|\bAIza[\w-]{16,}"
-    r"|\bAQ\.[\w-]{16,}"
-    r"|(?<![\w/])1(?://|%2[Ff]%2[Ff])[\w-]{8,}"
-    r"|(?<![\w/])4(?:/|%2[Ff])0A[\w-]{16,}"
-    r"|\bGOCSPX-[\w-]*"
+    r"|AIza[\w-]{16,}"
+    rf"|{_START}AQ\.[\w-]{{16,}}"
+    rf"|(?:(?<![\w/])|{_ESCAPED})1(?://|%2[Ff]%2[Ff])[\w-]{{8,}}"
+    rf"|(?:(?<![\w/])|{_ESCAPED})4(?:/|%2[Ff])0A[\w-]{{16,}}"
+    r"|GOCSPX-[\w-]*"
     # JSON Web Tokens, and the inside of a PEM file.
-    r"|\beyJ[\w-]{8,}[\w.+/=%-]*"
-    r"|\bMII[A-Za-z0-9+/]{32,}=*"
+    rf"|{_START}eyJ[\w-]{{8,}}[\w.+/=%-]*"
+    rf"|{_START}MII[A-Za-z0-9+/]{{32,}}=*"
     # A credentials file: as it is or in a string, and in base64, which may be broken into lines.
     r"|(?:client_secret|refresh_token|private_key)\\*[\"']\s*:\s*\\*[\"'](?:[^\"'\\{}]|\\+[^\"'])+"
     r"|\bew(?:og|0K)[\w+/-]{24,}=*(?:(?:\\[nr]|\s)+(?:[\w+/-]{24,}=*|[\w+/-]*=+))*"
     # Keys of OpenAI and those who copied the shape, GitHub's and GitLab's tokens, and Hugging Face's.
-    r"|\bsk-(?=[\w-]*[0-9A-Z])[\w-]{16,}"
-    r"|\b(?:gh[opsur]_|hf_)[A-Za-z0-9]{30,}"
-    r"|\b(?:github_pat_|glpat-)[\w-]{20,}"
+    rf"|{_START}sk-(?=[\w-]*[0-9A-Z])[\w-]{{16,}}"
+    r"|gh[opsur]_[A-Za-z0-9]{30,}"
+    rf"|{_START}hf_[A-Za-z0-9]{{30,}}"
+    r"|(?:github_pat_|glpat-)[\w-]{20,}"
 )
 _MARKS = (
     "-----BEGIN",
