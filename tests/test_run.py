@@ -35,7 +35,6 @@ from tests.processes import (
     sandboxed,
     side_by_side,
     until,
-    warmed,
 )
 from tests.tools import need
 from vertex_env.sandbox import Fault
@@ -46,12 +45,6 @@ IN_PLACE = ("run", "--on-expiry", "ignore", "--")
 EVERY_WAY = {**ON, "in place": (*RUN[:-1], *IN_PLACE)}
 COLD = {"VERTEX_ENV_STORE": "none"}
 """What makes `run` ask a process of its own for the first token, too."""
-
-
-@pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with warmed(tmp_path_factory.mktemp("hour")) as env:
-        yield env
 
 
 class Many(NamedTuple):
@@ -934,16 +927,16 @@ A_NIGHT = (
     IN_A_SCRIPT
     + """
 import os, signal, sys, time
+from vertex_env import system
 from vertex_env.lifecycle import Now, Rules
-from vertex_env.supervisor import Clock, Supervisor
+from vertex_env.supervisor import Supervisor
 
-class Suspended(Clock):
-    started, night = time.monotonic(), 8 * 3600
+clock, started = system.choose(), time.monotonic()
 
-    def now(self):
-        now = super().now()
-        night = self.night if now.awake - self.started > 0.5 else 0
-        return Now(now.wall + night, now.boot + night, now.awake)
+def suspended():
+    now = clock.now()
+    night = 8 * 3600 if now.awake - started > 0.5 else 0
+    return Now(now.wall + night, now.boot + night, now.awake)
 
 HELPER = '''
 import json, time
@@ -961,7 +954,7 @@ env = {"OPENAI_API_KEY": "t0", "VERTEX_ENV_EXPIRES_AT": str(now + 3600), "VERTEX
 helper, said = ([sys.executable, "-S", "-c", HELPER], dict(os.environ)), []
 rules = Rules("auto", "keep", 5.0)
 supervisor = Supervisor(
-    ["sh", "-c", COMMAND], os.environ, env, helper=helper, rules=rules, say=said.append, clock=Suspended()
+    ["sh", "-c", COMMAND], os.environ, env, helper=helper, rules=rules, say=said.append, clock=suspended
 )
 
 def wake():

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import signal
 from abc import ABC, abstractmethod
 
 TYPE_CHECKING = False
@@ -12,6 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from vertex_env.lifecycle import Now
+
+
+def known(*names: str) -> set[signal.Signals]:
+    """The signals of these names that the platform has."""
+    return {getattr(signal, name) for name in names if hasattr(signal, name)}
+
+
+FAULTS = known("SIGILL", "SIGTRAP", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS", "SIGEMT")
+"""Signals that the kernel sends for a fault of the process itself. To catch them needs a platform that tells their
+origin: after a fault, a handler returns to the instruction that fails again."""
 
 
 class Arrived:
@@ -33,7 +44,7 @@ class Backend(ABC):
     mask: Collection[int] = ()
     """The signals that were blocked before `block`: what the command and helpers start with."""
     tells_origin = False
-    """Whether `wait` tells where a signal comes from."""
+    """Whether `wait` tells where a signal comes from; if not, `FAULTS` are not caught."""
 
     # --- signals ---
 

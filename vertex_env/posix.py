@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-from vertex_env.backend import Arrived, Backend
+from vertex_env.backend import FAULTS, Arrived, Backend
 from vertex_env.lifecycle import Now
 
 TYPE_CHECKING = False
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from types import FrameType
 
-_FAULTS = {
-    getattr(signal, name)
-    for name in ("SIGILL", "SIGTRAP", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS")
-    if hasattr(signal, name)
-}
-"""Not caught: a real fault cannot be told from one that was sent, and comes again when a handler returns."""
 _FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 -- where there is no TMPDIR; the file gets no name that stays
 
 
@@ -47,7 +41,7 @@ class Posix(Backend):
     # --- signals ---
 
     def block(self, watched: Collection[int], held: Collection[int]) -> None:  # noqa: D102
-        self._watched = {*watched} - _FAULTS
+        self._watched = {*watched} - FAULTS
         self._woken, wakes = _pipe()
         self._poll.register(self._woken, select.POLLIN)
         self._leash, self._holds = _pipe()

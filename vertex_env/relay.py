@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import signal
 
+from vertex_env.backend import FAULTS, known
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,14 +21,6 @@ if TYPE_CHECKING:
     from vertex_env.terminal import Terminal
 
 
-def known(*names: str) -> set[signal.Signals]:
-    """The signals of these names that the platform has."""
-    return {getattr(signal, name) for name in names if hasattr(signal, name)}
-
-
-FAULTS = known("SIGILL", "SIGTRAP", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS", "SIGEMT")
-"""Signals that the kernel sends for a fault of the process itself. To catch them needs a platform that tells their
-origin: after a fault, a handler returns to the instruction that fails again."""
 FORWARDED = frozenset(signal.valid_signals()) - known("SIGKILL", "SIGSTOP", "SIGCHLD", "SIGPIPE", "SIGURG", "SIGXFSZ")
 """What somebody may send to us and mean for the command: all that can be caught, but for what the kernel sends for our
 own doings. The value that comes with a queued real-time signal is not passed on."""

@@ -187,7 +187,8 @@ def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
     import signal
     from contextlib import suppress
 
-    from vertex_env.relay import FAULTS, FORWARDED, KEYS, STOPPING
+    from vertex_env.backend import FAULTS
+    from vertex_env.relay import FORWARDED, KEYS, STOPPING
     from vertex_env.terminal import Terminal
 
     terminal, child, early = Terminal(), 0, list[int]()

@@ -39,14 +39,6 @@ if TYPE_CHECKING:
     Say = Callable[[str], None]
 
 
-class Clock:
-    """The clocks of this machine."""
-
-    def now(self) -> Now:
-        """This instant."""
-        return system.choose().now()
-
-
 class Supervisor:
     """Does what a `Lifecycle` says: starts the command, signals it, and stands between it and the terminal.
 
@@ -57,7 +49,7 @@ class Supervisor:
         helper: What prints new ones as JSON, and its environment.
         rules: See `Lifecycle`.
         say: Told one line an event.
-        clock: What tells the time.
+        clock: What tells the instant; the back-end, unless a test says otherwise.
     """
 
     def __init__(  # noqa: PLR0913
@@ -69,19 +61,19 @@ class Supervisor:
         helper: tuple[Sequence[str], Mapping[str, str]],
         rules: Rules,
         say: Say,
-        clock: Clock | None = None,
+        clock: Callable[[], Now] | None = None,
     ) -> None:
         self._command = command
         self._environ = environ
         self._helper_command = helper
         self._say = say
-        self._clock = clock or Clock()
         # Were it ignored, nobody would learn how the command ends (wait(2)); the command ignores it as before.
         self._ignored = {signal.SIGCHLD} if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN else set()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._backend = system.choose()
+        self._clock = clock or self._backend.now
         self._terminal = Terminal()
-        self._life = Lifecycle(env, self._clock.now(), rules, _random)
+        self._life = Lifecycle(env, self._clock(), rules, _random)
         self._relay = Relay(self._backend, self._terminal, self._life, time.monotonic)
         try:
             self._relay.watch()
@@ -103,13 +95,13 @@ class Supervisor:
         """
         status = None
         while status is None:
-            arrived = self._backend.wait(self._relay.wait_s(self._life.wait_s(self._clock.now())))
+            arrived = self._backend.wait(self._relay.wait_s(self._life.wait_s(self._clock())))
             if arrived is not None:
                 self._relay.take(arrived)
             self._reap()
             self._relay.look()
             gone = self._life.is_stopping and self._child.is_gone()
-            for action in self._life.look(self._clock.now(), busy=self._is_busy(), gone=gone):
+            for action in self._life.look(self._clock(), busy=self._is_busy(), gone=gone):
                 status = self._do(action)
         return status
 
@@ -141,7 +133,7 @@ class Supervisor:
         try:
             self._helper = Helper(*self._helper_command, self._backend)
         except HelperError as e:
-            self._life.failed(str(e), self._clock.now())
+            self._life.failed(str(e), self._clock())
 
     def _abandon(self) -> None:
         if self._helper is not None:
@@ -152,9 +144,9 @@ class Supervisor:
         try:
             env = helper.result(status)
         except HelperError as e:
-            self._life.failed(str(e), self._clock.now(), permanent=e.permanent)
+            self._life.failed(str(e), self._clock(), permanent=e.permanent)
         else:
-            self._life.gave(env, self._clock.now())
+            self._life.gave(env, self._clock())
 
     def _end(self) -> None:
         if self._child.may_be_signalled():
@@ -185,7 +177,7 @@ class Supervisor:
                 self._child.status = status
                 self._backend.untie()
                 code = os.waitstatus_to_exitcode(status)
-                self._life.exited(code, self._clock.now(), has_keys=self._child.foreground)
+                self._life.exited(code, self._clock(), has_keys=self._child.foreground)
             elif self._helper is not None and pid == self._helper.pid:
                 helped = self._helper, status
         # Last, because the child's own end, had it come already, is final.
