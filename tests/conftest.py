@@ -1,14 +1,36 @@
 """What holds for all tests: those of `run` pass on the POSIX back-end as well, but for the rows that are named."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.posixrows import LINUX_ONLY
+from tests.processes import ON, Log, warmed
 from vertex_env import warm
 
 IS_FORCED = os.environ.get(warm.FORCED) == "posix"
 LEFT_OUT = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture(scope="module")
+def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a login on a sandbox, with a stored token that lives for an hour."""
+    with warmed(tmp_path_factory.mktemp("hour")) as env:
+        yield env
+
+
+@pytest.fixture(params=ON)
+def wrapper(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """What stands before a command: nothing, or `vertex-env run`."""
+    return ON[request.param]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    """Where a probe notes what happens to it."""
+    return Log(tmp_path)
 
 
 def row(item: pytest.Item) -> str:

@@ -2,7 +2,7 @@
 
 _LOCALE = "without /proc there is no telling whether LC_CTYPE is Python's own where that means C"
 _LEFT = "what leaves the group is the first process's child, not ours"
-_ORIGIN = "without siginfo a fault of ours cannot be told from a signal that was sent, so that none is caught"
+_ORIGIN = "without siginfo, a real fault and a signal that was sent look the same: neither is caught"
 _QUEUE = "a handler in Python is called once for all that came meanwhile; macOS has no real-time signals"
 
 LINUX_ONLY = {

@@ -34,12 +34,6 @@ JWT = "urn:ietf:params:oauth:token-type:jwt"
 FILES = shell_dir() / "ci"
 
 
-@pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with warmed(tmp_path_factory.mktemp("hour")) as env:
-        yield env
-
-
 def token(env: dict[str, str]) -> str:
     return run_cli("token", env=env).stdout.strip()
 

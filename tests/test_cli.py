@@ -14,19 +14,13 @@ import click
 import pytest
 
 from tests.google import clean_environ, run_cli
-from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until, warmed
+from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until
 from vertex_env.render import RENDERERS
 from vertex_env.sandbox import Fault
 
 COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
 DATA = ("json", "dotenv")
 TWO_LINES = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
-
-
-@pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with warmed(tmp_path_factory.mktemp("hour")) as env:
-        yield env
 
 
 # --- success ---

@@ -5,8 +5,9 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,15 +31,22 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@contextmanager
+def prepared(home: Path, **settings: Any) -> Iterator[Place]:
+    """A home with our library for direnv and a folder `project`; *settings* are those of `settle`."""
+    need("direnv")
+    with settle(home, **settings) as place:
+        library = home / ".config" / "direnv" / "lib" / "vertex-env.sh"
+        library.parent.mkdir(parents=True)
+        library.symlink_to(hook_file("direnv"))
+        (home / "project").mkdir()
+        yield place
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> Iterator[Place]:
     """A home where nothing has been stored so far."""
-    need("direnv")
-    with settle(tmp_path) as place:
-        library = tmp_path / ".config" / "direnv" / "lib" / "vertex-env.sh"
-        library.parent.mkdir(parents=True)
-        library.symlink_to(hook_file("direnv"))
-        (tmp_path / "project").mkdir()
+    with prepared(tmp_path) as place:
         yield place
 
 
@@ -228,12 +236,7 @@ def test_colleague_without_the_program_sees_nothing(empty: Place, enter: Enter) 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_short_tokens_do_not_stay_dead_after_one_failure(name: str, tmp_path: Path, enter: Enter, order: str) -> None:
     """Half a minute without another attempt would be twice the life of such a token."""
-    need("direnv")
-    with settle(tmp_path, lifetime_s=16) as place:
-        library = tmp_path / ".config" / "direnv" / "lib" / "vertex-env.sh"
-        library.parent.mkdir(parents=True)
-        library.symlink_to(hook_file("direnv"))
-        (tmp_path / "project").mkdir()
+    with prepared(tmp_path, lifetime_s=16) as place:
         place.store(left_s=5, life_s=16)
         sh = enter(name, place, order=order)
         program = place.program.read_text()
@@ -293,12 +296,7 @@ def test_settings(place: Place, enter: Enter, option: Option) -> None:
 
 @pytest.mark.parametrize("order", ["before", "after"])
 def test_token_that_nothing_stores_is_renewed(name: str, tmp_path: Path, enter: Enter, order: str) -> None:
-    need("direnv")
-    with settle(tmp_path, lifetime_s=6) as place:
-        library = tmp_path / ".config" / "direnv" / "lib" / "vertex-env.sh"
-        library.parent.mkdir(parents=True)
-        library.symlink_to(hook_file("direnv"))
-        (tmp_path / "project").mkdir()
+    with prepared(tmp_path, lifetime_s=6) as place:
         sh = enter(name, place, "use vertex --store none", order)
         old = sh.value(KEY)
         until(lambda: sh.value(KEY) != old)

@@ -458,7 +458,7 @@ def test_strict_options(place: Place, opened: Open, name: str, options: str) -> 
 
 @pytest.mark.parametrize(("name", "options"), [(n, o) for n, options in STRICT.items() for o in options])
 def test_strict_options_where_nothing_is_stored(empty: Place, opened: Open, name: str, options: str) -> None:
-    """No variable of ours is set yet, which `set -u` minds."""
+    """None of the hook's variables is set yet: `set -u` must not make that an error."""
     sh = opened(name, empty.env, f"{options}\n{source(name)}")
     assert sh.start == ""
     assert sh.value("OPENAI_API_KEY") == empty.stored != ""

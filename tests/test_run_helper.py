@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from tests.google import external_account_executable, run_cli, write_adc
-from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until, warmed
+from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until
 from tests.tools import need, need_namespaces
 from vertex_env.warm import is_linux
 
@@ -32,12 +32,6 @@ SLOW = 60.0
 _UNTIE = "from vertex_env import entry, warm; warm.PARENT = '_UNUSED'; entry.main()"
 UNTIED = (sys.executable, "-P", "-c", _UNTIE, "run")
 """`run` that does not tell the process that mints whom it must not outlive."""
-
-
-@pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with warmed(tmp_path_factory.mktemp("hour")) as env:
-        yield env
 
 
 def helper_of(pid: int) -> int:
@@ -287,7 +281,7 @@ def limited(number: int) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("start", ["warm", "cold", "in place"])
 def test_few_descriptors(hour: dict[str, str], start: str) -> None:
-    """With any number of them `run` works, or fails with a status of ours, a sentence, and what to do about it."""
+    """With any number of them `run` works, or fails with its own status, a sentence and a hint."""
     policy = ("--on-expiry", "ignore") if start == "in place" else ()
     env = {**hour, **(COLD if start == "cold" else {})}
     run_cli("run", *policy, "--", "true", env=env)

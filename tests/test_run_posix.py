@@ -155,7 +155,7 @@ def test_the_tie(how: str) -> None:
 
 
 def test_a_watcher_that_was_killed_is_replaced() -> None:
-    """Before the next start; a child of ours it never is, and it holds nothing that was open."""
+    """It is replaced before the next start. It is never a child of this process, and keeps no open descriptor."""
     script = """
 backend.tie()
 def is_mine(name):

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,6 @@ import pytest
 from tests.forking import IN_A_SCRIPT
 from tests.probe import name_of
 from tests.processes import (
-    ON,
     RUN,
     Log,
     Process,
@@ -27,7 +26,6 @@ from tests.processes import (
     sandboxed,
     side_by_side,
     until,
-    warmed,
 )
 from tests.tools import need
 
@@ -38,22 +36,6 @@ FAULTS = {signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SI
 KEPT = {signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGXFSZ}
 STOPPING = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 CATCHABLE = {int(number) for number in signal.valid_signals()} - {signal.SIGKILL, signal.SIGSTOP}
-
-
-@pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with warmed(tmp_path_factory.mktemp("hour")) as env:
-        yield env
-
-
-@pytest.fixture(params=ON)
-def wrapper(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    return ON[request.param]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path)
 
 
 # --- which ones reach the command ---
@@ -407,21 +389,32 @@ def hang_up(terminal: Terminal, how: str) -> None:
         terminal.hang_up()
 
 
+def started(log: Log) -> tuple[int, int, int]:
+    """The process IDs of the supervisor, the command and its worker, when all are there."""
+    start = log.start()
+    (worker,) = until(lambda: log("worker"))
+    return start["parent"], start["pid"], worker["pid"]
+
+
+def told_once(log: Log, supervisor: int, *pids: int) -> None:
+    """Check that each of *pids* gets one SIGHUP, and no other signal until the supervisor is told to end."""
+    for pid in pids:
+        until(lambda: log.signals(pid=pid))  # noqa: B023 -- used at once
+    time.sleep(0.5)
+    os.kill(supervisor, signal.SIGTERM)
+    for pid in pids:
+        until(lambda: log.signals(pid=pid) == ["HUP", "TERM"])  # noqa: B023 -- used at once
+
+
 @pytest.mark.parametrize("how", ["closed", "told"])
 def test_a_shell_tells_of_its_closed_window(hour: dict[str, str], log: Log, how: str) -> None:
     """So does the kernel, later: the command in the foreground, and each of its group, gets one SIGHUP."""
     argv = closing("foreground", LINGERS[how], *RUN, "--", *log.probe("stubborn", "worker"))
     with Terminal(argv, hour, "leader") as terminal:
-        start = log.start()
-        (worker,) = until(lambda: log("worker"))
+        pids = started(log)
         hang_up(terminal, how)
         terminal.shell.wait(30)
-        for pid in (start["pid"], worker["pid"]):
-            until(lambda: log.signals(pid=pid))  # noqa: B023 -- used at once
-        time.sleep(0.5)
-        os.kill(start["parent"], signal.SIGTERM)
-        for pid in (start["pid"], worker["pid"]):
-            until(lambda: log.signals(pid=pid) == ["HUP", "TERM"])  # noqa: B023 -- used at once
+        told_once(log, *pids)
 
 
 def test_bare_the_kernel_tells_too(hour: dict[str, str], log: Log) -> None:
@@ -437,15 +430,9 @@ def test_a_background_job_is_told_of_the_closed_window(hour: dict[str, str], log
     """Once, with all of its group, as the shell told our group."""
     argv = closing("background", LINGERS[how], *RUN, "--", *log.probe("stubborn", "worker"))
     with Terminal(argv, hour, "leader") as terminal:
-        start = log.start()
-        (worker,) = until(lambda: log("worker"))
+        pids = started(log)
         hang_up(terminal, how)
-        for pid in (start["pid"], worker["pid"]):
-            until(lambda: log.signals(pid=pid))  # noqa: B023 -- used at once
-        time.sleep(0.5)
-        os.kill(start["parent"], signal.SIGTERM)
-        for pid in (start["pid"], worker["pid"]):
-            until(lambda: log.signals(pid=pid) == ["HUP", "TERM"])  # noqa: B023 -- used at once
+        told_once(log, *pids)
 
 
 def test_a_shell_that_goes_on_without_its_window(hour: dict[str, str], log: Log) -> None:

@@ -5,13 +5,12 @@ import shlex
 import signal
 import termios
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests.processes import (
-    ON,
     RUN,
     Log,
     Scenarios,
@@ -21,7 +20,6 @@ from tests.processes import (
     sandboxed,
     side_by_side,
     until,
-    warmed,
 )
 from tests.tools import need
 from vertex_env.sandbox import Fault
@@ -29,22 +27,6 @@ from vertex_env.sandbox import Fault
 pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
 
 CTRL_C, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x1a", "\x1c"
-
-
-@pytest.fixture(scope="module")
-def hour(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    with warmed(tmp_path_factory.mktemp("hour")) as env:
-        yield env
-
-
-@pytest.fixture(params=ON)
-def wrapper(request: pytest.FixtureRequest) -> tuple[str, ...]:
-    return ON[request.param]
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Log:
-    return Log(tmp_path)
 
 
 def mark(pid: int, log: Log) -> None:
