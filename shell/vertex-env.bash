@@ -198,7 +198,7 @@ __vertex_env_get() {
 # exported, a reference sets another variable, and what is read-only shows. bash before 4.3 has no -n.
 __vertex_env_set() {
   local __vertex_env_name IFS=' '
-  # What another shell of ours has left in the environment is nothing to set back to.
+  # Values that another shell's hook has left in the environment are not restored by `off`.
   [[ -n $__vertex_env_inherited ]] || for __vertex_env_name in $1; do
     [[ -z ${!__vertex_env_name+set} || " $__vertex_env_names " == *" $__vertex_env_name "* ]] ||
       __vertex_env_before[${#__vertex_env_before[@]}]="$__vertex_env_name=${!__vertex_env_name}"

@@ -189,7 +189,7 @@ end
 function __vertex_env_set
     if not builtin contains -- $argv[1] $__vertex_env_names
         set -ga __vertex_env_names $argv[1]
-        # What another shell of ours has left in the environment is nothing to set back to.
+        # Values that another shell's hook has left in the environment are not restored by `off`.
         if test -z "$__vertex_env_inherited"; and set -qg $argv[1]
             if set -qgx $argv[1]
                 set -gu __vertex_env_before_$argv[1] -gx $$argv[1]
@@ -438,7 +438,7 @@ end
 set -g __vertex_env_first
 __vertex_env_clock
 if not __vertex_env_is_direnv; and __vertex_env_is_due
-    # What fails now is said at the first prompt; what comes after the hook in config.fish shall not take it for its own.
+    # What fails now is said at the first prompt; the lines of config.fish after the hook must not see its status.
     __vertex_env_untraced __vertex_env_load 2>/dev/null
     builtin true
 end

@@ -174,7 +174,7 @@ def --env __vertex_env_do [lines: list<string>]: nothing -> bool {
     for it in $changes {
         if $it.name not-in $env.__vertex_env.names {
             $env.__vertex_env.names ++= [$it.name]
-            # What another shell of ours has left in the environment is nothing to set back to.
+            # Values that another shell's hook has left in the environment are not restored by `off`.
             if not $env.__vertex_env.inherited and $it.name in $env {
                 $env.__vertex_env.before = $env.__vertex_env.before | upsert $it.name ($env | get $it.name)
             }

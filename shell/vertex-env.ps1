@@ -196,7 +196,7 @@ function global:__vertex_env_set([string[]] $lines) {
         $verb, $name, $value = $Matches[1], $Matches[2], [string] $Matches[3]
         if (-not $state.Names.Contains($name)) {
             $state.Names.Add($name)
-            # What another shell of ours has left in the environment is nothing to set back to.
+            # Values that another shell's hook has left in the environment are not restored by `off`.
             $old = [Environment]::GetEnvironmentVariable($name)
             if (-not $state.Inherited -and $null -ne $old) { $state.Before[$name] = $old }
         }

@@ -183,7 +183,7 @@ def _vertex_env_setup():
                 for verb, name, value in (found.groups() for found in map(change.fullmatch, lines) if found):
                     if name not in self.names:
                         self.names.append(name)
-                        # What another shell of ours has left in the environment is nothing to set back to.
+                        # Values that another shell's hook has left in the environment are not restored by `off`.
                         if not self.inherited and name in env:
                             self.before[name] = env[name]
                     if verb == "set":

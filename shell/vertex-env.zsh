@@ -188,7 +188,7 @@ __vertex_env_set() {
   done
   for name value in "$@"; do
     if (( ! ${+__vertex_env_before[${name%=}]} )); then
-      # What another shell of ours has left in the environment is nothing to set back to.
+      # Values that another shell's hook has left in the environment are not restored by `off`.
       if [[ -z $__vertex_env_inherited && -n ${(P)${name%=}+set} ]]; then
         __vertex_env_before[${name%=}]="=${(P)${name%=}}"
       else
