@@ -29,6 +29,8 @@ PASTED = {
     "JWT": f"eyJhbGciOiJSUzI1NiJ9.eyJ{BODY}.{BODY}",
     "private key": f"-----BEGIN PRIVATE KEY-----\n{BODY}\n-----END PRIVATE KEY-----\n",
     "GitHub's token": f"ghp_{BODY}",
+    "GitHub's newer token": f"github_pat_{BODY[:22]}_{BODY}",
+    "refresh token in a path": f"google/1//0g{BODY}",
 }
 """What people have in their clipboard. In each `BODY` is the part to look for."""
 

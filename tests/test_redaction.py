@@ -107,12 +107,12 @@ def test_words_stay(text: str) -> None:
 KEY = "aB3xY7kQ9mZ2pL5wR8tV1cN4dF6gH0jS"
 
 
-STARTS = ("ya29.", "1//0g", "4/0A", "AIza", "AQ.", "GOCSPX-", "eyJ", "sk-proj-", "ghp_", "hf_", "glpat-")
+STARTS = ("ya29.", "1//0g", "4/0A", "AIza", "AQ.", "GOCSPX-", "eyJ", "sk-proj-", "ghp_", "hf_", "glpat-", "github_pat_")
 
 
-@pytest.mark.parametrize("before", ["%20", "%3D", "TOKEN_", "'", "x="])
-def test_a_token_behind_an_escape_or_an_underscore(before: str) -> None:
-    """Either may stand just before a pasted token. Control: words that have the shape within stay."""
+@pytest.mark.parametrize("before", ["%20", "%3D", "TOKEN_", "'", "x=", "google/", "https://h/"])
+def test_a_token_behind_other_characters(before: str) -> None:
+    """An escape, an underscore or a slash may be there. Control: words with the shape within stay."""
     # After a name with an underscore, those with a slash are paths.
     for start in (start for start in STARTS if before != "TOKEN_" or "/" not in start):
         text = f"{before}{start}{KEY}"
@@ -120,6 +120,31 @@ def test_a_token_behind_an_escape_or_an_underscore(before: str) -> None:
         assert looks_secret(text), text
     words = f"{before}task-runner-of-2026-11-25 a_heyJude-and-others /tmp/run_1//with-a-long-name"
     assert hide(words) == words
+
+
+SHAPED = {
+    "-----BEGIN": f"-----BEGIN PRIVATE KEY-----\n{KEY}",
+    "1%2": f"1%2F%2F0g{KEY}",
+    "4/": f"4/0A{KEY}",
+    "4%2": f"4%2F0A{KEY}",
+    "MII": f"MII{KEY}{KEY}",
+    "client_secret": f'{{"client_secret": "{KEY}"}}',
+    "refresh_token": f'{{"refresh_token": "{KEY}"}}',
+    "private_key": f'{{"private_key": "{KEY}"}}',
+    "github_pat_": "github_pat_" + "aB3" * 7 + "x_" + "cD4" * 19 + "yz",
+}
+"""By the mark that it has: a secret of that shape. The others are their mark and `KEY`."""
+
+
+@pytest.mark.parametrize("mark", redaction._MARKS)
+def test_each_shape_is_found_by_its_mark(mark: str) -> None:
+    """It is seen where no other mark is in the text, and hidden. Control: without the mark it is not."""
+    text = SHAPED.get(mark, f"{mark}{KEY}")
+    others = [other for other in redaction._MARKS if other in text and other not in mark]
+    assert others == []
+    assert looks_secret(text)
+    assert KEY not in hide(text)
+    assert not looks_secret(text.replace(mark, "zz"))
 
 
 def test_secrets_of_a_request_and_its_answer() -> None:

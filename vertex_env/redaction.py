@@ -20,51 +20,42 @@ _ESCAPED = r"(?<=%[0-9A-Fa-f]{2})"
 _START = rf"(?:(?<![A-Za-z0-9])|{_ESCAPED})"
 """No letter and no digit before, as `\\b` says, but an underscore or a URL's escape may be there."""
 
-_LOOKS = (
-    r"-----BEGIN.*?(?:-----END[^-]*-----|\Z)"
-    # Google's access tokens, its keys (https://cloud.google.com/docs/authentication/api-keys), refresh tokens, codes of
-    # a login and client secrets (https://developers.google.com/identity/protocols/oauth2), all 2026-11.
-    r"|ya29\.[\w.~+/=%-]*"
-    r"|AIza[\w-]{16,}"
-    rf"|{_START}AQ\.[\w-]{{16,}}"
-    rf"|(?:(?<![\w/])|{_ESCAPED})1(?://|%2[Ff]%2[Ff])[\w-]{{8,}}"
-    rf"|(?:(?<![\w/])|{_ESCAPED})4(?:/|%2[Ff])0A[\w-]{{16,}}"
-    r"|GOCSPX-[\w-]*"
+_SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("-----BEGIN",), r"-----BEGIN.*?(?:-----END[^-]*-----|\Z)"),
+    # Google's access tokens, its keys (https://cloud.google.com/docs/authentication/api-keys),
+    # refresh tokens, codes of a login and client secrets
+    # (https://developers.google.com/identity/protocols/oauth2), all 2026-11.
+    (("ya29.",), r"ya29\.[\w.~+/=%-]*"),
+    (("AIza",), r"AIza[\w-]{16,}"),
+    (("AQ.",), rf"{_START}AQ\.[\w-]{{16,}}"),
+    (("1//", "1%2"), rf"(?:(?<!\w)|{_ESCAPED})1(?://|%2[Ff]%2[Ff])[\w-]{{8,}}"),
+    (("4/", "4%2"), rf"(?:(?<!\w)|{_ESCAPED})4(?:/|%2[Ff])0A[\w-]{{16,}}"),
+    (("GOCSPX-",), r"GOCSPX-[\w-]*"),
     # JSON Web Tokens, and the inside of a PEM file.
-    rf"|{_START}eyJ[\w-]{{8,}}[\w.+/=%-]*"
-    rf"|{_START}MII[A-Za-z0-9+/]{{32,}}=*"
+    (("eyJ",), rf"{_START}eyJ[\w-]{{8,}}[\w.+/=%-]*"),
+    (("MII",), rf"{_START}MII[A-Za-z0-9+/]{{32,}}=*"),
     # A credentials file: as it is or in a string, and in base64, which may be broken into lines.
-    r"|(?:client_secret|refresh_token|private_key)\\*[\"']\s*:\s*\\*[\"'](?:[^\"'\\{}]|\\+[^\"'])+"
-    r"|\bew(?:og|0K)[\w+/-]{24,}=*(?:(?:\\[nr]|\s)+(?:[\w+/-]{24,}=*|[\w+/-]*=+))*"
-    # Keys of OpenAI and those who copied the shape, GitHub's and GitLab's tokens, and Hugging Face's.
-    rf"|{_START}sk-(?=[\w-]*[0-9A-Z])[\w-]{{16,}}"
-    r"|gh[opsur]_[A-Za-z0-9]{30,}"
-    rf"|{_START}hf_[A-Za-z0-9]{{30,}}"
-    r"|(?:github_pat_|glpat-)[\w-]{20,}"
+    (
+        ("client_secret", "refresh_token", "private_key"),
+        r"(?:client_secret|refresh_token|private_key)\\*[\"']\s*:\s*\\*[\"'](?:[^\"'\\{}]|\\+[^\"'])+",
+    ),
+    (
+        ("ewog", "ew0K"),
+        r"\bew(?:og|0K)[\w+/-]{24,}=*(?:(?:\\[nr]|\s)+(?:[\w+/-]{24,}=*|[\w+/-]*=+))*",
+    ),
+    # Keys of OpenAI and those who copied the shape, GitHub's and GitLab's tokens, and Hugging
+    # Face's.
+    (("sk-",), rf"{_START}sk-(?=[\w-]*[0-9A-Z])[\w-]{{16,}}"),
+    (("gho_", "ghp_", "ghs_", "ghu_", "ghr_"), r"gh[opsur]_[A-Za-z0-9]{30,}"),
+    (("hf_",), rf"{_START}hf_[A-Za-z0-9]{{30,}}"),
+    (("github_pat_", "glpat-"), r"(?:github_pat_|glpat-)[\w-]{20,}"),
 )
-_MARKS = (
-    "-----BEGIN",
-    "ya29.",
-    "AIza",
-    "AQ.",
-    "1//",
-    "1%2",
-    "4/",
-    "4%2",
-    "GOCSPX-",
-    "eyJ",
-    "MII",
-    "client_secret",
-    "refresh_token",
-    "private_key",
-    "ewog",
-    "ew0K",
-    "sk-",
-    "gh",
-    "hf_",
-    "glpat-",
-)
-"""One of these is in whatever `_LOOKS` finds. Most texts have none, and then that need not be compiled."""
+"""What tokens and keys look like: texts of which one is in each, and the pattern.
+
+Most texts have none of the first, and then no pattern need be compiled.
+"""
+_LOOKS = "|".join(pattern for _, pattern in _SHAPES)
+_MARKS = tuple(mark for marks, _ in _SHAPES for mark in marks)
 _BEARER = r"(?<=Bearer )(?=\S{16})[^\s'\"]+"
 _PASSWORD = r"(?<=//)[^/\s]+(?=@)"  # noqa: S105 -- a pattern
 _SECRET = f"{_LOOKS}|{_BEARER}|{_PASSWORD}"
