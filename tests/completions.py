@@ -11,9 +11,9 @@ from pathlib import Path
 
 import click
 
-from vertex_env.cli import app
-from vertex_env.shellfiles import COMPLETIONS, shell_dir
-from vertex_env.variables import CLIENTS
+from vertex_env.cli.main import app
+from vertex_env.formats.shellfiles import COMPLETIONS, shell_dir
+from vertex_env.vertex.variables import CLIENTS
 
 HEAD = "made by python -m tests.completions: do not edit"
 RUNS_A_COMMAND = ("run", "sandbox")

@@ -8,7 +8,7 @@ import pytest
 
 from tests.posixrows import LINUX_ONLY
 from tests.processes import ON, Log, warmed
-from vertex_env import warm
+from vertex_env.cache import answers as warm
 
 IS_FORCED = os.environ.get(warm.FORCED) == "posix"
 LEFT_OUT = pytest.StashKey[list[str]]()

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 
 from vertex_env.errors import VertexEnvError
-from vertex_env.tokens import Token
+from vertex_env.tokens.token import Token
 
 PLANTED = "ya29.planted-0123456789abcdefghijklmnopqrstuvwxyz"
 """The value of a fake token. No captured output, log or file outside the store may contain it."""

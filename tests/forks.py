@@ -79,7 +79,7 @@ def _serve() -> None:
     import google.auth.external_account_authorized_user  # noqa: PLC0415
     import google.auth.transport.requests  # noqa: F401, PLC0415
 
-    import vertex_env.cli  # noqa: PLC0415
+    import vertex_env.cli.main  # noqa: PLC0415
     import vertex_env.entry  # noqa: F401, PLC0415
 
     for line in sys.stdin:
@@ -104,7 +104,8 @@ def _start(order: dict[str, Any]) -> tuple[int, list[int]]:
 
 
 def _child(args: Sequence[str], env: Mapping[str, str], missed: int, *, warm: bool) -> int:
-    from vertex_env import cli, entry  # noqa: PLC0415
+    from vertex_env import entry  # noqa: PLC0415
+    from vertex_env.cli import main as cli  # noqa: PLC0415
 
     os.environ.clear()
     os.environ.update(env)

@@ -8,8 +8,8 @@ more row in `ROWS`.
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from vertex_env.shellfiles import HOOKS, shell_dir
-from vertex_env.snapshot import NAMES
+from vertex_env.formats.shellfiles import HOOKS, shell_dir
+from vertex_env.formats.snapshot import NAMES
 
 BEGIN = "# begin: made by python -m tests.hooknames"
 END = "# end"

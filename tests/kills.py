@@ -10,10 +10,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.forking import fork
-from vertex_env.broker import Broker
 from vertex_env.errors import VertexEnvError
-from vertex_env.store import FileStore
-from vertex_env.tokens import Token
+from vertex_env.tokens.broker import Broker
+from vertex_env.tokens.store import FileStore
+from vertex_env.tokens.token import Token
 
 KEY = "a" * 64
 

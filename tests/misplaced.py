@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.forking import fork
-from vertex_env import cli, diagnosis, redaction, settings
+from vertex_env import redaction
+from vertex_env.cli import main as cli
+from vertex_env.settings import options as settings
+from vertex_env.vertex import refusals as diagnosis
 
 
 def take_protection_off() -> None:

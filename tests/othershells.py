@@ -18,8 +18,8 @@ from typing import Self
 
 from tests.google import Completed, clean_environ
 from tests.tools import need
-from vertex_env.sandbox import Sandbox
-from vertex_env.shellfiles import HOOKS, shell_dir
+from vertex_env.formats.shellfiles import HOOKS, shell_dir
+from vertex_env.sandbox.server import Sandbox
 
 PATIENCE_S = 60.0
 ANSWERS = {b"\x1b[c": b"\x1b[?62;c", b"\x1b[0c": b"\x1b[?62;c", b"\x1b[6n": b"\x1b[1;1R"}

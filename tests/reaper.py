@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 
 from tests.forking import fork
-from vertex_env.linux import Linux
+from vertex_env.run.linux import Linux
 
 
 def main(command: list[str]) -> int:

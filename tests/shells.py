@@ -10,10 +10,10 @@ from pathlib import Path
 
 from tests.processes import Terminal, sandboxed, until
 from tests.tools import need
-from vertex_env.sandbox import Sandbox
+from vertex_env.formats.shellfiles import HOOKS, shell_dir
+from vertex_env.sandbox.server import Sandbox
 from vertex_env.session import Session, open_session
-from vertex_env.shellfiles import HOOKS, shell_dir
-from vertex_env.tokens import Token
+from vertex_env.tokens.token import Token
 
 PROMPT = "(ready)> "
 POSIX_SHELLS = ("bash", "zsh")

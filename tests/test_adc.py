@@ -23,12 +23,12 @@ from tests import google
 from tests.answers import Answers, Asked, Handler, Reply
 from tests.fakes import PLANTED
 from tests.google import GoogleProxy, Info, clean_environ, gcloud_marker, run_cli, write_adc
-from vertex_env import adc
-from vertex_env.adc import AdcSource, from_metadata, read_adc
+from vertex_env.credentials import adc
+from vertex_env.credentials.adc import AdcSource, from_metadata, read_adc
+from vertex_env.credentials.metadata import Metadata
 from vertex_env.errors import CredentialsError, RefusedError, UnavailableError
-from vertex_env.metadata import Metadata
-from vertex_env.sandbox import Sandbox
-from vertex_env.tokens import Identity, Token
+from vertex_env.sandbox.server import Sandbox
+from vertex_env.tokens.token import Identity, Token
 
 TARGET = "target@sandbox-project.iam.gserviceaccount.com"
 MIDDLE = "middle@sandbox-project.iam.gserviceaccount.com"

@@ -24,10 +24,10 @@ from tests.fakes import PLANTED
 from tests.google import Info, run_cli, write_adc
 from tests.processes import sandboxed
 from tests.test_adc import environ, source_of, subject, subject_program
-from vertex_env.adc import AdcSource, read_adc
+from vertex_env.credentials.adc import AdcSource, read_adc
 from vertex_env.errors import CredentialsError
 from vertex_env.files import MAX_BYTES
-from vertex_env.tokens import Identity
+from vertex_env.tokens.token import Identity
 
 SOON = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
 LONG_AGO = "2020-01-01T00:00:00Z"

@@ -25,9 +25,9 @@ import vertex_env
 from tests.forking import IN_A_SCRIPT
 from tests.google import clean_environ, run_cli
 from vertex_env import api
-from vertex_env.sandbox import Fault, Sandbox
-from vertex_env.store import FileStore
-from vertex_env.tokens import Token
+from vertex_env.sandbox.server import Fault, Sandbox
+from vertex_env.tokens.store import FileStore
+from vertex_env.tokens.token import Token
 
 MODEL = "google/gemini-3-flash"
 HEARD = "The sandbox heard: good morning"

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from tests.fakes import FakeClock, FakeSource, MemoryStore, token
-from vertex_env.broker import Broker
 from vertex_env.errors import RefusedError, UnavailableError
+from vertex_env.tokens.broker import Broker
 
 KEY = "k"
 

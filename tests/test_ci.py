@@ -21,9 +21,9 @@ from tests.google import external_account_executable, external_account_url, run_
 from tests.processes import sandboxed, warmed
 from tests.runners import RUNNERS, Azure, Buildkite, CircleCi, Github, Gitlab, Jenkins, Runner, TeamCity, pairs, program
 from tests.tools import need
-from vertex_env import warm
-from vertex_env.render import CI_SYSTEMS
-from vertex_env.shellfiles import shell_dir
+from vertex_env.cache import answers as warm
+from vertex_env.formats.render import CI_SYSTEMS
+from vertex_env.formats.shellfiles import shell_dir
 
 SHOW = 'echo "key $OPENAI_API_KEY and $AUTH"'
 TOLD = (

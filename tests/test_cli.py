@@ -15,8 +15,8 @@ import pytest
 
 from tests.google import clean_environ, run_cli
 from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until
-from vertex_env.render import RENDERERS
-from vertex_env.sandbox import Fault
+from vertex_env.formats.render import RENDERERS
+from vertex_env.sandbox.server import Fault
 
 COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
 DATA = ("json", "dotenv")

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from vertex_env.config import (
+from vertex_env.errors import SettingsError
+from vertex_env.settings.config import (
     MAX_BYTES,
     MOST_DOTS,
     Config,
@@ -27,8 +28,7 @@ from vertex_env.config import (
     read_config,
     read_gcloud,
 )
-from vertex_env.errors import SettingsError
-from vertex_env.settings import OPTIONS, Found, first, gcloud_layer, options_layer, resolve
+from vertex_env.settings.options import OPTIONS, Found, first, gcloud_layer, options_layer, resolve
 
 # --- where files are ---
 
@@ -72,7 +72,7 @@ def as_nobody(*lines: str) -> str:
     prelude = (
         "import os, pwd",
         "from pathlib import Path",
-        "from vertex_env.config import cache_folder, config_path, gcloud_dir, home, read_config",
+        "from vertex_env.settings.config import cache_folder, config_path, gcloud_dir, home, read_config",
         "from vertex_env.errors import SettingsError",
         "if os.geteuid() == 0: os.setuid(54321)",
     )

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 
 from tests.fakes import token
 from tests.google import clean_environ, run_cli
-from vertex_env import run, warm
+from vertex_env.cache import answers as warm
 from vertex_env.errors import VertexEnvError
-from vertex_env.keychain import KeyringStore
-from vertex_env.lifecycle import Rules
-from vertex_env.sandbox import Sandbox
-from vertex_env.store import FileStore, Notes, write_private
+from vertex_env.run import start as run
+from vertex_env.run.lifecycle import Rules
+from vertex_env.sandbox.server import Sandbox
+from vertex_env.tokens.keychain import KeyringStore
+from vertex_env.tokens.store import FileStore, Notes, write_private
 
 KEY = "a" * 64
 QUESTION = "b" * 32
@@ -310,8 +311,8 @@ def test_stamp_from_the_far_future_is_replaced(folder: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from vertex_env.keychain import KeyringStore
-from vertex_env.store import write_private
+from vertex_env.tokens.keychain import KeyringStore
+from vertex_env.tokens.store import write_private
 folder = Path(sys.argv[1])
 for name in (f"{'a' * 64}.keychain", "keychain.pin"):
     write_private(folder / name, b'{"backend": "planted.Keychain", "expiry": 1}')
@@ -319,7 +320,7 @@ store = KeyringStore(folder)
 print(store.load("a" * 64))
 store.forget(None)
 """
-UNPROTECTED = f"from vertex_env import keychain\nkeychain._KNOWN |= {{'planted.Keychain'}}\n{PROGRAM}"
+UNPROTECTED = f"from vertex_env.tokens import keychain\nkeychain._KNOWN |= {{'planted.Keychain'}}\n{PROGRAM}"
 
 
 @pytest.mark.parametrize(("program", "ran"), [(PROGRAM, False), (UNPROTECTED, True)], ids=["protected", "control"])

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import PLANTED
-from vertex_env.diagnosis import Answer, Exchange, Who, explain, make_anew, one_line, read_answer, unreachable
 from vertex_env.errors import CredentialsError, RefusedError, SettingsError, UnavailableError
+from vertex_env.vertex.refusals import Answer, Exchange, Who, explain, make_anew, one_line, read_answer, unreachable
 
 USER = Who("authorized_user", None, "/home/me/adc.json (from a test)")
 ROBOT = Who("service_account", "robot@p.iam.gserviceaccount.com", "/key.json (from a test)")

@@ -14,9 +14,9 @@ import pytest
 from tests.processes import until
 from tests.shells import POSIX_SHELLS, Place, Shell, backdate, hook_file, settle, source
 from tests.tools import need
-from vertex_env.sandbox import Fault
-from vertex_env.settings import OPTIONS, Option
-from vertex_env.store import FileStore
+from vertex_env.sandbox.server import Fault
+from vertex_env.settings.options import OPTIONS, Option
+from vertex_env.tokens.store import FileStore
 
 Enter = Callable[..., Shell]
 

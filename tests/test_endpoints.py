@@ -12,11 +12,11 @@ from tests import google
 from tests.answers import Answers, Handler, Reply, Route
 from tests.fakes import PLANTED
 from tests.google import Completed, GoogleProxy, clean_environ, run_cli, write_adc
-from vertex_env import endpoints
-from vertex_env.diagnosis import Who
-from vertex_env.endpoints import Endpoint, Get, find_endpoint, http_get, list_endpoints, list_locations
 from vertex_env.errors import RefusedError, SettingsError, UnavailableError
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
+from vertex_env.vertex import endpoints
+from vertex_env.vertex.endpoints import Endpoint, Get, find_endpoint, http_get, list_endpoints, list_locations
+from vertex_env.vertex.refusals import Who
 
 ROOT = "https://us-central1-aiplatform.googleapis.com/v1"
 PARENT = "projects/p/locations/us-central1"

@@ -3,8 +3,8 @@
 import pytest
 
 from tests import hooknames
-from vertex_env.snapshot import NAMES
-from vertex_env.variables import SETTABLE, UNSETTABLE
+from vertex_env.formats.snapshot import NAMES
+from vertex_env.vertex.variables import SETTABLE, UNSETTABLE
 
 
 @pytest.mark.parametrize("shell", hooknames.ROWS)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.othershells import SHELLS, Place, Shell
 from tests.tools import need
-from vertex_env import warm
-from vertex_env.sandbox import Sandbox
+from vertex_env.cache import answers as warm
+from vertex_env.sandbox.server import Sandbox
 
 ASK = "export --format lines"
 EVIL = "https://evil.example/v1"

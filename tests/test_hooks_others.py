@@ -11,7 +11,7 @@ import pytest
 
 from tests.othershells import SHELLS, Place, Shell, Terminal, ours, read_report
 from tests.tools import need
-from vertex_env.sandbox import Fault, Sandbox
+from vertex_env.sandbox.server import Fault, Sandbox
 
 ASK = "export --format lines"
 FAR = "9000000000"

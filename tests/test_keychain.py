@@ -25,12 +25,12 @@ from tests import keychains
 from tests.fakes import PLANTED, token
 from tests.google import Completed, clean_environ, run_cli
 from tests.tools import need
-from vertex_env import warm
+from vertex_env.cache import answers as warm
 from vertex_env.errors import StoreError
-from vertex_env.keychain import SERVICE, KeyringStore
-from vertex_env.sandbox import Sandbox
-from vertex_env.store import FileStore, write_private
-from vertex_env.tokens import Token
+from vertex_env.sandbox.server import Sandbox
+from vertex_env.tokens.keychain import SERVICE, KeyringStore
+from vertex_env.tokens.store import FileStore, write_private
+from vertex_env.tokens.token import Token
 
 KEY, OTHER = "a" * 64, "b" * 64
 LONG = "ya29." + "0123456789" * 1200
@@ -556,7 +556,7 @@ def test_a_damaged_pin_is_made_anew(faulty: Mapping[str, str], tmp_path: Path) -
     for i, data in enumerate(damaged):
         write_private(folder / str(i) / "keychain.pin", data)
     program = (
-        "import sys, pathlib; from vertex_env.keychain import KeyringStore\n"
+        "import sys, pathlib; from vertex_env.tokens.keychain import KeyringStore\n"
         "for folder in pathlib.Path(sys.argv[1]).iterdir(): KeyringStore(folder).ready()"
     )
     done = subprocess.run(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from vertex_env.lifecycle import (
+from vertex_env.run.lifecycle import (
     LATE_ANSWER_S,
     NETWORK_S,
     STOPPED,
@@ -32,7 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from vertex_env.lifecycle import OnFailure, Policy
+    from vertex_env.run.lifecycle import OnFailure, Policy
 
 POLICIES: list[Policy] = ["auto", "restart", "stop"]
 ON_FAILURE: list[OnFailure] = ["keep", "stop"]

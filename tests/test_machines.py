@@ -13,11 +13,11 @@ from tests.answers import Answers, Handler, Reply
 from tests.google import Completed, Info, clean_environ, write_adc
 from tests.test_adc import IMDS
 from tests.tools import need_namespaces
-from vertex_env import warm
-from vertex_env.adc import Adc, read_adc
+from vertex_env.cache import answers as warm
+from vertex_env.credentials.adc import Adc, read_adc
 
 START = "from vertex_env.entry import main; main()"
-WITHOUT = "from vertex_env import warm; warm.machine = lambda: ''; "
+WITHOUT = "from vertex_env.cache import answers as warm; warm.machine = lambda: ''; "
 """Takes away what tells machines apart, from question and key."""
 
 BECOME = """\

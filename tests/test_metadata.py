@@ -12,10 +12,10 @@ from types import ModuleType
 import pytest
 
 from tests.answers import Answers, Handler, Reply
-from vertex_env import metadata
+from vertex_env.credentials import metadata
+from vertex_env.credentials.metadata import Metadata, find, is_certain, is_credible, is_ruled_out
 from vertex_env.errors import SettingsError
-from vertex_env.metadata import Metadata, find, is_certain, is_credible, is_ruled_out
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
 
 EMAIL = "/computeMetadata/v1/instance/service-accounts/default/email"
 PROJECT = "/computeMetadata/v1/project/project-id"

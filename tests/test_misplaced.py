@@ -15,8 +15,10 @@ import click
 import pytest
 
 from tests.processes import sandboxed
-from vertex_env import cli, config, redaction
-from vertex_env.settings import OPTIONS
+from vertex_env import redaction
+from vertex_env.cli import main as cli
+from vertex_env.settings import config
+from vertex_env.settings.options import OPTIONS
 
 BODY = "aB3xY7kQ9mZ2pL5wR8tV1cN4dF6gH0jS"
 PASTED = {

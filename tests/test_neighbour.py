@@ -11,8 +11,8 @@ import pytest
 from tests.fakes import PLANTED
 from tests.google import clean_environ
 from tests.tools import need_namespaces
-from vertex_env.diagnosis import LOGIN
-from vertex_env.metadata import NAME_IT
+from vertex_env.credentials.metadata import NAME_IT
+from vertex_env.vertex.refusals import LOGIN
 
 ROOT = Path(__file__).parents[1]
 GOOGLE, EVIL = "googleapis.com", "evil.example"
@@ -53,7 +53,7 @@ def test_control_believed_it_is_asked(tmp_path: Path, environ: dict[str, str]) -
     assert "/computeMetadata/v1/universe/universe-domain" in told["asked"]
 
 
-WITHOUT = "from vertex_env import metadata; metadata.is_credible = lambda environ: True; "
+WITHOUT = "from vertex_env.credentials import metadata; metadata.is_credible = lambda environ: True; "
 CHILD = (sys.executable, "-P", "-c", WITHOUT + "from vertex_env.entry import main; main()", "export")
 
 

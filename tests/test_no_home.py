@@ -13,14 +13,14 @@ import pytest
 
 from tests.google import Completed, clean_environ
 from tests.tools import need
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
 
 NOBODY = 54321
 """A user that no passwd file has, as a container's may be."""
 
 UNPROTECTED = """
 import os, pathlib
-import vertex_env.cli
+import vertex_env.cli.main
 os.path.isabs = lambda path: True
 pathlib.PurePath.is_absolute = lambda path: True
 from vertex_env import entry
@@ -46,7 +46,7 @@ def become(uid: int) -> tuple[str, ...]:
     ids = (need("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
     readers = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
     for prefix in (ids, (*ids, *readers)):
-        argv = [*prefix, sys.executable, "-c", "import vertex_env.cli"]
+        argv = [*prefix, sys.executable, "-c", "import vertex_env.cli.main"]
         if subprocess.run(argv, capture_output=True, check=False).returncode == 0:
             return prefix
     pytest.skip("no other user can start this Python here")

@@ -13,8 +13,8 @@ import pytest
 
 from tests.google import clean_environ
 from vertex_env import __version__
-from vertex_env.sandbox import Sandbox
-from vertex_env.shellfiles import shell_dir
+from vertex_env.formats.shellfiles import shell_dir
+from vertex_env.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parent.parent
 
@@ -62,7 +62,7 @@ def test_the_wheel_works_without_the_source(installed: Path, tmp_path: Path) -> 
 
 def test_the_wheel_carries_the_shell_files(installed: Path, tmp_path: Path) -> None:
     """`shell_dir()` of an installed wheel has every file of the checkout's `shell/`."""
-    code = "from vertex_env.shellfiles import shell_dir; import json; print(json.dumps(str(shell_dir())))"
+    code = "from vertex_env.formats.shellfiles import shell_dir; import json; print(json.dumps(str(shell_dir())))"
     done = subprocess.run(
         [installed / "python", "-P", "-c", code], env=environ(tmp_path), cwd=tmp_path, capture_output=True, check=True
     )

@@ -12,7 +12,7 @@ import pytest
 
 from tests import google
 from tests.tools import need
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.split("### Shells")[1].split("### CI")[0], re.DOTALL)

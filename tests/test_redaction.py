@@ -29,12 +29,12 @@ from tests.neighbour import _FLAVOR as FLAVOR
 from tests.neighbour import routes as metadata_routes
 from tests.processes import Process, sandboxed, until
 from vertex_env import api, redaction
-from vertex_env.diagnosis import Who
-from vertex_env.endpoints import http_get
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError, clean
-from vertex_env.helper import HelperError, ask_helper
 from vertex_env.redaction import Secrets, hide, looks_secret
-from vertex_env.sandbox import Sandbox
+from vertex_env.run.helper import HelperError, ask_helper
+from vertex_env.sandbox.server import Sandbox
+from vertex_env.vertex.endpoints import http_get
+from vertex_env.vertex.refusals import Who
 
 OURS = str(Path(vertex_env.__file__).parent)
 
@@ -396,7 +396,7 @@ def test_without_redaction_it_shows(
     """The control."""
     monkeypatch.setattr(Secrets, "redact", lambda _, text: text)
     monkeypatch.setattr(redaction, "hide", str)  # a certificate looks like a key
-    monkeypatch.setattr("vertex_env.diagnosis.one_line", lambda text, _=None: text or "")
+    monkeypatch.setattr("vertex_env.vertex.refusals.one_line", lambda text, _=None: text or "")
     parts, error = repeat(spelling, 0)
     left = leaving(error, tmp_path)
     assert {part for part in parts if part in left}
@@ -470,9 +470,8 @@ def test_what_a_helper_of_run_says(monkeypatch: pytest.MonkeyPatch, *, is_bare: 
 @pytest.mark.parametrize("is_bare", [False, True], ids=["protected", "bare"])
 def test_what_the_supervisor_says(tmp_path: Path, *, is_bare: bool) -> None:
     """The same at a renewal, while the command runs: without it the supervisor repeats what the helper says."""
-    broken = (
-        f"import sys; from vertex_env import helper; helper.helper_argv = lambda: [sys.executable, '-c', {LEAK!r}]; "
-    )
+    argv = f"[sys.executable, '-c', {LEAK!r}]"
+    broken = f"import sys; from vertex_env.run import helper; helper.helper_argv = lambda: {argv}; "
     program = broken + ("helper.clean = str; " if is_bare else "") + PROTECTED
     with sandboxed(tmp_path, lifetime_s=4) as (_, env):
         assert run_cli("token", env=env).status == 0

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from tests.fakes import token
 from tests.tools import need
 from vertex_env.errors import SettingsError
-from vertex_env.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format
-from vertex_env.target import Target
-from vertex_env.variables import Environment, environment
+from vertex_env.formats.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format
+from vertex_env.vertex.target import Target
+from vertex_env.vertex.variables import Environment, environment
 
 # --- the exact text ---
 

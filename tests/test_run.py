@@ -37,7 +37,7 @@ from tests.processes import (
     until,
 )
 from tests.tools import need
-from vertex_env.sandbox import Fault
+from vertex_env.sandbox.server import Fault
 
 pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
 
@@ -300,11 +300,11 @@ def test_closed_streams_stay_closed(hour: dict[str, str], tmp_path: Path, kind: 
 
 LIMITED = """
 import os, resource
-from vertex_env import system
+from vertex_env.run import system
 from vertex_env.errors import ChildError
-from vertex_env.helper import Helper, HelperError
-from vertex_env.lifecycle import Rules
-from vertex_env.supervisor import Supervisor
+from vertex_env.run.helper import Helper, HelperError
+from vertex_env.run.lifecycle import Rules
+from vertex_env.run.supervisor import Supervisor
 
 system.choose().collect_orphans()
 free = os.open(os.devnull, os.O_RDONLY)
@@ -335,7 +335,7 @@ import os, signal, sys
 from importlib.abc import MetaPathFinder
 class Interrupts(MetaPathFinder):
     def find_spec(self, name, *_):
-        if name in ("vertex_env.run", "vertex_env.cli"):
+        if name in ("vertex_env.run.start", "vertex_env.cli.main"):
             os.kill(os.getpid(), signal.SIGINT)
 from vertex_env.entry import main
 sys.meta_path.insert(0, Interrupts())
@@ -865,7 +865,7 @@ def test_the_supervisor_imports_little(many: Many) -> None:
     """Neither google-auth nor what belongs to it is in its memory, though it has renewed tokens."""
     many.log.start(1)
     imported = set(re.findall(r"^import time:.*\| +(\S+)$", many.process.stderr, re.MULTILINE))
-    assert "vertex_env.run" in imported
+    assert "vertex_env.run.start" in imported
     assert not {name.partition(".")[0] for name in imported} & {"google", "requests", "urllib3", "keyring"}
 
 
@@ -888,8 +888,8 @@ def test_twenty_restarts_leave_nothing_behind(many: Many) -> None:
 
 MANY_RESTARTS = """
 import os, sys, time
-from vertex_env.lifecycle import Rules
-from vertex_env.supervisor import Supervisor
+from vertex_env.run.lifecycle import Rules
+from vertex_env.run.supervisor import Supervisor
 
 HELPER = '''
 import json, os, time
@@ -927,9 +927,9 @@ A_NIGHT = (
     IN_A_SCRIPT
     + """
 import os, signal, sys, time
-from vertex_env import system
-from vertex_env.lifecycle import Now, Rules
-from vertex_env.supervisor import Supervisor
+from vertex_env.run import system
+from vertex_env.run.lifecycle import Now, Rules
+from vertex_env.run.supervisor import Supervisor
 
 clock, started = system.choose(), time.monotonic()
 

@@ -22,14 +22,14 @@ import pytest
 from tests.google import external_account_executable, run_cli, write_adc
 from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until
 from tests.tools import need, need_namespaces
-from vertex_env.warm import is_linux
+from vertex_env.cache.answers import is_linux
 
 COLD = {"VERTEX_ENV_STORE": "none"}
 """What makes `run` ask a process of its own for the first token, too."""
 SLOW = 60.0
 """Seconds that the sandbox waits before each token: longer than any of these tests takes."""
 
-_UNTIE = "from vertex_env import entry, warm; warm.PARENT = '_UNUSED'; entry.main()"
+_UNTIE = "from vertex_env import entry; from vertex_env.cache import answers; answers.PARENT = '_UNUSED'; entry.main()"
 UNTIED = (sys.executable, "-P", "-c", _UNTIE, "run")
 """`run` that does not tell the process that mints whom it must not outlive."""
 
@@ -179,7 +179,7 @@ class Signals(MetaPathFinder):
             os.kill(os.getpid(), int(os.environ["SENT"]))
 sys.meta_path.insert(0, Signals())
 if os.environ["HELD"] == "no":
-    from vertex_env import child
+    from vertex_env.run import child
     child.hold = lambda *_: None
 from vertex_env.entry import main
 main()
@@ -212,12 +212,12 @@ def test_the_first_process_ends_while_it_mints(tmp_path: Path, name: str) -> Non
 
 
 WHILE_IT_IMPORTS = [
-    ("cold", "vertex_env.cli"),
-    ("cold", "vertex_env.helper"),
-    ("cold", "vertex_env.supervisor"),
-    ("warm", "vertex_env.run"),
-    ("warm", "vertex_env.supervisor"),
-    ("in place", "vertex_env.run"),
+    ("cold", "vertex_env.cli.main"),
+    ("cold", "vertex_env.run.helper"),
+    ("cold", "vertex_env.run.supervisor"),
+    ("warm", "vertex_env.run.start"),
+    ("warm", "vertex_env.run.supervisor"),
+    ("in place", "vertex_env.run.start"),
 ]
 
 
@@ -303,8 +303,10 @@ def test_few_descriptors(hour: dict[str, str], start: str) -> None:
 AS_USER = """
 import os, sys, time
 import _ctypes
-from vertex_env import helper, supervisor, system
-from vertex_env.lifecycle import Rules
+from vertex_env.run import helper
+from vertex_env.run import supervisor
+from vertex_env.run import system
+from vertex_env.run.lifecycle import Rules
 backend = system.choose()
 os.setuid(int(sys.argv[1]))
 now = time.time()

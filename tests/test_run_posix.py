@@ -14,16 +14,16 @@ import pytest
 from tests.forking import IN_A_SCRIPT
 from tests.processes import PROGRAM, RUN, Log, Process, is_running, sandboxed, until, warmed
 from tests.tools import need
-from vertex_env import posix
-from vertex_env.posix import Posix
-from vertex_env.warm import FORCED, HANDED_OVER
+from vertex_env.cache.answers import FORCED, HANDED_OVER
+from vertex_env.run import posix
+from vertex_env.run.posix import Posix
 
 NUMBERS = "NUMBERS = {signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGCONT}\n"
 START = f"""{IN_A_SCRIPT}
 import os, signal, time
 from tests.tools import need
-from vertex_env import posix
-from vertex_env.posix import Posix
+from vertex_env.run import posix
+from vertex_env.run.posix import Posix
 {NUMBERS}
 backend = Posix()
 """
@@ -266,9 +266,10 @@ def test_our_end_leaves_no_watcher(tmp_path: Path) -> None:
 
 ON_WINDOWS = """
 import os, shutil, subprocess, sys
-from vertex_env import child, run
+from vertex_env.run import child
+from vertex_env.run import start as run
 from vertex_env.errors import ChildError
-from vertex_env.lifecycle import Rules
+from vertex_env.run.lifecycle import Rules
 
 sys.platform = "win32"
 try:

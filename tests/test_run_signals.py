@@ -117,8 +117,8 @@ def test_a_signal_that_python_cannot_name(hour: dict[str, str], wrapper: tuple[s
 
 OWN_FAULT = """
 import os, resource
-from vertex_env.lifecycle import Rules
-from vertex_env.supervisor import Supervisor
+from vertex_env.run.lifecycle import Rules
+from vertex_env.run.supervisor import Supervisor
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 env = {{"VERTEX_ENV_EXPIRES_AT": "9999999999"}}

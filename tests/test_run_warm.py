@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.google import clean_environ
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
 
 PROGRAM = (sys.executable, "-P", "-X", "importtime", "-c", "from vertex_env.entry import main; main()")
 SHOW = (
@@ -66,11 +66,11 @@ def test_the_second_start_imports_no_click(tmp_path: Path, policy: str) -> None:
     assert "('OPENAI_HOST', " in warm
     assert "OPENAI_ORG_ID" not in warm
     heavy = {"click", "google", "keyring", "json", "re", "tomllib", "datetime", "dataclasses", "typing", "pathlib"}
-    in_place = {"contextlib", "enum", "signal", "vertex_env.supervisor"} if policy == "ignore" else set[str]()
+    in_place = {"contextlib", "enum", "signal", "vertex_env.run.supervisor"} if policy == "ignore" else set[str]()
     assert imported & (heavy | in_place) == set()
 
 
-@pytest.mark.parametrize("at", ["entry", "warm", "freshness", "cli"])
+@pytest.mark.parametrize("at", ["entry", "cache.answers", "freshness", "cli.main"])
 def test_an_early_ctrl_c_is_no_traceback(tmp_path: Path, at: str) -> None:
     """All but what starts Python and `entry` itself, where nothing of ours has run yet: the control."""
     done = subprocess.run(

@@ -26,8 +26,8 @@ from google.auth import exceptions, external_account_authorized_user, identity_p
 from google.auth.transport.requests import Request
 from google.oauth2 import credentials, gdch_credentials, service_account
 
-from vertex_env.diagnosis import read_answer
-from vertex_env.sandbox import Fault, Sandbox, _Google
+from vertex_env.sandbox.server import Fault, Sandbox, _Google
+from vertex_env.vertex.refusals import read_answer
 
 # google-auth says that it is typed, but its constructors and methods are not: as Any they can be called.
 LOGIN: Any = external_account_authorized_user.Credentials

@@ -15,7 +15,7 @@ from tests import google
 from tests.answers import Answers, Reply
 from tests.fakes import PLANTED
 from tests.google import Info, write_adc
-from vertex_env import metadata
+from vertex_env.credentials import metadata
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.session import Session, open_session
 
@@ -141,7 +141,7 @@ def test_another_machine_has_its_own_memory(home: Path, monkeypatch: pytest.Monk
     with Answers() as answers:
         monkeypatch.setattr(metadata, "_ADDRESS", answers.url.removeprefix("http://"))
         for boot in ("first", "first", "second"):
-            monkeypatch.setattr("vertex_env.warm.machine", lambda boot=boot: boot)
+            monkeypatch.setattr("vertex_env.cache.answers.machine", lambda boot=boot: boot)
             with pytest.raises(CredentialsError):
                 session(home, **POD)
     assert len(answers.asked) == 2

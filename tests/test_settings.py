@@ -11,7 +11,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from vertex_env.errors import SettingsError
-from vertex_env.settings import (
+from vertex_env.settings.options import (
     CLOUD_PLATFORM,
     OPTIONS,
     Found,
@@ -28,7 +28,7 @@ from vertex_env.settings import (
     parse_duration,
     resolve,
 )
-from vertex_env.variables import CLIENTS
+from vertex_env.vertex.variables import CLIENTS
 
 ROBOT = "robot@my-project.iam.gserviceaccount.com"
 D1, D2 = "d1@my-project.iam.gserviceaccount.com", "d2@my-project.iam.gserviceaccount.com"

@@ -15,14 +15,14 @@ import pytest
 from tests import google
 from tests.google import run_cli, write_adc
 from tests.shells import Place, backdate, now, settle
-from vertex_env import warm
+from vertex_env.cache import answers as warm
 from vertex_env.errors import SettingsError
+from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, shell_dir
 from vertex_env.freshness import MAX_LIFETIME
 from vertex_env.session import Session
-from vertex_env.shellfiles import COMPLETIONS, HOOKS, shell_dir
-from vertex_env.store import FileStore
-from vertex_env.tokens import Token
-from vertex_env.variables import TRACING
+from vertex_env.tokens.store import FileStore
+from vertex_env.tokens.token import Token
+from vertex_env.vertex.variables import TRACING
 
 ASK = ("export", "--format", "lines")
 KEY = "0123456789abcdef" * 4

@@ -15,10 +15,10 @@ import pytest
 from tests.fakes import PLANTED
 from tests.google import Completed, clean_environ, run_cli
 from tests.tools import need
-from vertex_env.sandbox import Sandbox
-from vertex_env.settings import OPTIONS
-from vertex_env.store import FileStore
-from vertex_env.tokens import Token
+from vertex_env.sandbox.server import Sandbox
+from vertex_env.settings.options import OPTIONS
+from vertex_env.tokens.store import FileStore
+from vertex_env.tokens.token import Token
 
 SHOWN = {option.name for option in OPTIONS if not option.internal}
 

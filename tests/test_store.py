@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests import fakes
-from vertex_env import warm
-from vertex_env.store import FileStore, Notes, NullStore, make_private, write_private
-from vertex_env.tokens import Identity, Token
+from vertex_env.cache import answers as warm
+from vertex_env.tokens.store import FileStore, Notes, NullStore, make_private, write_private
+from vertex_env.tokens.token import Identity, Token
 
 KEY = Identity("authorized_user", "f" * 64, ("scope",)).key
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, UTC)

@@ -10,8 +10,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from vertex_env.errors import SettingsError
-from vertex_env.settings import options_layer, resolve
-from vertex_env.target import Api, Target, api_host, check_url, is_loopback, is_zone, matches
+from vertex_env.settings.options import options_layer, resolve
+from vertex_env.vertex.target import Api, Target, api_host, check_url, is_loopback, is_zone, matches
 
 PROJECT = "my-project-123"
 OPENAPI = "/v1/projects/my-project-123/locations/global/endpoints/openapi"

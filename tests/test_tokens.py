@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import PLANTED, START, token
-from vertex_env.tokens import Identity, Token
+from vertex_env.tokens.token import Identity, Token
 
 SECONDS = st.floats(-90_000, 90_000, allow_nan=False)
 AFTER = st.floats(0, 90_000)

@@ -22,11 +22,11 @@ from tests.fakes import PLANTED
 from tests.google import Info, clean_environ, write_adc
 from tests.processes import until
 from tests.test_adc import source_of
-from vertex_env.diagnosis import Who
-from vertex_env.endpoints import http_get
+from vertex_env.credentials.metadata import find
 from vertex_env.errors import UnavailableError, VertexEnvError
-from vertex_env.metadata import find
 from vertex_env.transport import MAX_BYTES, Line, TooLargeError, in_time, lean_request, read_body
+from vertex_env.vertex.endpoints import http_get
+from vertex_env.vertex.refusals import Who
 
 MIB = 1 << 20
 WHO = Who("authorized_user", None, "a test", None, None)
@@ -110,7 +110,7 @@ SLOW = {
 
 MEASURE = """
 import sys, time
-from vertex_env.cli import execute
+from vertex_env.cli.main import execute
 started = time.monotonic()
 status = execute(sys.argv[1:])
 peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
@@ -415,8 +415,8 @@ def spoken(folder: Path, env: Mapping[str, str], more: str = "") -> str:
     code = (
         f"import http.client; http.client.HTTPConnection.debuglevel = 1; {more}\n"
         "import vertex_env\n"
-        "from vertex_env import endpoints\n"
-        "from vertex_env.diagnosis import Who\n"
+        "from vertex_env.vertex import endpoints\n"
+        "from vertex_env.vertex.refusals import Who\n"
         "import sys\n"
         "endpoints.http_get(vertex_env.token(), Who('', None, ''), None)(sys.argv[1] + '/v1/list', {})\n"
     )
@@ -451,8 +451,8 @@ def logged(folder: Path, env: Mapping[str, str], more: str = "") -> str:
     code = (
         f"import logging; logging.basicConfig(level=1); {more}\n"
         "import sys, vertex_env\n"
-        "from vertex_env import endpoints\n"
-        "from vertex_env.diagnosis import Who\n"
+        "from vertex_env.vertex import endpoints\n"
+        "from vertex_env.vertex.refusals import Who\n"
         "try: vertex_env.token()\n"
         "except vertex_env.VertexEnvError: pass\n"
         f"endpoints.http_get({PLANTED!r}, Who('', None, ''), None)(sys.argv[1] + '/v1/list', {{}})\n"

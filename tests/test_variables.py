@@ -10,11 +10,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.fakes import PLANTED, token
+from vertex_env.cache.answers import is_kept
 from vertex_env.errors import SettingsError
-from vertex_env.refused import ACTED_ON, acted_on_by
-from vertex_env.target import Target
-from vertex_env.tokens import Token
-from vertex_env.variables import (
+from vertex_env.tokens.token import Token
+from vertex_env.vertex.reserved import ACTED_ON, acted_on_by
+from vertex_env.vertex.target import Target
+from vertex_env.vertex.variables import (
     CLIENTS,
     JUDGED,
     PLACEHOLDERS,
@@ -27,7 +28,6 @@ from vertex_env.variables import (
     environment,
     to_unset,
 )
-from vertex_env.warm import is_kept
 
 URL = "https://aiplatform.googleapis.com/v1/projects/my-project-123/locations/global/endpoints/openapi"
 TARGET = Target("my-project-123", "global", "https://aiplatform.googleapis.com")

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from tests.forking import IN_A_SCRIPT
 from tests.forks import Ended, Forks
 from tests.google import Completed, clean_environ, run_cli
-from vertex_env import warm
-from vertex_env.sandbox import Sandbox
+from vertex_env.cache import answers as warm
+from vertex_env.sandbox.server import Sandbox
 from vertex_env.session import Watched, open_session
-from vertex_env.store import FileStore, write_private
-from vertex_env.tokens import Token
+from vertex_env.tokens.store import FileStore, write_private
+from vertex_env.tokens.token import Token
 
 PROGRAM = ("-P", "-c", "from vertex_env.entry import main; main()")
 HOUR = timedelta(hours=1)
@@ -62,7 +62,7 @@ def run_warm(*args: str, env: Mapping[str, str], cwd: str | Path = "/", prefix: 
 
 def is_hit(*args: str, env: Mapping[str, str]) -> bool:
     """Whether the program answers *args* without importing the command line."""
-    return "vertex_env.cli" not in imported(*PROGRAM, *args, env=env)
+    return "vertex_env.cli.main" not in imported(*PROGRAM, *args, env=env)
 
 
 def imported(*command: str, env: Mapping[str, str]) -> set[str]:
@@ -110,7 +110,8 @@ def test_a_hit_imports_next_to_nothing(env: dict[str, str], args: tuple[str, ...
     assert run_warm(*args, env=env).status == 0
     more = imported(*PROGRAM, *args, env=env) - imported("-P", "-c", "pass", env=env)
     ours = {name for name in more if name.startswith("vertex_env")}
-    assert ours == {f"vertex_env{name}" for name in ("", ".entry", ".warm", ".freshness", ".version")}
+    names = ("", ".entry", ".cache", ".cache.answers", ".freshness", ".version")
+    assert ours == {f"vertex_env{name}" for name in names}
     heavy = {"click", "google", "keyring", "json", "re", "tomllib", "datetime", "typing", "pathlib", "subprocess"}
     assert not {name.partition(".")[0] for name in more} & heavy
     assert more - ours <= {"_blake2", "gc", "time"}
@@ -724,7 +725,7 @@ ASK_LEAVE = (
     IN_A_SCRIPT
     + """
 import os, time
-from vertex_env import warm
+from vertex_env.cache import answers as warm
 
 def ask(folder, go):
     while time.monotonic() < go:

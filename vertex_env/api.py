@@ -29,7 +29,7 @@ from typing import Any, ParamSpec, TypeVar
 from vertex_env.errors import VertexEnvError
 from vertex_env.redaction import hide, of_environ
 from vertex_env.session import Session, Watched, open_session
-from vertex_env.tokens import Token
+from vertex_env.tokens.token import Token
 
 __all__ = ["Settings", "VertexEnvError", "atoken", "base_url", "environment", "token"]
 

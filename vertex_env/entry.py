@@ -23,11 +23,11 @@ def main() -> "NoReturn":
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from vertex_env import warm
+    from vertex_env.cache import answers as warm
 
     if args and args[0] == "run" and os.name == "posix":
         if os.getpid() == 1:
-            from vertex_env.child import hold
+            from vertex_env.run.child import hold
 
             hold(os.environ.get(warm.HANDED_OVER, ""))
         _start(args)
@@ -38,12 +38,12 @@ def main() -> "NoReturn":
         gc.disable()
         parent = os.environ.pop(warm.PARENT, None)  # which nothing that we start must take for its own
         if parent is not None:
-            from vertex_env.helper import end_with
+            from vertex_env.run.helper import end_with
 
             end_with(parent)
         if os.name == "posix" and not _adds_a_hint(args[0]):
             _replay(args)
-    from vertex_env.cli import execute
+    from vertex_env.cli.main import execute
 
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, handler)
@@ -56,7 +56,7 @@ def main() -> "NoReturn":
 
 def _start(args: "Sequence[str]") -> None:
     """Run the command with the variables that were handed over or remembered, and end; return if there are none."""
-    from vertex_env import warm
+    from vertex_env.cache import answers as warm
 
     handed = os.environ.pop(warm.HANDED_OVER, "").split(":")
     is_handed = handed[2:3] == [str(os.getpid())]
@@ -70,9 +70,9 @@ def _start(args: "Sequence[str]") -> None:
         text, command = found[0], args[split:]
     else:
         return
-    from vertex_env import run
-    from vertex_env.child import OWN_FAILURE
     from vertex_env.errors import VertexEnvError
+    from vertex_env.run import start as run
+    from vertex_env.run.child import OWN_FAILURE
 
     try:
         env, overlay, rules = run.unpack(text)
@@ -99,7 +99,7 @@ def _start(args: "Sequence[str]") -> None:
         run.check_command(command)
         run.start(command, env, overlay, rules=rules, say=say)
     except VertexEnvError as e:
-        from vertex_env.cli import tell_error
+        from vertex_env.cli.main import tell_error
 
         tell_error(e)
         sys.exit(run.failure(e))
@@ -120,7 +120,7 @@ def _handed_over(fd: str) -> str:
 
 def _replay(args: "Sequence[str]") -> None:
     """Print the remembered answer and end; return if there is none."""
-    from vertex_env import warm
+    from vertex_env.cache import answers as warm
 
     found = warm.recall(args, os.environ, time())
     if found is None:
@@ -135,7 +135,7 @@ def _replay(args: "Sequence[str]") -> None:
 
 def _print_hook(shell: str) -> None:
     """Print the shell's integration and end; return if there is none for it."""
-    from vertex_env.shellfiles import HOOKS, read_shell_file
+    from vertex_env.formats.shellfiles import HOOKS, read_shell_file
 
     if shell in HOOKS and _write(read_shell_file(HOOKS[shell]).encode()):
         os._exit(0)

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vertex_env import freshness, warm
-from vertex_env.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
-from vertex_env.broker import Broker
-from vertex_env.config import (
+from vertex_env import freshness
+from vertex_env.cache import answers as warm
+from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
+from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
+from vertex_env.formats.snapshot import write_snapshot
+from vertex_env.settings.config import (
     cache_folder,
     config_path,
     gcloud_dir,
@@ -28,9 +30,7 @@ from vertex_env.config import (
     read_config,
     read_gcloud,
 )
-from vertex_env.diagnosis import LOGIN
-from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
-from vertex_env.settings import (
+from vertex_env.settings.options import (
     DEFAULTS,
     OPTIONS,
     Found,
@@ -43,14 +43,15 @@ from vertex_env.settings import (
     options_layer,
     resolve,
 )
-from vertex_env.snapshot import write_snapshot
-from vertex_env.store import FileStore, Notes, NullStore, Store, write_private
-from vertex_env.target import MULTI_REGIONS, Target, api_host, check_url, matches
-from vertex_env.tokens import Identity, Now, Token
-from vertex_env.variables import TRACING, environment, judged, to_unset
+from vertex_env.tokens.broker import Broker
+from vertex_env.tokens.store import FileStore, Notes, NullStore, Store, write_private
+from vertex_env.tokens.token import Identity, Now, Token
+from vertex_env.vertex.refusals import LOGIN
+from vertex_env.vertex.target import MULTI_REGIONS, Target, api_host, check_url, matches
+from vertex_env.vertex.variables import TRACING, environment, judged, to_unset
 
 if TYPE_CHECKING:
-    from vertex_env.endpoints import Get
+    from vertex_env.vertex.endpoints import Get
 
 _REMEMBER_ENDPOINT = timedelta(days=1)
 _REMEMBER_METADATA = timedelta(minutes=5)
@@ -178,7 +179,7 @@ def _find_adc(
     known = _well_known(environ)
     if known is not None and os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
         return read_adc(known, "gcloud's well-known place", environ, again)
-    from vertex_env import metadata
+    from vertex_env.credentials import metadata
 
     searched = f"no GOOGLE_APPLICATION_CREDENTIALS, no {known or 'home folder'}"
     server, hint = "no metadata server", f"run: {LOGIN}"
@@ -197,7 +198,7 @@ def _find_adc(
 
 def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:
     """The metadata server's account; None where there is no such server, which is remembered."""
-    from vertex_env import metadata
+    from vertex_env.credentials import metadata
 
     here = {"machine": warm.machine()}
     certain = metadata.is_certain(environ)
@@ -322,7 +323,7 @@ class Session:
         if kind == "none" or self.folder is None:
             return NullStore(self.unstored)
         if kind == "keyring":
-            from vertex_env.keychain import KeyringStore
+            from vertex_env.tokens.keychain import KeyringStore
 
             return KeyringStore(self.folder)
         return FileStore(self.folder)
@@ -590,7 +591,7 @@ class Session:
 
     def get(self) -> "Get":
         """How to ask the Vertex AI API."""
-        from vertex_env.endpoints import http_get
+        from vertex_env.vertex.endpoints import http_get
 
         who = (
             self.adc.who
@@ -608,7 +609,7 @@ class Session:
             self.looked_at.setdefault(path, warm.look(str(path)))
         note = None if refresh else notes.load(name)
         if note is None or not self._is_endpoint(note[0]):
-            from vertex_env.endpoints import find_endpoint
+            from vertex_env.vertex.endpoints import find_endpoint
 
             # The API version of requests says nothing about this one, which is always v1.
             found = find_endpoint(self.get(), f"{shared.origin}/v1", shared.parent, wanted)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from tests.benchmarks import against, peers, run, shells, soak, tokens
 from tests.benchmarks.timing import Bench, install
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
 
 PARTS = {"tokens": tokens.rows, "run": run.rows, "shells": shells.rows}
 

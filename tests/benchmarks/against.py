@@ -16,7 +16,7 @@ from typing import NamedTuple
 from tests import google
 from tests.benchmarks import shells
 from tests.benchmarks.timing import ROOT, Bench, Command, Installed
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
 
 
 class Spent(NamedTuple):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests import google
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parent.parent.parent
 

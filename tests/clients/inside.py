@@ -38,7 +38,7 @@ from typing import Any, cast
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from tests.google import GoogleProxy, authorized_user, clean_environ, write_adc
-from vertex_env.sandbox import Sandbox
+from vertex_env.sandbox.server import Sandbox
 
 SANDBOX_HOST = re.compile(
     r"(oauth2|sts|iamcredentials)\.googleapis\.com"

@@ -1,0 +1,221 @@
+"""An environment as text, one function a format. Every statement ends in `;`, so that an unquoted eval works too."""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+from vertex_env.errors import SettingsError
+from vertex_env.vertex.variables import Environment
+
+Renderer = Callable[[Environment], str]
+
+_PLAIN = re.compile(r"[A-Za-z0-9._~:/@%+=,-]+", re.ASCII)
+
+
+def sh(env: Environment) -> str:
+    r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`.
+
+    All of them or none: a subshell, which the backticks start, tries the names first. One that is
+    read-only fails there. In the shell itself it would end the eval, or bash would skip it and set the
+    token beside another host's URL. Parentheses would be a pattern in zsh with GLOB_SUBST.
+
+    What is to be set is unset first, because that takes its attributes. bash exports no array, an
+    integer is no URL, and ksh cuts a value to `typeset -L5`: the token would go to another host.
+    """
+    if not env:
+        return ""
+    names = " ".join(env)
+    given = {name: value for name, value in env.items() if value is not None}
+    trial = f"unset {names}" + (f" && export {' '.join(f'{name}=' for name in given)}" if given else "")
+    return (
+        f"if `{trial}`; then\nunset {names};\n"
+        + _lines(given, "export {}={};", "", quote_sh)
+        + f"else\n{_READ_ONLY}false;\nfi;\n"
+    )
+
+
+_READ_ONLY = """\
+echo 'vertex-env: error: nothing is set: a variable of those to set is read-only in this shell' >&2;
+echo 'vertex-env: hint: take readonly from the variable that the shell names above, or use: vertex-env run -- CMD' >&2;
+"""
+
+
+def quote_sh(value: str) -> str:
+    """*value* as one word for a POSIX shell."""
+    return "'" + value.replace("'", "'\\''") + "'"
+
+
+def fish(env: Environment) -> str:
+    r"""Lines for `source` in fish, where within quotes only `\` and `'` are special.
+
+    https://fishshell.com/docs/current/language.html#quotes (2026-11-22). A plain `set -e` would delete a universal
+    variable for good, in every session; that one is covered by an empty one instead. A local one of a function that
+    calls this goes: it would cover the URL, and the token would go to another host.
+    """
+    names = " ".join(env)
+    uncover = f"set -el {names}; set -ef {names}; true;\n" if env else ""
+    unset = "set -eg {0}; if set -q {0}; set -gx {0} ''; end;"
+    text = _lines(env, "set -gx {} {};", unset, lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'")
+    return uncover + text
+
+
+def nu(env: Environment) -> str:
+    r"""Statements for `source` in nushell, whose double-quoted strings have `\u{22}` for any character.
+
+    https://www.nushell.sh/book/working_with_strings.html (2026-11-22).
+    """
+
+    def quote(value: str) -> str:
+        return '"' + re.sub(r'["\\\x00-\x1f\x7f]', lambda m: f"\\u{{{ord(m[0]):x}}}", value) + '"'
+
+    return _lines(env, "$env.{} = {};", "hide-env --ignore-errors {};", quote)
+
+
+def pwsh(env: Environment) -> str:
+    """Statements for `Invoke-Expression` in PowerShell, where typographic quotes end a string as well.
+
+    https://learn.microsoft.com/en-us/powershell/module/microsoft.powershell.core/about/about_quoting_rules
+    (2026-11-22).
+    """
+    unset = "Remove-Item -ErrorAction Ignore Env:{};"
+    return _lines(env, "$env:{} = {};", unset, lambda v: "'" + re.sub("(['\u2018-\u201b])", r"\1\1", v) + "'")
+
+
+def xonsh(env: Environment) -> str:
+    """Statements for `execx` in xonsh; its strings are Python's.
+
+    To xonsh a name in `PATH` or `DIRS` is a list of folders: it would expand `~` and `$` in the value of such a one
+    (xonsh 0.25.0 `environ.py`, 2026-11-22), which no URL has.
+    """
+    return _lines(env, "${} = {};", "${{...}}.pop('{}', None);", ascii)
+
+
+def elvish(env: Environment) -> str:
+    """Statements for `eval` in elvish, where a single quote is doubled.
+
+    https://elv.sh/ref/language.html#single-quoted-string (2026-11-22).
+    """
+    return _lines(env, "set-env {} {};", "unset-env {};", lambda v: "'" + v.replace("'", "''") + "'")
+
+
+def tcsh(env: Environment) -> str:
+    """Statements for `eval` in tcsh, which splits and globs what a backtick returns, whatever the quotes.
+
+    Raises:
+        SettingsError: A value has a character that would not survive that.
+    """
+    for name, value in env.items():
+        if value and not _PLAIN.fullmatch(value):
+            raise SettingsError(
+                f"the value for {name} cannot be passed through tcsh's eval",
+                "use vertex-env run in tcsh, or leave quotes, spaces and other special characters out",
+            )
+    return _lines(env, "setenv {} {};", "unsetenv {};", lambda v: f"'{v}'")
+
+
+def watch(files: Iterable[str]) -> str:
+    """A call of direnv's `watch_file`, which reloads the environment when one of *files* changes, appears or goes.
+
+    https://direnv.net/man/direnv-stdlib.1.html (2026-11-22).
+    """
+    return "watch_file" + "".join(" " + quote_sh(file) for file in files) + ";\n"
+
+
+def as_json(env: Environment) -> str:
+    """One flat object, null for a variable to unset."""
+    return json.dumps(dict(env), indent=2) + "\n"
+
+
+def dotenv(env: Environment) -> str:
+    r"""`NAME=value` lines of what is set; a value that is not plain is quoted as .env readers agree to read it.
+
+    Within single quotes docker compose takes everything literally, but python-dotenv 1.2 reads `\\` and `\'` as escapes
+    and replaces `${NAME}` (https://github.com/theskumar/python-dotenv `src/dotenv/parser.py`, `variables.py`,
+    2026-11-22); so such values are refused.
+    """
+    lines = []
+    for name, value in env.items():
+        if value is None:
+            continue
+        if "'" in value or "\\" in value or "${" in value:
+            raise SettingsError(
+                f"the value for {name} has a quote, a backslash or ${{, which .env readers disagree about",
+                "leave it out, or use --format json",
+            )
+        # A shell that reads the file would take a ~ at the start or after a colon for the home folder.
+        plain = not value or (_PLAIN.fullmatch(value) and not re.search("(?:^|:)~", value))
+        lines.append(f"{name}={value}\n" if plain else f"{name}='{value}'\n")
+    return "".join(lines)
+
+
+def lines(env: Environment) -> str:
+    """`set NAME=value` and `unset NAME`, one a line, for the shells' hooks: they read it and evaluate nothing."""
+    return _lines(env, "set {}={}", "unset {}", str)
+
+
+RENDERERS: Mapping[str, Renderer] = {
+    "sh": sh,
+    "fish": fish,
+    "nu": nu,
+    "pwsh": pwsh,
+    "xonsh": xonsh,
+    "elvish": elvish,
+    "tcsh": tcsh,
+    "json": as_json,
+    "dotenv": dotenv,
+    "lines": lines,
+    "direnv": sh,
+}
+
+CI_SYSTEMS: Mapping[str, str] = {
+    "github": "GITHUB_ACTIONS",
+    "gitlab": "GITLAB_CI",
+    "azure": "TF_BUILD",
+    "circleci": "CIRCLECI",
+    "buildkite": "BUILDKITE",
+    "teamcity": "TEAMCITY_VERSION",
+    "jenkins": "JENKINS_URL",
+}
+"""CI system, which is a format as well, to the variable by which it is recognised; `ci` knows what each wants."""
+
+CI_EVALUATED = ("gitlab", "jenkins")
+"""CI systems for which a statement for `eval` is printed."""
+
+DATA_FORMATS = ("json", "dotenv", "lines")
+"""Formats that no shell evaluates: on failure they print nothing, where the others print `false`."""
+
+_SHELLS = {
+    **dict.fromkeys(("sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "yash", "rbash"), "sh"),
+    **dict.fromkeys(("fish", "nu", "pwsh", "xonsh", "elvish", "tcsh"), None),
+    "powershell": "pwsh",
+    "csh": "tcsh",
+}
+
+HOW_TO_USE: Mapping[str, str] = {
+    "sh": 'eval "$(vertex-env export)"',
+    "fish": "vertex-env export --format fish | source",
+    "nu": "vertex-env export --format json | from json | load-env",
+    "pwsh": "vertex-env export --format pwsh | Out-String | Invoke-Expression",
+    "xonsh": "execx($(vertex-env export --format xonsh))",
+    "elvish": "eval (vertex-env export --format elvish | slurp)",
+    "tcsh": "eval `vertex-env export --format tcsh`",
+}
+
+
+def guess_format(shells: Iterable[str]) -> str:
+    """The format for the first name in *shells* that is a shell's, such as `-zsh`, `/usr/bin/fish` or `nu.exe`.
+
+    Without any, sh: it is right for most, and a wrong guess fails loudly in the others.
+    """
+    for shell in shells:
+        name = re.split(r"[/\\]", shell.strip())[-1].removeprefix("-").lower().removesuffix(".exe")
+        if name in _SHELLS:
+            return _SHELLS[name] or name
+    return "sh"
+
+
+def _lines(env: Environment, assign: str, unset: str, quote: Callable[[str], str]) -> str:
+    return "".join(
+        (unset.format(name) if value is None else assign.format(name, quote(value))) + "\n"
+        for name, value in env.items()
+    )

@@ -1,0 +1,447 @@
+"""When a command is renewed, stopped, started anew and at its end: the rules of `run`, without processes or clocks.
+
+The supervisor tells what has happened (`gave`, `failed`, `exited`, `refused`, `stop`), looks about at the latest after
+`wait_s`, and does what `look` answers. Instants are arguments, so that a test lives through a night in a millisecond.
+
+::
+
+    running --due--> asking --new token--> stopping --all of it gone--> running, next generation
+       |  ^            |                      |
+       |  +- failed, --+                      +--> finished: `stop`, or the user ended it meanwhile
+       |     same token
+       +--the command ends by itself--> finished, with its status
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Literal
+
+    from vertex_env.vertex.variables import Environment
+
+    Policy = Literal["auto", "restart", "ignore", "stop"]
+    OnFailure = Literal["keep", "stop"]
+
+STOPPED = 75
+"""Exit status of `stop`: EX_TEMPFAIL, for an outer supervisor to start everything again."""
+TICK_S = 30.0
+"""The clocks are read again at least so often: the timers of a suspended machine stand still."""
+HELPER_TIMEOUT_S = 150.0
+"""More than the longest wait within: 120 s for a program that yields a subject token."""
+NETWORK_S = 60.0
+"""How long a machine that wakes may take to find its network."""
+LATE_ANSWER_S = 10.0
+"""How long a question may take that is asked after expiry only: the clock was set, or the command held the terminal."""
+_SUSPENDED_S = 5.0
+_EARLY_DEATH_S = 5.0
+_SLOWEST_S = 60.0
+_SETTLED_S = 30.0
+"""How long a terminal has to be out of raw mode until nobody is taken to sit at it."""
+_FIRST_RESTART = ", its work from the beginning; for a job, use --on-expiry ignore or stop"
+"""What a restart means, and the ways out: said once."""
+_INTERRUPTED = (-2, -3, 128 + 2)
+"""How commands end after a Ctrl-C (SIGINT, SIGQUIT), which the terminal tells them and not us."""
+
+
+class Now:
+    """An instant on three clocks, in seconds (clock_gettime(2)).
+
+    Args:
+        wall: Since the epoch; may be set, forward and back.
+        boot: CLOCK_BOOTTIME, which nobody sets.
+        awake: CLOCK_MONOTONIC, which stands still while the machine is suspended.
+    """
+
+    def __init__(self, wall: float, boot: float, awake: float) -> None:
+        self.wall = wall
+        self.boot = boot
+        self.awake = awake
+
+
+class Rules:
+    """What the user wants.
+
+    Args:
+        policy: What to do before expiry: `auto` leaves a command alone that holds the terminal.
+        on_failure: What to do at expiry if there is no new token.
+        grace_s: How long the command may take to end.
+    """
+
+    def __init__(self, policy: Policy, on_failure: OnFailure, grace_s: float) -> None:
+        self.policy = policy
+        self.on_failure = on_failure
+        self.grace_s = grace_s
+
+
+class Lease:
+    """Variables, and how long the token in them is good.
+
+    Its end is kept on two clocks, and the earlier one counts: the wall clock may be set, the other one may have been
+    started too late.
+
+    Args:
+        env: The variables.
+        now: When they came.
+    """
+
+    def __init__(self, env: Environment, now: Now) -> None:
+        self.env = env
+        self.token = env.get("OPENAI_API_KEY")
+        self._wall = float(env.get("VERTEX_ENV_EXPIRES_AT") or 0)
+        self._boot = now.boot + self._wall - now.wall
+        self.margin = self._wall - float(env.get("VERTEX_ENV_REFRESH_AT") or 0)
+        """How long before its end it is due."""
+
+    def left(self, now: Now) -> float:
+        """Seconds until its end."""
+        return min(self._wall - now.wall, self._boot - now.boot)
+
+    def is_due(self, now: Now) -> bool:
+        """Whether the next one should be there."""
+        return self.left(now) <= self.margin
+
+
+class Ask:
+    """Start a process that mints."""
+
+
+class Abandon:
+    """Kill the process that mints; it then fails."""
+
+
+class End:
+    """Tell the command, and all that belongs to it, to end."""
+
+
+class Kill:
+    """End it by force."""
+
+
+class Reclaim:
+    """Take the terminal back from the command that has ended; with its modes, if it did not tidy up."""
+
+    def __init__(self, *, modes: bool) -> None:
+        self.modes = modes
+
+
+class Tell:
+    """Say a line."""
+
+    def __init__(self, line: str) -> None:
+        self.line = line
+
+
+class Start:
+    """Start the command with these variables."""
+
+    def __init__(self, env: Environment, generation: int) -> None:
+        self.env = env
+        self.generation = generation
+
+
+class Finish:
+    """End with this exit code; negative for death by a signal."""
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+
+
+Action = Ask | Abandon | End | Kill | Reclaim | Tell | Start | Finish
+
+
+class Lifecycle:
+    """What `run` does between the command's first start and its end.
+
+    Args:
+        env: The first variables.
+        now: When the command was started with them.
+        rules: What the user wants.
+        random: At least 0, less than 1.
+    """
+
+    def __init__(self, env: Environment, now: Now, rules: Rules, random: Callable[[], float]) -> None:
+        self._policy = rules.policy
+        self._on_failure = rules.on_failure
+        self._grace_s = rules.grace_s
+        self._random = random
+        self._suspended = now.boot - now.awake
+        self._waking_until = now.boot
+        self._user_stop = self._insists = self._refused = False
+        self._queue: list[str] = []
+        self._begin(Lease(env, now), 0, now)
+
+    def _begin(self, lease: Lease, generation: int, now: Now) -> None:
+        self._lease = lease
+        # Not all at the same instant, where many were started at the same instant.
+        self._early = lease.margin * (1 + self._random() / 10)
+        self._generation = generation
+        self._started = now.awake
+        self._code: int | None = None
+        self._next: Lease | None = None
+        self._asked_until: float | None = None
+        self._answer_by = self._retry_at = now.boot
+        self._failures = self._fruitless = 0
+        self._deferred = self._asked_again = self._alone = self._unanswered = False
+        self._kill_at: float | None = None
+        self._busy_at = -_SETTLED_S
+        self._told: set[str] = set()
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the command has been told to end, by us."""
+        return self._kill_at is not None
+
+    # --- what has happened ---
+
+    def gave(self, env: Environment, now: Now) -> None:
+        """The process that mints has given variables."""
+        self._asked_until = None
+        lease, old = Lease(env, now), self._next if self.is_stopping else None
+        self._failures = 0
+        if old is not None:
+            if lease.left(now) > old.left(now):
+                self._next = lease
+            self._retry_at = now.boot + 1.0
+        elif self._is_newer(lease, now):
+            self._next = lease
+        else:
+            # A metadata server gives the same token until shortly before its end: no reason to stop anything.
+            self._fruitless += 1
+            self._retry_at = now.boot + max(1.0, min(30.0, self._lease.left(now) / 4))
+
+    def _is_newer(self, lease: Lease, now: Now) -> bool:
+        gained = lease.left(now) - self._lease.left(now)
+        return lease.token != self._lease.token and gained >= min(60.0, 2 * self._lease.margin)
+
+    def failed(self, said: str, now: Now, *, permanent: bool = False) -> None:
+        """The process that mints has failed; *permanent* if a person has to do something about it."""
+        self._asked_until = None
+        if self._unanswered:
+            return  # it was killed as too late: how it ended is no news
+        if now.boot < self._waking_until and not permanent:
+            self._retry_at = now.boot + 2.0  # the network comes back when it does
+            return
+        self._fruitless += 1
+        self._failures += 1
+        if permanent:
+            pause = min(_SLOWEST_S, max(1.0, self._lease.margin))
+            self._tell_once(said, f"the token cannot be renewed until this is cured:\n{said.rstrip()}")
+        else:
+            pause = min(_SLOWEST_S, 2.0 ** min(self._failures - 1, 6)) * (0.9 + 0.2 * self._random())
+            self._tell_once(said, f"the token could not be renewed, trying again:\n{said.rstrip()}")
+        self._retry_at = now.boot + pause
+
+    def exited(self, code: int, now: Now, *, has_keys: bool = False) -> None:
+        """The command itself has ended; others of its group may be left.
+
+        Args:
+            code: Its exit code.
+            now: The instant.
+            has_keys: Whether the terminal told it of a Ctrl-C, and not us.
+        """
+        self._code = code
+        if has_keys and code in _INTERRUPTED:
+            self._user_stop = True
+        lasted = now.awake - self._started
+        if code and self._generation and lasted < _EARLY_DEATH_S and not (self.is_stopping or self._user_stop):
+            self._queue.append(f"start no. {self._generation} of the command ended after {lasted:.1f} s, by itself")
+
+    def refused(self) -> None:
+        """The command cannot be signalled, as it runs as another user: its end, when it comes, is its own."""
+        self._refused = True
+        self._kill_at = self._next = None
+        self._tell_once("refused", "the command runs as another user and cannot be stopped: it keeps its token")
+
+    def stop(self, *, insists: bool = False) -> None:
+        """Somebody wants the command to end: it is not started anew any more. The second time may be in earnest."""
+        self._insists = insists and self._user_stop and self.is_stopping
+        self._user_stop = True
+
+    # --- what is to be done ---
+
+    def look(self, now: Now, *, busy: bool, gone: bool) -> list[Action]:
+        """What to do now.
+
+        Args:
+            now: The instant.
+            busy: Whether the command holds the terminal; nothing is said then.
+            gone: Whether the command has ended, and all that belongs to it.
+        """
+        self._notice_suspend(now)
+        if self.is_stopping:
+            actions = self._look_stopping(now, gone=gone)
+        elif self._code is not None:
+            actions = self._finish(self._code)  # an end that we did not ask for is final
+        else:
+            actions = self._look_running(now, busy=busy)
+        return actions if busy else [*self._flush(), *actions]
+
+    def _notice_suspend(self, now: Now) -> None:
+        suspended = now.boot - now.awake
+        if suspended > self._suspended + _SUSPENDED_S:
+            self._waking_until = now.boot + NETWORK_S
+            self._retry_at = now.boot
+            self._failures = self._fruitless = 0
+        self._suspended = max(suspended, self._suspended)
+
+    def _look_running(self, now: Now, *, busy: bool) -> list[Action]:
+        left = self._lease.left(now)
+        if busy:
+            self._busy_at = now.boot
+        # The prompt of a REPL is raw; while it works on what was typed, the terminal is as a server would leave it.
+        settling = now.boot - self._busy_at < min(_SETTLED_S, self._lease.margin)
+        self._deferred = (busy or settling) and self._policy == "auto"
+        if self._user_stop or self._refused:
+            if left <= 0:
+                why = "it was told to end" if self._user_stop else "it cannot be stopped"
+                self._tell_once("expired", f"the token has expired, and the command gets no other, because {why}")
+            return []
+        if left > self._early:
+            return []
+        if self._next is not None and self._next.is_due(now):
+            self._next = None  # put off for so long that it is due itself
+        if self._must_end(left, now):
+            self._next = None
+            return self._end(now)
+        if self._next is not None and not self._deferred:
+            return self._end(now)
+        if left <= 0 and now.boot >= self._waking_until:
+            self._tell_once("expired", "the token has expired: requests get 401 until it is renewed")
+        if self._deferred:
+            self._tell_once(
+                "deferred",
+                "the token is due for renewal, but the command holds the terminal: it is left alone while it does. "
+                "--on-expiry restart would restart it; --on-expiry ignore runs it without us",
+            )
+        return self._renew(now, left, wanted=not self._deferred)
+
+    def _must_end(self, left: float, now: Now) -> bool:
+        """Whether it may not outlive its token, for which there is no successor."""
+        if self._deferred or self._next is not None or now.boot < self._waking_until:
+            return False
+        if self._policy == "stop":
+            return left <= self._stop_margin()  # another token would be of no use
+        return self._on_failure == "stop" and left <= 0 and self._has_failed(now)
+
+    def _has_failed(self, now: Now) -> bool:
+        """Whether there was no new token when there should have been; an answer that is too late is none."""
+        return self._fruitless > 0 or (self._asked_until is not None and now.boot >= self._answer_by)
+
+    def _stop_margin(self) -> float:
+        """How long before its token's end a command is told to end, so that it has ended by then."""
+        return min(self._grace_s, self._lease.margin / 2)
+
+    def _renew(self, now: Now, left: float, *, wanted: bool) -> list[Action]:
+        """See to the process that mints; start one if it is *wanted* and not too soon.
+
+        Args:
+            now: The instant.
+            left: Seconds until the end of the best token that there is.
+            wanted: Whether to start one.
+        """
+        if self._asked_until is not None:
+            if now.awake < self._asked_until:
+                return []
+            self._asked_until = now.awake + 1.0  # that it has failed is told when it has ended
+            return [Abandon()]
+        if not wanted or now.boot < self._retry_at:
+            return []
+        self._asked_until = now.awake + HELPER_TIMEOUT_S
+        self._answer_by = now.boot + (left if left > 0 else LATE_ANSWER_S)
+        return [Ask()]
+
+    def _end(self, now: Now) -> list[Action]:
+        left = self._lease.left(now) - 1
+        self._kill_at = now.awake + (min(self._grace_s, left) if left > 0 else self._grace_s)
+        self._retry_at = now.boot
+        if self._asked_until is None:
+            return [End()]
+        self._unanswered = self._next is None
+        return [Abandon(), End()]
+
+    def _look_stopping(self, now: Now, *, gone: bool) -> list[Action]:
+        """Wait until the old command and its group are gone, then start the new one, or end."""
+        if not gone or self._code is None:
+            if self._insists or now.awake >= (self._kill_at or 0):
+                self._insists, self._kill_at = False, now.awake + 1.0
+                return [Kill()]
+            return []
+        if self._user_stop:
+            return self._finish(self._code)
+        if self._next is None:
+            hangs = self._unanswered and not self._fruitless
+            why = "no answer came to the request for another" if hangs else "could not be renewed"
+            self._queue.append(f"the token expires and {why}: the command was stopped")
+            return self._finish(STOPPED)
+        if self._policy == "stop":
+            self._queue.append("the token is about to expire: the command was stopped, as --on-expiry stop asks")
+            return self._finish(STOPPED)
+        return self._replace(self._next, now)
+
+    def _replace(self, lease: Lease, now: Now) -> list[Action]:
+        """Start the command anew, with a token that is good for a while: the old command may have taken long to end."""
+        left = lease.left(now)
+        if left <= 0 and self._on_failure == "stop" and self._has_failed(now):
+            self._queue.append("the token has expired and could not be renewed: the command is not started anew")
+            return self._finish(STOPPED)
+        if left <= 0:
+            self._tell_once("none", "the token expired before the command could be started anew: waiting for another")
+        if self._asked_until is not None or left <= 0 or (lease.is_due(now) and not self._asked_again):
+            # Nobody else would be told of a Ctrl-C meanwhile.
+            reclaim: list[Action] = [] if self._alone else [Reclaim(modes=True)]
+            self._asked_again = self._alone = True
+            return [*reclaim, *self._renew(now, left, wanted=True)]
+        generation = self._generation + 1
+        meaning = _FIRST_RESTART if generation == 1 else ""
+        self._queue.append(f"new token, lasting {int(left)} s: starting the command anew (no. {generation}){meaning}")
+        said = self._flush()
+        self._begin(lease, generation, now)
+        return [Reclaim(modes=True), *said, Start(lease.env, generation)]
+
+    def _finish(self, code: int) -> list[Action]:
+        return [Reclaim(modes=code < 0), *self._flush(), Finish(code)]
+
+    def _tell_once(self, what: str, line: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            self._queue.append(line)
+
+    def _flush(self) -> list[Action]:
+        said: list[Action] = [Tell(line) for line in self._queue]
+        self._queue.clear()
+        return said
+
+    # --- when to look again ---
+
+    def wait_s(self, now: Now) -> float:
+        """How long nothing can happen unless something is told."""
+        if not self.is_stopping:
+            soon = self._next_event(now)
+        elif self._alone:
+            soon = self._next_answer(now)
+        else:
+            soon = (self._kill_at or 0) - now.awake
+            if self._code is not None:
+                soon = min(soon, 0.05)  # nobody tells us when the last process of a group is gone
+        return max(0.0, min(TICK_S, soon))
+
+    def _next_event(self, now: Now) -> float:
+        left = self._lease.left(now)
+        events = [left] if left > 0 else []
+        if self._user_stop or self._refused:
+            return min(events, default=TICK_S)
+        if left > self._early:
+            return left - self._early
+        if self._policy == "stop" and left > self._stop_margin():
+            events.append(left - self._stop_margin())
+        events.append(1.0 if self._deferred else self._next_answer(now))
+        return min(events)
+
+    def _next_answer(self, now: Now) -> float:
+        if self._asked_until is None:
+            return self._retry_at - now.boot
+        given_up = self._asked_until - now.awake
+        too_late = max(self._answer_by, self._waking_until) - now.boot
+        return min(given_up, too_late) if too_late > 0 else given_up

@@ -1,0 +1,220 @@
+"""Run a command with the variables: supervised where that is possible and wanted, else in our place.
+
+New variables come from a short-lived `vertex-env export --format json` process. On Windows the command runs once, and
+that is said.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+
+from vertex_env import freshness
+from vertex_env.cache import answers as warm
+from vertex_env.errors import ChildError, SettingsError, VertexEnvError
+from vertex_env.run.child import (
+    OWN_FAILURE,
+    apply,
+    as_started,
+    child_error,
+    die_like,
+    end_if_told,
+    exec_in_place,
+    held_text,
+    start_error,
+)
+from vertex_env.run.lifecycle import Rules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import NoReturn
+
+    from vertex_env.run.supervisor import Say
+    from vertex_env.vertex.variables import Environment
+
+
+_POLICIES = ("auto", "restart", "ignore", "stop")
+_ON_FAILURE = ("keep", "stop")
+
+
+def start(
+    command: Sequence[str],
+    env: Environment,
+    overlay: Mapping[str, str],
+    *,
+    rules: Rules,
+    say: Say,
+) -> NoReturn:
+    """Run *command* with the variables of *env*, as *rules* say, and end as it ends.
+
+    Args:
+        command: What to run.
+        env: The first variables.
+        overlay: `VERTEX_ENV_*` variables that stand for the command line's settings, for renewals.
+        rules: What the user wants.
+        say: Told one line an event.
+
+    Raises:
+        ChildError: It could not be started.
+    """
+    policy = rules.policy
+    if policy == "auto" and stdin_is_data():
+        say(
+            "stdin is a pipe or a file, which a restart would cut: running without renewal (--on-expiry restart renews)"
+        )
+        policy = "ignore"
+    if policy != "ignore" and not can_supervise():
+        say(
+            "the command cannot be started anew on Windows: it runs once, with a token that is not renewed "
+            "(--on-expiry ignore does the same)"
+        )
+        policy = "ignore"
+    if policy == "ignore":
+        end_if_told()
+        exec_in_place(command, apply(os.environ, env))
+    from vertex_env.run.helper import helper_argv
+    from vertex_env.run.supervisor import Supervisor
+
+    helper = [*helper_argv(), "--refresh"], {**os.environ, **overlay}
+    try:
+        supervisor = Supervisor(command, os.environ, env, helper=helper, rules=rules, say=say)
+    except OSError as e:
+        raise start_error(e) from e
+    die_like(supervisor.run())
+
+
+def start_lean(command: Sequence[str], text: str) -> None:
+    """Become a process without all that was imported to mint, and `start` there with what `pack` made.
+
+    The supervisor lives as long as the command, and its memory with it. Returns where that cannot be.
+    """
+    if not sys.executable:
+        return
+    from vertex_env.run.helper import memory
+
+    try:
+        fd = memory()
+    except OSError:
+        return  # too many files are open
+    with open(fd, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as file:
+        file.write(text)
+    os.set_inheritable(fd, True)  # noqa: FBT003 -- Python's own
+    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}:{os.getpid()}:{held_text()}"
+    try:
+        # As started, or an LC_CTYPE that Python has set for itself would pass for one given to us.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], as_started(os.environ))  # noqa: S606 -- ourselves
+    except OSError:
+        os.close(fd)
+        del os.environ[warm.HANDED_OVER]
+
+
+def pack(env: Environment, overlay: Mapping[str, str], rules: Rules) -> str:
+    """The arguments of `start` but for the command, as a text for the warm path; `unpack` reads it.
+
+    No value has one of the separators: `variables` refuses control characters, and settings have patterns.
+    """
+    variables = "\x1e".join(name if value is None else f"{name}={value}" for name, value in env.items())
+    settings = "\x1e".join(f"{name}={value}" for name, value in overlay.items())
+    return "\x1d".join((rules.policy, rules.on_failure, repr(rules.grace_s), settings, variables))
+
+
+def unpack(text: str) -> tuple[Environment, Mapping[str, str], Rules]:
+    """What was packed.
+
+    Raises:
+        ValueError: *text* was not.
+    """
+    policy, on_failure, grace, settings, variables = text.split("\x1d")
+    env: dict[str, str | None] = {}
+    for item in variables.split("\x1e"):
+        name, is_set, value = item.partition("=")
+        env[name] = value if is_set else None
+    overlay = dict(item.split("=", 1) for item in settings.split("\x1e") if item)
+    known = policy in _POLICIES and on_failure in _ON_FAILURE and 0 <= float(grace) <= freshness.LATEST
+    if not known or "\0" in text or "" in env or "" in overlay:
+        raise ValueError("it is not what pack gives")
+    return env, overlay, Rules(policy, on_failure, float(grace))  # type: ignore[arg-type]
+
+
+def stdin_is_data() -> bool:
+    """Whether stdin is a pipe, a file or a socket: what the first child reads of it, a second one would miss.
+
+    Not so a pipe that is empty and has been closed already, such as cron's (POLLHUP without POLLIN, poll(2)).
+    """
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    if stat.S_ISFIFO(mode) and sys.platform != "win32":
+        import select
+
+        poll = select.poll()
+        poll.register(0, select.POLLIN)
+        return dict(poll.poll(0)).get(0) != select.POLLHUP
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)  # Node's pipes are sockets
+
+
+def can_supervise() -> bool:
+    """Whether this platform has what the supervisor needs, which is POSIX."""
+    return sys.platform != "win32"
+
+
+def check_command(command: Sequence[str]) -> None:
+    """Refuse what can never be executed, before a token is minted for it.
+
+    Raises:
+        SettingsError: It is empty or has a NUL.
+    """
+    if not command or not command[0] or any("\0" in part for part in command):
+        raise SettingsError("the command to run is empty or has a NUL", "for example: vertex-env run -- python app.py")
+
+
+def failure(error: VertexEnvError) -> int:
+    """Exit status of `run` for a failure of ours."""
+    return error.status if isinstance(error, ChildError) else OWN_FAILURE
+
+
+def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run *command* as a child in our own group and terminal; its wait status.
+
+    Signals from the terminal reach it by themselves; those sent to us alone are passed on.
+
+    Raises:
+        ChildError: It could not be started.
+    """
+    import signal
+    from contextlib import suppress
+
+    from vertex_env.run.backend import FAULTS
+    from vertex_env.run.relay import FORWARDED, KEYS, STOPPING
+    from vertex_env.run.terminal import Terminal
+
+    terminal, child, early = Terminal(), 0, list[int]()
+
+    def forward(number: int, _frame: object) -> None:
+        if not child:
+            early.append(number)
+        elif number not in KEYS or not terminal.has(os.getpgrp()):
+            with suppress(ProcessLookupError):
+                os.kill(child, number)
+
+    # Handlers, not SIG_IGN, which the child would inherit; what is ignored already shall be so in the child.
+    passed = FORWARDED - FAULTS - STOPPING - {signal.SIGCONT}
+    caught = [number for number in passed if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, forward) for number in caught}
+    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        child = os.posix_spawnp(
+            command[0], list(command), as_started(environ), setsigdef=(signal.SIGPIPE, signal.SIGXFSZ)
+        )
+        for number in early:
+            os.kill(child, number)
+        return os.waitpid(child, 0)[1]
+    except OSError as e:
+        raise child_error(command[0], e.errno or errno.EINVAL, environ) from e
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

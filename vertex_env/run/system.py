@@ -1,0 +1,20 @@
+"""Which back-end this machine has: the one place that decides it."""
+
+from __future__ import annotations
+
+from vertex_env.cache.answers import is_linux
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from vertex_env.run.backend import Backend
+
+
+def choose() -> Backend:
+    """A new back-end of this platform, which is Linux or another POSIX system."""
+    if is_linux():
+        from vertex_env.run.linux import Linux
+
+        return Linux()
+    from vertex_env.run.posix import Posix
+
+    return Posix()

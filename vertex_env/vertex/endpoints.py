@@ -1,0 +1,207 @@
+"""Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from vertex_env.errors import SettingsError, UnavailableError
+from vertex_env.redaction import Secrets
+from vertex_env.transport import Line, bind, in_time
+from vertex_env.vertex.refusals import Exchange, Who, explain, one_line, unreachable
+from vertex_env.vertex.target import matches, may_have_proxy
+
+TIMEOUT_S = 10.0
+"""For a request and its answer, together."""
+_MAX_BYTES = 16 << 20
+_OK, _NOT_FOUND = 200, 404
+_PAGE_SIZE = 100
+_MAX_PAGES = 1000
+_MAX_LOCATIONS = 500
+"""More than any project has; each is a list to ask for."""
+LIST_S = 60.0
+"""For all the pages of one list."""
+
+Get = Callable[[str, Mapping[str, str]], Mapping[str, Any] | None]
+"""URL and query to a JSON object; None for 404. Raises VertexEnvError for any other failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A self-deployed endpoint."""
+
+    id: str
+    """Last part of its resource name, such as `1234567890` or `mg-endpoint-1a2b`."""
+    name: str
+    """Display name; not unique."""
+    location: str
+    models: tuple[str, ...]
+    """Display names of the deployed models."""
+    host: str | None
+    """Its dedicated host, such as `ID.us-central1-NUMBER.prediction.vertexai.goog`; None if it is on the shared one.
+
+    The part before `prediction` is not always the project's number, so it is read, never made up; and an endpoint that
+    has a dedicated host cannot be reached on the shared one (google-cloud-aiplatform 2.7.0
+    `aiplatform_v1/types/endpoint.py` dedicated_endpoint_dns, 2026-11-22).
+    """
+
+
+def http_get(token: str, who: Who, quota_project: str | None, budget_s: float = TIMEOUT_S) -> Get:
+    """A `Get` that authenticates with *token*; proxies, private CAs and the like work as in requests."""
+    import requests
+
+    headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+    if quota_project:
+        headers["x-goog-user-project"] = quota_project
+    secrets = Secrets()
+    secrets.add(token)
+
+    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Here, and not in a variable of `get`: a traceback may be sent with those. Without an
+        # `auth` of our own, requests puts in place of the token what ~/.netrc has for the host.
+        request.headers.update(headers)
+        return request
+
+    def get(url: str, query: Mapping[str, str]) -> Mapping[str, Any] | None:
+        parts, line, failed = urlsplit(url), Line(), None
+
+        def ask() -> requests.Response:
+            # One session a request: those of other threads go on when this one is cut.
+            with requests.Session() as session:
+                bind(session, line, _MAX_BYTES)
+                session.auth = authorize
+                session.trust_env = may_have_proxy(url)
+                # A redirect would carry the token to another host.
+                return session.get(url, params=query, timeout=budget_s, allow_redirects=False)
+
+        try:
+            response = in_time(ask, budget_s, line)
+        except (requests.RequestException, OSError) as e:
+            failed = unreachable(parts.netloc, secrets.redact(str(e)))
+        if failed is not None:
+            # Not in the except clause: the exception of requests, with the token in it, would be its context.
+            raise failed
+        exchange = Exchange(parts.netloc, parts.path, response.status_code, response.content)
+        if response.status_code == _NOT_FOUND and "json" in response.headers.get("Content-Type", ""):
+            return None
+        return _decoded(exchange, who, secrets)
+
+    return get
+
+
+def _decoded(exchange: Exchange, who: Who, secrets: Secrets) -> Mapping[str, Any]:
+    """The JSON object that an API answered with.
+
+    Raises:
+        VertexEnvError: The answer is a refusal, or no JSON object.
+    """
+    if exchange.status != _OK:
+        raise explain(exchange, "", who, secrets)
+    try:
+        data = json.loads(secrets.redact(exchange.body.decode()))
+    except (ValueError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise UnavailableError(
+            f"{exchange.host} answered with something that is not JSON",
+            "a captive portal or a proxy may have answered instead: check HTTPS_PROXY",
+        )
+    return data
+
+
+def list_endpoints(get: Get, root: str, parent: str) -> Iterator[Endpoint]:
+    """Endpoints of one location, page by page.
+
+    Args:
+        get: How to ask.
+        root: API root with version, such as `https://us-central1-aiplatform.googleapis.com/v1`.
+        parent: `projects/P/locations/L`.
+    """
+    for page in _pages(get, f"{root}/{parent}/endpoints"):
+        yield from (_endpoint(item) for item in _dicts(page.get("endpoints")))
+
+
+def list_locations(get: Get, root: str, project: str) -> list[str]:
+    """Regions that Vertex AI has for *project*, such as `["asia-northeast1", "us-central1"]`.
+
+    https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations/list (2026-11-22).
+    """
+    url, found = f"{root}/projects/{project}/locations", set()
+    for page in _pages(get, url):
+        found |= {str(item.get("locationId", "")) for item in _dicts(page.get("locations"))}
+        if len(found) > _MAX_LOCATIONS:
+            raise UnavailableError(f"{urlsplit(url).netloc} gives too many locations", "try again in a minute")
+    names = sorted(name for name in found if matches("location", name) and name != "global")
+    if not names:
+        raise SettingsError(f"Vertex AI has no locations for project {project!r}", "check --project")
+    return names
+
+
+def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:
+    """The endpoint in *parent* whose ID or display name is *wanted*.
+
+    Raises:
+        SettingsError: There is none, or several have that name.
+    """
+    if matches("endpoint ID", wanted):
+        item = get(f"{root}/{parent}/endpoints/{wanted}", {})
+        if item is not None:
+            return _endpoint(item)
+    everyone = list(list_endpoints(get, root, parent))
+    named = [endpoint for endpoint in everyone if endpoint.name == wanted]
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise SettingsError(
+            f"{len(named)} endpoints in {parent} are called {wanted!r}",
+            "name one by its ID: " + ", ".join(endpoint.id for endpoint in named[:5]),
+        )
+    known = ", ".join(f"{endpoint.id} ({one_line(endpoint.name)})" for endpoint in everyone[:5])
+    raise SettingsError(
+        f"there is no endpoint {wanted!r} in {parent}",
+        f"endpoints there: {known}" if known else "it may be elsewhere: vertex-env endpoints --all-locations",
+    )
+
+
+def _pages(get: Get, url: str) -> Iterator[Mapping[str, Any]]:
+    """The pages of a list.
+
+    Raises:
+        UnavailableError: It has no end, or takes too long.
+    """
+    query, started = {"pageSize": str(_PAGE_SIZE)}, time.monotonic()
+    for _ in range(_MAX_PAGES):
+        page = get(url, query) or {}
+        yield page
+        following = page.get("nextPageToken")
+        if not isinstance(following, str) or following in ("", query.get("pageToken")):
+            return
+        if time.monotonic() - started > LIST_S:
+            break
+        query["pageToken"] = following
+    raise UnavailableError(f"{urlsplit(url).netloc} gives a list without an end", "try again in a minute")
+
+
+def _endpoint(item: Mapping[str, Any]) -> Endpoint:
+    """One endpoint of `endpoints.list` or `endpoints.get`; its name is `projects/N/locations/L/endpoints/ID`."""
+    parts = str(item.get("name", "")).split("/")
+    if len(parts) != 6 or not matches("location", parts[3]) or not matches("endpoint ID", parts[5]):  # noqa: PLR2004
+        raise UnavailableError(
+            f"Vertex AI lists an endpoint with a name that is none: {one_line(str(item.get('name')))}",
+            "try again in a minute",
+        )
+    models = tuple(str(m.get("displayName") or m.get("model") or "?") for m in _dicts(item.get("deployedModels")))
+    host = item.get("dedicatedEndpointDns") or None
+    # A port or a path would pass a check of the URL's host.
+    if host is not None and not (isinstance(host, str) and matches("host", host)):
+        raise SettingsError(
+            f"the dedicated host of endpoint {parts[5]} is not a host name: {one_line(str(host))}",
+            f"see what Google says: gcloud ai endpoints describe {parts[5]} --region={parts[3]}",
+        )
+    return Endpoint(parts[5], str(item.get("displayName", "")), parts[3], models, host)
+
+
+def _dicts(value: object) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
