@@ -52,6 +52,9 @@ SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "JSON": lambda text: json.dumps(text)[1:-1],
     "JSON with escaped slashes": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
     "HTML": html.escape,
+    "HTML with numbers": lambda text: re.sub(r"[^\w ]", lambda found: f"&#{ord(found[0])};", text),
+    "HTML with other numbers": lambda text: re.sub(r"[/+']", lambda found: f"&#x{ord(found[0]):02X};", text),
+    "HTML with names": lambda text: html.escape(text).replace("&#x27;", "&apos;").replace("+", "&plus;"),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64, later": lambda text: shifted(text, 1),
     "base64, still later": lambda text: shifted(text, 2),
@@ -124,6 +127,7 @@ def test_a_token_behind_other_characters(before: str) -> None:
 
 SHAPED = {
     "-----BEGIN": f"-----BEGIN PRIVATE KEY-----\n{KEY}",
+    "ya29%2": f"ya29%2E{KEY}",
     "1%2": f"1%2F%2F0g{KEY}",
     "4/": f"4/0A{KEY}",
     "4%2": f"4%2F0A{KEY}",
@@ -145,6 +149,22 @@ def test_each_shape_is_found_by_its_mark(mark: str) -> None:
     assert looks_secret(text)
     assert KEY not in hide(text)
     assert not looks_secret(text.replace(mark, "zz"))
+
+
+@pytest.mark.parametrize("gap", ["\n", "\r\n", "\t", " ", "\\\n"], ids=ascii)
+def test_a_token_in_more_lines_than_one(gap: str) -> None:
+    """Neither part is repeated, nor as `repr` writes them. Control: the words of a message that follow stay."""
+    for text in (f"ya29.{KEY}{gap}{KEY} is wrong", repr(f"ya29.{KEY}{gap}{KEY}"), f"sk-proj-{KEY}{gap}{KEY}"):
+        assert KEY not in hide(text), text
+    words = f"{gap}GOOGLE_APPLICATION_CREDENTIALS or google/gemini-2.5-flash-lite is wrong"
+    assert hide(f"ya29.{KEY}{words}") == f"[hidden]{words}"
+
+
+def test_settings_do_not_show_a_misplaced_token() -> None:
+    """Their repr is in logs. Control: an ordinary value is in it."""
+    shown = repr(api.Settings(project=f"ya29.{KEY}", model=f"sk-proj-{KEY}", location="global"))
+    assert KEY not in shown
+    assert "location='global'" in shown
 
 
 def test_secrets_of_a_request_and_its_answer() -> None:

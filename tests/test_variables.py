@@ -1,8 +1,11 @@
 """The variables that are set and unset, and the templates behind further names."""
 
+import os
 import re
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -10,8 +13,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from tests.fakes import PLANTED, token
+from tests.tools import need
 from vertex_env.cache.answers import is_kept
 from vertex_env.errors import SettingsError
+from vertex_env.formats.render import sh
 from vertex_env.tokens.token import Token
 from vertex_env.vertex.reserved import ACTED_ON, acted_on_by
 from vertex_env.vertex.target import Target
@@ -414,6 +419,40 @@ MY_PATH LLM_PS1 GOOGLE_CLOUD_PROJECT X ANTHROPIC_BASE_URL OPENAI_API_BASE_URLS O
 def test_harmless_name_is_not_refused(name: str) -> None:
     """Only the exact name, in its case, or one that begins so."""
     check_template(name, "x")
+
+
+KNOWN_TO_SHELLS = {
+    "zsh": ("-fic", "zmodload zsh/zle zsh/parameter zsh/datetime zsh/langinfo zsh/mapfile; print -l ${(k)parameters}"),
+    "bash": ("-ic", "compgen -v"),
+    "ksh": ("-ic", "set | sed 's/=.*//'"),
+    "mksh": ("-ic", "typeset + | sed 's/.* //'"),
+    "fish": ("-ic", "set -n"),
+}
+"""How each shell lists the variables that it knows."""
+
+
+@pytest.mark.parametrize("shell", KNOWN_TO_SHELLS)
+def test_what_a_shell_knows_is_refused(shell: str, tmp_path: Path) -> None:
+    """Each variable that it has by itself; zsh computes the values of some: `HISTSIZE='a[$(id)]'` runs id."""
+    argv = [need(shell), *KNOWN_TO_SHELLS[shell]]
+    environ = {"HOME": str(tmp_path), "PATH": os.defpath, "TERM": "dumb"}
+    done = subprocess.run(
+        argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True
+    )
+    names = [name for name in done.stdout.split() if re.fullmatch(r"[A-Za-z_]\w*", name)]
+    assert {"PATH", "PWD"} <= set(names)
+    # What it has told of the machine in HOST, zsh does not read again.
+    assert [name for name in names if not acted_on_by(name) and name != "HOST"] == []
+
+
+def test_zsh_would_compute_the_value(tmp_path: Path) -> None:
+    """The control: such a name in the statements, which `--set` refuses, has zsh run a command."""
+    evil = "path[$(touch ran)]"
+    with pytest.raises(SettingsError, match="whose value is read by a shell"):
+        check_template("HISTSIZE", evil)
+    for name, ran in (("X_URL", False), ("HISTSIZE", True)):
+        subprocess.run([need("zsh"), "-fc", sh({name: evil})], cwd=tmp_path, capture_output=True, check=False)
+        assert (tmp_path / "ran").exists() == ran
 
 
 def test_refused_names_are_written_as_the_check_reads_them() -> None:

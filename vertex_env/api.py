@@ -134,6 +134,11 @@ class Settings:
             elif isinstance(value, os.PathLike):
                 object.__setattr__(self, name, os.fspath(value))
 
+    def __repr__(self) -> str:
+        """The fields that are set; a token that was given for one of them is not repeated."""
+        fields = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        return f"Settings({', '.join(f'{name}={hide(repr(value))}' for name, value in fields.items())})"
+
     def options(self) -> dict[str, str | Sequence[str] | None]:
         """As the command line would give them."""
         values = {name: value for name, value in asdict(self).items() if value not in (None, ())}

@@ -25,7 +25,7 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     # Google's access tokens, its keys (https://cloud.google.com/docs/authentication/api-keys),
     # refresh tokens, codes of a login and client secrets
     # (https://developers.google.com/identity/protocols/oauth2), all 2026-11.
-    (("ya29.",), r"ya29\.[\w.~+/=%-]*"),
+    (("ya29.", "ya29%2"), r"ya29(?:\.|%2[Ee])[\w.~+/=%-]*"),
     (("AIza",), r"AIza[\w-]{16,}"),
     (("AQ.",), rf"{_START}AQ\.[\w-]{{16,}}"),
     (("1//", "1%2"), rf"(?:(?<!\w)|{_ESCAPED})1(?://|%2[Ff]%2[Ff])[\w-]{{8,}}"),
@@ -58,7 +58,9 @@ _LOOKS = "|".join(pattern for _, pattern in _SHAPES)
 _MARKS = tuple(mark for marks, _ in _SHAPES for mark in marks)
 _BEARER = r"(?<=Bearer )(?=\S{16})[^\s'\"]+"
 _PASSWORD = r"(?<=//)[^/\s]+(?=@)"  # noqa: S105 -- a pattern
-_SECRET = f"{_LOOKS}|{_BEARER}|{_PASSWORD}"
+_REST = r"(?:(?:\\+[nrt]?|\s)+(?=[\w-]*[0-9])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w.~+/=%-]{12,})*"  # as repr writes it, too
+"""What follows where a token was pasted in more lines than one: a word that has what tokens have."""
+_SECRET = f"(?:{_LOOKS}){_REST}|{_BEARER}|{_PASSWORD}"
 
 _NAME = (
     r"(?is)"
@@ -181,6 +183,15 @@ class Secrets:
         """*text* without any of the values, as they are, or escaped for a URL, JSON or HTML, or in base64."""
         while self._unread:
             self._unread.pop()()
+        if "&" in text:
+            import html
+
+            # Any character may be escaped, by name or by number: so it is read as a browser does.
+            plain = html.unescape(text)
+            text = plain if self._redact(plain) != plain else text
+        return self._redact(text)
+
+    def _redact(self, text: str) -> str:
         for form in sorted({form for value in self._values for form in _spellings(value)}, key=len, reverse=True):
             text = text.replace(form, HIDDEN)
         for value in self._values:
@@ -197,11 +208,9 @@ def of_environ(environ: Mapping[str, str]) -> Secrets:
 
 
 def _spellings(value: str) -> Iterable[str]:
-    """*value* as it is and as URLs, JSON, HTML and Python write it."""
+    """*value* as it is and as URLs, JSON and Python write it."""
     texts = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
     texts |= {text.replace("/", "\\/") for text in texts}
-    escaped = value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    texts |= {escaped, escaped.replace('"', "&quot;").replace("'", "&#x27;")}
     data = value.encode("utf-8", "surrogatepass")
     quoted = {quote(data, safe=""), quote(data), quote_plus(data), quote(quote(data, safe=""), safe="")}
     return texts | quoted | {re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), text) for text in quoted}

@@ -9,7 +9,7 @@ ACTED_ON: Mapping[str, str] = {
     "the loader and the C library": """
         LD_* DYLD_* LIBPATH SHLIB_PATH GCONV_PATH GETCONF_DIR GLIBC_TUNABLES HOSTALIASES
         LOCALDOMAIN LOCPATH MALLOC_* NLSPATH RESOLV_HOST_CONF RES_OPTIONS OPENSSL_* TERMCAP
-        TERMINFO TERMINFO_DIRS TERMPATH
+        TERM TERMINFO TERMINFO_DIRS TERMPATH LANG LANGUAGE LC_* COLUMNS LINES
         """,
     # https://pubs.opengroup.org/onlinepubs/9799919799/utilities/V3_chap02.html#tag_19_05_03,
     # https://www.gnu.org/software/bash/manual/bash.html#Shell-Variables,
@@ -22,7 +22,8 @@ ACTED_ON: Mapping[str, str] = {
         EPOCH* EXECIGNORE FIGNORE FUNCNAME FUNCNEST GLOBIGNORE GLOBSORT GROUPS HISTCMD
         HISTCONTROL HISTIGNORE HISTTIMEFORMAT MAPFILE PIPESTATUS POSIXLY_CORRECT READLINE_*
         REPLY SRANDOM TIMEFORMAT auto_resume histchars KSH_* KSHEGID KSHGID KSHUID KSHEUID PGRP
-        SH_OPTIONS PATHSEP
+        SH_OPTIONS PATHSEP HISTSIZE HISTFILESIZE HISTCHARS SHLVL IGNOREEOF HOSTFILE MAILCHECK OPTERR
+        USER USER_ID LOGNAME HOSTNAME HOSTTYPE MACHTYPE OSTYPE JOBMAX
         """,
     # https://zsh.sourceforge.io/Doc/Release/Parameters.html and
     # https://zsh.sourceforge.io/Doc/Release/Zsh-Modules.html#The-zsh_002fparameter-Module
@@ -30,7 +31,8 @@ ACTED_ON: Mapping[str, str] = {
         ZDOTDIR ZSH* ZLE_* ZBEEP ARGC ARGV0 ERRNO KEYBOARD_HACK KEYTIMEOUT LISTMAX LOGCHECK
         MANPATH MODULE_PATH NULLCMD READNULLCMD POSTEDIT PROMPT PROMPT2 PROMPT3 PROMPT4 RPROMPT
         RPROMPT2 RPS1 RPS2 SPROMPT PSVAR REPORTTIME SAVEHIST STTY TRY_BLOCK_ERROR
-        TRY_BLOCK_INTERRUPT TTYIDLE WATCH WATCHFMT WORDCHARS argv path fpath cdpath fignore
+        TRY_BLOCK_INTERRUPT TTY TTYIDLE TIMEFMT BAUD DIRSTACKSIZE REPORTMEMORY CPUTYPE VENDOR
+        epochtime langinfo mapfile WATCH WATCHFMT WORDCHARS argv path fpath cdpath fignore
         mailpath manpath module_path pipestatus prompt psvar reply signals status watch zsh_*
         zle_* chpwd_functions periodic_functions precmd_functions preexec_functions
         zshaddhistory_functions zshexit_functions aliases builtins commands dirstack dis_*
@@ -40,7 +42,7 @@ ACTED_ON: Mapping[str, str] = {
         usergroups widgets
         """,
     # https://fishshell.com/docs/current/language.html#special-variables
-    "fish": "fish_* __fish_* CMD_DURATION hostname version",
+    "fish": "fish_* __fish_* FISH_VERSION CMD_DURATION hostname status_generation umask version",
     # https://www.nushell.sh/book/special_variables.html, https://xon.sh/envvars.html,
     # https://learn.microsoft.com/en-us/powershell/module/microsoft.powershell.core/about/about_environment_variables
     "nushell, xonsh or PowerShell": """
@@ -68,9 +70,10 @@ ACTED_ON: Mapping[str, str] = {
         NODE_TLS_REJECT_UNAUTHORIZED NODE_CHANNEL_FD NODE_V8_COVERAGE NODE_COMPILE_CACHE*
         NODE_ICU_DATA ELECTRON_RUN_AS_NODE BUN_* DENO_* NPM_CONFIG_* npm_config_* PERL5* PERLLIB
         PERLIO* PERL_* RUBY* GEM_HOME GEM_PATH BUNDLE_* JAVA_TOOL_OPTIONS _JAVA_OPTIONS
-        JDK_JAVA_OPTIONS JAVA_OPTS CLASSPATH PHPRC PHP_INI_SCAN_DIR LUA_* AWKPATH AWKLIBPATH
-        TCLLIBPATH TCL_LIBRARY R_HOME R_LIBS* R_PROFILE* R_ENVIRON* JULIA_* GUILE_* ERL_*
-        OCAMLRUNPARAM CAML_LD_LIBRARY_PATH EMACSLOADPATH DOTNET_* CORECLR_* COMPlus_* COR_*
+        JDK_JAVA_OPTIONS JAVA_OPTS MAVEN_OPTS GRADLE_OPTS SBT_OPTS PYENV_* CLASSPATH PHPRC
+        PHP_INI_SCAN_DIR LUA_* AWKPATH AWKLIBPATH TCLLIBPATH TCL_LIBRARY R_HOME R_LIBS*
+        R_PROFILE* R_ENVIRON* JULIA_* GUILE_* ERL_* OCAMLRUNPARAM CAML_LD_LIBRARY_PATH
+        EMACSLOADPATH DOTNET_* CORECLR_* COMPlus_* COR_*
         GODEBUG GOFLAGS ELIXIR_ERL_OPTIONS IPYTHONDIR JUPYTER_* RUSTC_WRAPPER
         RUSTC_WORKSPACE_WRAPPER
         """,
