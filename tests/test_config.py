@@ -16,19 +16,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from vertex_env.errors import SettingsError
-from vertex_env.settings.config import (
-    MAX_BYTES,
-    MOST_DOTS,
-    Config,
-    cache_folder,
-    config_path,
-    gcloud_dir,
-    gcloud_files,
-    home,
-    read_config,
-    read_gcloud,
-)
+from vertex_env.settings.config import MAX_BYTES, MOST_DOTS, Config, read_config
+from vertex_env.settings.gcloud import gcloud_files, read_gcloud
 from vertex_env.settings.options import OPTIONS, Found, first, gcloud_layer, options_layer, resolve
+from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home
 
 # --- where files are ---
 
@@ -72,7 +63,8 @@ def as_nobody(*lines: str) -> str:
     prelude = (
         "import os, pwd",
         "from pathlib import Path",
-        "from vertex_env.settings.config import cache_folder, config_path, gcloud_dir, home, read_config",
+        "from vertex_env.settings.config import read_config",
+        "from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home",
         "from vertex_env.errors import SettingsError",
         "if os.geteuid() == 0: os.setuid(54321)",
     )

@@ -20,16 +20,8 @@ from vertex_env.cache import answers as warm
 from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.formats.snapshot import write_snapshot
-from vertex_env.settings.config import (
-    cache_folder,
-    config_path,
-    gcloud_dir,
-    gcloud_files,
-    home,
-    no_home,
-    read_config,
-    read_gcloud,
-)
+from vertex_env.settings.config import read_config
+from vertex_env.settings.gcloud import gcloud_files, read_gcloud
 from vertex_env.settings.options import (
     DEFAULTS,
     OPTIONS,
@@ -43,6 +35,7 @@ from vertex_env.settings.options import (
     options_layer,
     resolve,
 )
+from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home, no_home
 from vertex_env.tokens.broker import Broker
 from vertex_env.tokens.store import FileStore, Notes, NullStore, Store, write_private
 from vertex_env.tokens.token import Identity, Now, Token
