@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from vertex_env.errors import SettingsError
 from vertex_env.settings.config import MAX_BYTES, MOST_DOTS, Config, read_config
 from vertex_env.settings.gcloud import gcloud_files, read_gcloud
-from vertex_env.settings.options import OPTIONS, Found, first, gcloud_layer, options_layer, resolve
+from vertex_env.settings.kinds import Found
+from vertex_env.settings.options import OPTIONS
 from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home
+from vertex_env.settings.resolve import first, gcloud_layer, options_layer, resolve
 
 # --- where files are ---
 

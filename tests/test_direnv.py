@@ -274,7 +274,7 @@ GIVEN = [option for option in OPTIONS if not option.internal]
 
 
 @pytest.mark.parametrize("option", GIVEN, ids=lambda option: option.name)
-def test_settings(place: Place, enter: Enter, option: Option) -> None:
+def test_settings(place: Place, enter: Enter, option: Option[Any]) -> None:
     place.config.write_text('[profile.work]\nproject = "work-project"\n')
     backdate(place.config)
     project = place.folder / "project"

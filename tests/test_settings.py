@@ -1,31 +1,31 @@
 """Settings: which layer wins, what each value may be, and how options travel to a child of our own."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+import vertex_env
+from tests import keywords
 from vertex_env.errors import SettingsError
-from vertex_env.settings.options import (
-    CLOUD_PLATFORM,
-    OPTIONS,
-    Found,
+from vertex_env.settings.kinds import Found, parse_duration
+from vertex_env.settings.options import CLOUD_PLATFORM, OPTIONS, Option, Setting, Settings
+from vertex_env.settings.resolve import (
     Layer,
-    Option,
-    Setting,
-    Settings,
     as_environ,
     environ_layer,
     first,
     gcloud_layer,
     google_layer,
     options_layer,
-    parse_duration,
     resolve,
 )
 from vertex_env.vertex.variables import CLIENTS
@@ -71,7 +71,21 @@ def test_names() -> None:
         ("client", "VERTEX_ENV_CLIENT", "client"),
         ("set", "VERTEX_ENV_SET", "set"),
     ]
-    assert [o.field for o in OPTIONS] == [field.name for field in fields(Settings)]
+
+
+def test_keywords_are_the_rows() -> None:
+    """The Python API's `Settings` has a field for each setting, in the same order. If not: python -m tests.keywords."""
+    assert keywords.PATH.read_text() == keywords.text()
+    assert [field.name for field in fields(vertex_env.Settings)] == [o.field for o in OPTIONS if not o.internal]
+    assert list(resolve([]).values) == [o.field for o in OPTIONS]
+
+
+def test_readme_has_each_setting() -> None:
+    """In the table below "Settings"."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    table = readme.partition("## Settings")[2].partition("## ")[0].partition("```")[0]
+    named = re.findall(r"`--([a-z-]+)`", table)
+    assert sorted(named) == sorted(o.name for o in OPTIONS if o.in_profile)
 
 
 def test_defaults() -> None:
@@ -539,7 +553,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:20])
 @pytest.mark.parametrize("option", TEXT_SETTINGS, ids=lambda option: option.name)
-def test_hostile_value_is_refused(option: Option, value: str) -> None:
+def test_hostile_value_is_refused(option: Option[Any], value: str) -> None:
     """Quotes, commands, line breaks and the like are refused in every layer, in a message of one printable line."""
     name = option.name
     if name == "endpoint" and value in ("\u0661\u0662\u0663\u0664\u0665\u0666", "\u0430bcdefg"):
@@ -582,7 +596,7 @@ SPOILT = st.one_of(
 
 
 def plain(found: Settings) -> dict[str, object]:
-    return {field.name: getattr(found, field.name).value for field in fields(found)}
+    return {option.field: getattr(found, option.field).value for option in OPTIONS}
 
 
 @given(options=GIVEN | SPOILT)

@@ -22,12 +22,11 @@ from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.formats.snapshot import write_snapshot
 from vertex_env.settings.config import read_config
 from vertex_env.settings.gcloud import gcloud_files, read_gcloud
-from vertex_env.settings.options import (
-    DEFAULTS,
-    OPTIONS,
-    Found,
+from vertex_env.settings.kinds import Found
+from vertex_env.settings.options import OPTIONS, Settings
+from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home, no_home
+from vertex_env.settings.resolve import (
     Layer,
-    Settings,
     environ_layer,
     first,
     gcloud_layer,
@@ -35,7 +34,6 @@ from vertex_env.settings.options import (
     options_layer,
     resolve,
 )
-from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home, no_home
 from vertex_env.tokens.broker import Broker
 from vertex_env.tokens.store import FileStore, Notes, NullStore, Store, write_private
 from vertex_env.tokens.token import Identity, Now, Token
@@ -295,7 +293,7 @@ class Session:
             self.adc,
             self.identity,
             self.now,
-            default_scopes=s.scope.value == DEFAULTS["scope"],
+            default_scopes=s.scope.value == Settings.scope.default,
             iam_endpoint=iam and self._check_url(iam, f"the IAM endpoint from {s.iam_endpoint.source}"),
         )
         late = self.adc.kind == METADATA and s.impersonate.value == ()

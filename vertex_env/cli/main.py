@@ -22,7 +22,9 @@ from vertex_env.formats.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS, HO
 from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, read_shell_file
 from vertex_env.redaction import hide, of_environ
 from vertex_env.session import Session, Watched, open_session
-from vertex_env.settings.options import OPTIONS, as_environ, environ_layer, options_layer, parse_duration
+from vertex_env.settings.kinds import parse_duration
+from vertex_env.settings.options import OPTIONS
+from vertex_env.settings.resolve import as_environ, environ_layer, options_layer
 from vertex_env.tokens.token import Token
 from vertex_env.version import __version__
 from vertex_env.vertex.variables import Environment
@@ -397,9 +399,9 @@ def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
     settings = as_environ({**environ_layer(os.environ), **options_layer(options)})
     if config:
         settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100 -- no link is followed
-    if "VERTEX_ENV_CREDENTIALS" in settings:
-        named = os.path.expanduser(settings["VERTEX_ENV_CREDENTIALS"])  # noqa: PTH111 -- as `adc` does
-        settings["VERTEX_ENV_CREDENTIALS"] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
+    for name in [option.variable for option in OPTIONS if option.kind.is_file and option.variable in settings]:
+        named = os.path.expanduser(settings[name])  # noqa: PTH111 -- as `adc` does
+        settings[name] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
     return settings
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from vertex_env.errors import SettingsError
 from vertex_env.files import read_file
-from vertex_env.settings.options import OPTIONS, Found, Layer
+from vertex_env.settings.kinds import Found
+from vertex_env.settings.options import OPTIONS
+from vertex_env.settings.resolve import Layer
 
 MAX_BYTES = 64 << 10
 """Of config.toml. tomllib takes minutes for some texts of a mebibyte."""
@@ -15,7 +17,7 @@ MAX_BYTES = 64 << 10
 MOST_DOTS = 128
 """In one line: for a key of n parts tomllib (Python 3.11, 2026-11) takes time that grows with n squared."""
 
-_KEYS = {option.name: option for option in OPTIONS if not option.internal and option.name != "profile"}
+_KEYS = {option.name: option.kind for option in OPTIONS if option.in_profile}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,30 +115,15 @@ def _profile(name: str, table: object, lines: "_Lines") -> Layer:
         source = lines.source("profile", name, key)
         if key not in _KEYS:
             raise SettingsError(f"unknown key {key!r} in {source}", "known there: " + ", ".join(_KEYS))
-        found = _value(key, value, source)
+        found = _KEYS[key].from_toml(value)
+        if found is None:
+            raise SettingsError(
+                f"{key} in {source} has a value of the wrong type", f"write it as {key} = {_KEYS[key].toml}"
+            )
         # An empty list counts as unset, as an empty variable does.
         if found != ():
             layer[key] = Found(found, source)
     return layer
-
-
-def _value(key: str, value: object, source: str) -> str | tuple[str, ...]:
-    """A TOML value as the option would be given: a list for repeated ones, `set` also as a table.
-
-    One string does for a list, too: `client = "aider,goose"`.
-    """
-    if isinstance(value, str):
-        return (value,) if _KEYS[key].many else value
-    if isinstance(value, int) and not isinstance(value, bool) and not _KEYS[key].many:
-        return str(value)
-    if isinstance(value, list) and (_KEYS[key].many or key == "impersonate") and all(isinstance(v, str) for v in value):
-        return tuple(value)
-    if isinstance(value, dict) and key == "set" and all(isinstance(v, str) for v in value.values()):
-        return tuple(f"{name}={template}" for name, template in value.items())
-    raise SettingsError(
-        f"{key} in {source} has a value of the wrong type",
-        f'write it as {key} = ["…", "…"]' if _KEYS[key].many else f'write it as {key} = "…"',
-    )
 
 
 def _check_dots(text: str, path: Path) -> None:
