@@ -367,7 +367,7 @@ def test_wrong_type(path: Path, text: str, key: str) -> None:
 
 KNOWN = (
     "known there: project, location, endpoint, model, api, api-version, base-url, allow-host, credentials, "
-    "impersonate, lifetime, scope, quota-project, store, min-ttl, client, set"
+    "impersonate, lifetime, scope, quota-project, store, min-ttl, mint-timeout, client, set"
 )
 TOP = "known there: default-profile, and [profile.NAME] tables"
 BOTH = 'write default-profile = "NAME", and a table [profile.NAME] for each profile'

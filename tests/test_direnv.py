@@ -267,6 +267,7 @@ VALUES = {
     "quota-project": "other-project",
     "store": "none",
     "min-ttl": "1m",
+    "mint-timeout": "20s",
     "client": "aider",
     "set": "MY_URL={base_url}/it's",
 }

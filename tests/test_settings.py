@@ -68,6 +68,7 @@ def test_names() -> None:
         ("quota-project", "VERTEX_ENV_QUOTA_PROJECT", "quota_project"),
         ("store", "VERTEX_ENV_STORE", "store"),
         ("min-ttl", "VERTEX_ENV_MIN_TTL", "min_ttl"),
+        ("mint-timeout", "VERTEX_ENV_MINT_TIMEOUT", "mint_timeout"),
         ("client", "VERTEX_ENV_CLIENT", "client"),
         ("set", "VERTEX_ENV_SET", "set"),
     ]
@@ -107,6 +108,7 @@ def test_defaults() -> None:
         quota_project=Setting(None),
         store=Setting("file"),
         min_ttl=Setting(timedelta(minutes=5)),
+        mint_timeout=Setting(timedelta(seconds=10)),
         client=Setting(()),
         set=Setting({}),
         api_endpoint=Setting(None),
@@ -423,6 +425,21 @@ def test_lifetime_is_between_a_second_and_12_hours(text: str, valid: bool) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "valid"),
+    [("1s", True), ("10", True), ("5m", True), ("300", True), ("301", False), ("0.9s", False), ("0", False)],
+)
+def test_mint_timeout_is_between_a_second_and_five_minutes(text: str, valid: bool) -> None:  # noqa: FBT001
+    """In less no answer comes, and nobody waits for longer."""
+    layer = environ_layer({"VERTEX_ENV_MINT_TIMEOUT": text})
+    if valid:
+        assert value_of("mint_timeout", [layer]) == parse_duration(text)
+    else:
+        error = refusal([layer])
+        assert error.message == f"mint-timeout {text!r} from VERTEX_ENV_MINT_TIMEOUT is out of range"
+        assert error.hint == "give one between 1s and 5m"
+
+
+@pytest.mark.parametrize(
     ("option", "raw", "value"),
     [
         ("scope", ["cloud-platform.read-only"], ("https://www.googleapis.com/auth/cloud-platform.read-only",)),
@@ -583,6 +600,7 @@ VALUES: Mapping[str, Sequence[str | list[str]]] = {
     "quota_project": ["my-project"],
     "store": ["none"],
     "min_ttl": ["0", "1h"],
+    "mint_timeout": ["1s", "2m"],
     "client": [["goose", "aider"], "fabric"],
     "set": [["A={token}", "B=x, y = z ", "C=", 'D=it\'s "{{}}" é'], ["A=1", "A=2"], "E=x"],
 }

@@ -293,6 +293,7 @@ class Session:
             self.adc,
             self.identity,
             self.now,
+            s.mint_timeout.value.total_seconds(),
             default_scopes=s.scope.value == Settings.scope.default,
             iam_endpoint=iam and self._check_url(iam, f"the IAM endpoint from {s.iam_endpoint.source}"),
         )
@@ -313,11 +314,12 @@ class Session:
         kind = self.settings.store.value
         if kind == "none" or self.folder is None:
             return NullStore(self.unstored)
+        mint_s = self.settings.mint_timeout.value.total_seconds()
         if kind == "keyring":
             from vertex_env.tokens.keychain import KeyringStore
 
-            return KeyringStore(self.folder)
-        return FileStore(self.folder)
+            return KeyringStore(self.folder, mint_s)
+        return FileStore(self.folder, mint_s)
 
     def token(self, *, refresh: bool = False) -> Token:
         """A fresh token, the same one throughout unless *refresh*; see `Broker.token`."""
@@ -589,7 +591,8 @@ class Session:
             if self.identity.impersonate is None
             else replace(self.adc.who, target=self.identity.impersonate)
         )
-        return http_get(self.token().value, who, self.settings.quota_project.value)
+        budget_s = self.settings.mint_timeout.value.total_seconds()
+        return http_get(self.token().value, who, self.settings.quota_project.value, budget_s)
 
     def _look_up(self, shared: Target, wanted: str, *, refresh: bool) -> tuple[str, str | None]:
         """ID and dedicated host of the endpoint that *wanted* means."""

@@ -31,5 +31,6 @@ class Settings(Given):
     quota_project: str | None = None
     store: str | None = None
     min_ttl: timedelta | str | None = None
+    mint_timeout: timedelta | str | None = None
     client: str | tuple[str, ...] = ()
     set: tuple[str, ...] = ()

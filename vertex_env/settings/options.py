@@ -251,6 +251,11 @@ class Settings:
     min_ttl = Option(
         Duration(), timedelta(minutes=5), help="Least time a token must have left; half its life at most. [default: 5m]"
     )
+    mint_timeout = Option(
+        Duration(timedelta(seconds=1), timedelta(minutes=5)),
+        timedelta(seconds=10),
+        help="Longest that minting a token or asking for an endpoint may take. [default: 10s]",
+    )
     client = Option(
         Listed(Choice(*CLIENTS)),
         (),
