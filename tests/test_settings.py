@@ -117,6 +117,16 @@ def test_defaults() -> None:
     assert resolve([]).location.source == "default"
 
 
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_help_says_the_default(option: Option[Any]) -> None:
+    """As a user would write it; that of lifetime is Google's own."""
+    said = re.search(r"\[default: (.+)\]$", option.help)
+    if said is None:
+        assert not option.default
+    elif option.default is not None:
+        assert option.kind.parse(option.name, Found(said[1], "--help")) == option.default
+
+
 # --- precedence ---
 
 FILE = "/home/me/.config/vertex-env/config.toml:3"
