@@ -11,23 +11,31 @@ from pathlib import Path
 
 import click
 
-from vertex_env.cli.main import app
+from vertex_env.cli.main import SettingsOption, app
 from vertex_env.formats.shellfiles import COMPLETIONS, shell_dir
-from vertex_env.vertex.variables import CLIENTS
+from vertex_env.settings.options import OPTIONS
 
 HEAD = "made by python -m tests.completions: do not edit"
 RUNS_A_COMMAND = ("run", "sandbox")
-FILES = ("credentials",)
-PROFILES = ("profile",)
+KINDS = {option.field: option.kind for option in OPTIONS}
 
 
 @dataclass(frozen=True)
 class Option:
-    """One long option: its name without dashes, what it says, what it takes (None for nothing), and whether again."""
+    """One long option.
+
+    Args:
+        name: Without dashes.
+        help: What it says.
+        values: What it takes; None for nothing.
+        completes: What it takes besides: `files` or `profiles`.
+        again: Whether it may be given more than once.
+    """
 
     name: str
     help: str
     values: tuple[str, ...] | None
+    completes: str | None
     again: bool
 
 
@@ -56,12 +64,10 @@ def commands() -> Iterator[Command]:
             if isinstance(parameter, click.Option):
                 (long,) = (n for n in parameter.opts if n.startswith("--"))
                 text = short(parameter.help or f"{parameter.metavar or 'choice'}")
-                if parameter.metavar and re.fullmatch(r"[a-z|]+\|[a-z|]+", parameter.metavar):
-                    choices = tuple(parameter.metavar.split("|"))
-                if long == "--client":
-                    choices = tuple(CLIENTS)
-                values = None if parameter.is_flag else choices
-                options.append(Option(long.removeprefix("--"), text, values, parameter.multiple))
+                setting = KINDS[parameter.name or ""] if isinstance(parameter, SettingsOption) else None
+                values = None if parameter.is_flag else setting.choices if setting else choices
+                completes = setting.completes if setting else None
+                options.append(Option(long.removeprefix("--"), text, values, completes, parameter.multiple))
             else:
                 words += choices
         yield Command(name, short(command.help or ""), tuple(options), tuple(words))
@@ -82,9 +88,10 @@ def bash() -> str:
         if words:
             cases.append(f"  {command.name}) words='{' '.join(words)}' ;;")
         values += [f"  {command.name}:--{o.name}) words='{' '.join(o.values)}' ;;" for o in command.options if o.values]
-    taking = sorted({o.name for c in commands() for o in c.options if o.values is not None} - {*FILES, *PROFILES})
-    files = " | ".join(f"*:--{name}" for name in FILES)
-    profiles = " | ".join(f"*:--{name}" for name in PROFILES)
+    options = {o for c in commands() for o in c.options}
+    taking = sorted({o.name for o in options if o.values is not None and o.completes is None})
+    files = " | ".join(sorted({f"*:--{o.name}" for o in options if o.completes == "files"}))
+    profiles = " | ".join(sorted({f"*:--{o.name}" for o in options if o.completes == "profiles"}))
     return f"""\
 # vertex-env's completions for bash; {HEAD}
 # shellcheck shell=bash disable=SC2207 # no word has a space in it, and bash 3.2 has no mapfile
@@ -201,10 +208,8 @@ fi
 
 
 def _zsh_action(option: Option) -> str:
-    if option.name in FILES:
-        return "_files"
-    if option.name in PROFILES:
-        return "_vertex-env-profiles"
+    if option.completes is not None:
+        return {"files": "_files", "profiles": "_vertex-env-profiles"}[option.completes]
     return f"({' '.join(option.values)})" if option.values else " "
 
 
@@ -232,8 +237,8 @@ def fish() -> str:
     for o, names in having.items():
         takes = ""
         if o.values is not None:
-            values = "(__vertex_env_profiles)" if o.name in PROFILES else " ".join(o.values)
-            takes = " -r -F" if o.name in FILES else " -x" + (f" -a '{values}'" if values else "")
+            values = "(__vertex_env_profiles)" if o.completes == "profiles" else " ".join(o.values)
+            takes = " -r -F" if o.completes == "files" else " -x" + (f" -a '{values}'" if values else "")
         lines.append(f"{seen.format(' '.join(names))} -l {o.name}{takes} -d '{o.help}'")
     for command in commands():
         head = seen.format(command.name)

@@ -15,7 +15,7 @@ from typing import Any
 from tests.forking import fork
 from vertex_env import redaction
 from vertex_env.cli import main as cli
-from vertex_env.settings import options as settings
+from vertex_env.settings import kinds
 from vertex_env.vertex import refusals as diagnosis
 
 
@@ -24,7 +24,7 @@ def take_protection_off() -> None:
 
     for module in (redaction, cli, diagnosis):
         setattr(module, "hide", str)  # noqa: B010 -- not an attribute that mypy knows
-    setattr(settings, "looks_secret", lambda _: False)  # noqa: B010
+    setattr(kinds, "looks_secret", lambda _: False)  # noqa: B010
     setattr(redaction.Secrets, "redact", lambda _, text: text)  # noqa: B010
 
 

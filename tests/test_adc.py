@@ -377,7 +377,7 @@ def now() -> datetime:
 def source_of(info: Info, tmp_path: Path, budget_s: float = 10) -> AdcSource:
     found = read_adc(write_adc(tmp_path / "adc.json", info), "a test")
     identity = Identity(found.kind, found.fingerprint, (CLOUD_PLATFORM,), audience="https://vertex.example")
-    return AdcSource(found, identity, now, budget_s=budget_s)
+    return AdcSource(found, identity, now, budget_s)
 
 
 def keep_waiting(handler: Handler) -> None:
@@ -417,11 +417,6 @@ def test_budget_is_for_all_requests_together(tmp_path: Path) -> None:
         with pytest.raises(UnavailableError, match="no answer in time"):
             source.mint()
         assert 0.5 < time.monotonic() - started < 1.2
-
-
-def test_default_budget() -> None:
-    """Ten seconds, where google-auth would wait for two minutes."""
-    assert AdcSource.__dataclass_fields__["budget_s"].default == adc.TIMEOUT_S == 10
 
 
 def test_retries_fit_into_the_budget(tmp_path: Path) -> None:
@@ -659,7 +654,7 @@ def test_repr_has_no_secret(tmp_path: Path) -> None:
     """What is read shows no secret when it is printed by mistake."""
     found = read_adc(write_adc(tmp_path / "adc.json", google.authorized_user()), "a test")
     identity = Identity(found.kind, found.fingerprint, ())
-    shown = repr(found) + repr(AdcSource(found, identity, now)) + repr(Token(PLANTED, now(), now()))
+    shown = repr(found) + repr(AdcSource(found, identity, now, 10)) + repr(Token(PLANTED, now(), now()))
     assert [secret for secret in ("fake-refresh", "fake-client-secret", PLANTED) if secret in shown] == []
 
 

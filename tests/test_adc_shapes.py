@@ -342,7 +342,7 @@ def takes(load: Callable[[], object]) -> tuple[bool, str]:
 def ours(file: Path) -> AdcSource:
     found = read_adc(file, "a test")
     source = AdcSource(
-        found, Identity(found.kind, found.fingerprint, (), audience="https://x"), lambda: datetime.now(UTC)
+        found, Identity(found.kind, found.fingerprint, (), audience="https://x"), lambda: datetime.now(UTC), 10
     )
     source._credentials()
     return source

@@ -16,19 +16,12 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from vertex_env.errors import SettingsError
-from vertex_env.settings.config import (
-    MAX_BYTES,
-    MOST_DOTS,
-    Config,
-    cache_folder,
-    config_path,
-    gcloud_dir,
-    gcloud_files,
-    home,
-    read_config,
-    read_gcloud,
-)
-from vertex_env.settings.options import OPTIONS, Found, first, gcloud_layer, options_layer, resolve
+from vertex_env.settings.config import MAX_BYTES, MOST_DOTS, Config, read_config
+from vertex_env.settings.gcloud import gcloud_files, read_gcloud
+from vertex_env.settings.kinds import Found
+from vertex_env.settings.options import OPTIONS
+from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home
+from vertex_env.settings.resolve import first, gcloud_layer, options_layer, resolve
 
 # --- where files are ---
 
@@ -72,7 +65,8 @@ def as_nobody(*lines: str) -> str:
     prelude = (
         "import os, pwd",
         "from pathlib import Path",
-        "from vertex_env.settings.config import cache_folder, config_path, gcloud_dir, home, read_config",
+        "from vertex_env.settings.config import read_config",
+        "from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home",
         "from vertex_env.errors import SettingsError",
         "if os.geteuid() == 0: os.setuid(54321)",
     )
@@ -373,7 +367,7 @@ def test_wrong_type(path: Path, text: str, key: str) -> None:
 
 KNOWN = (
     "known there: project, location, endpoint, model, api, api-version, base-url, allow-host, credentials, "
-    "impersonate, lifetime, scope, quota-project, store, min-ttl, client, set"
+    "impersonate, lifetime, scope, quota-project, store, min-ttl, mint-timeout, client, set"
 )
 TOP = "known there: default-profile, and [profile.NAME] tables"
 BOTH = 'write default-profile = "NAME", and a table [profile.NAME] for each profile'

@@ -276,7 +276,7 @@ def test_files_of_an_answer_may_have_any_name(folder: Path, files: list[str]) ->
     assert warm.recall(["token"], remembered(folder, files=files), NOW) == ("ya29.x\n", False)
 
 
-PACKED = run.pack({"A": "1", "B": None}, {"VERTEX_ENV_PROJECT": "p"}, Rules("auto", "keep", 10.0))
+PACKED = run.pack({"A": "1", "B": None}, {"VERTEX_ENV_PROJECT": "p"}, Rules("auto", "keep", 10.0, 7.5))
 
 
 @pytest.mark.parametrize(
@@ -284,6 +284,7 @@ PACKED = run.pack({"A": "1", "B": None}, {"VERTEX_ENV_PROJECT": "p"}, Rules("aut
     [
         "", "x", "\x1d" * 9, PACKED.replace("auto", "odd"), PACKED.replace("keep", "odd"),
         PACKED.replace("10.0", "nan"),
+        PACKED.replace("7.5", "nan"), PACKED.replace("\x1d7.5", ""),
         PACKED.replace("10.0", "-1"), PACKED.replace("10.0", "ten"), PACKED.replace("=p", ""), PACKED + "\0",
         PACKED.replace("A=", "="), PACKED.replace("VERTEX_ENV_PROJECT=", "="),
     ],

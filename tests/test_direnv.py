@@ -267,6 +267,7 @@ VALUES = {
     "quota-project": "other-project",
     "store": "none",
     "min-ttl": "1m",
+    "mint-timeout": "20s",
     "client": "aider",
     "set": "MY_URL={base_url}/it's",
 }
@@ -274,7 +275,7 @@ GIVEN = [option for option in OPTIONS if not option.internal]
 
 
 @pytest.mark.parametrize("option", GIVEN, ids=lambda option: option.name)
-def test_settings(place: Place, enter: Enter, option: Option) -> None:
+def test_settings(place: Place, enter: Enter, option: Option[Any]) -> None:
     place.config.write_text('[profile.work]\nproject = "work-project"\n')
     backdate(place.config)
     project = place.folder / "project"

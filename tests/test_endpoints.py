@@ -189,7 +189,7 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_request() -> None:
     """The token is in the header and nowhere else; the quota project as Google wants it."""
     with Answers({"/x": Reply(body={"a": 1})}) as answers:
-        assert http_get(PLANTED, WHO, "quota-project")(f"{answers.url}/x", {"pageSize": "1"}) == {"a": 1}
+        assert http_get(PLANTED, WHO, "quota-project", 10)(f"{answers.url}/x", {"pageSize": "1"}) == {"a": 1}
     (asked,) = answers.asked
     assert asked.fields == {"pageSize": "1"}
     assert asked.headers["Authorization"] == f"Bearer {PLANTED}"
@@ -199,7 +199,7 @@ def test_request() -> None:
 def test_no_quota_project() -> None:
     """Without one, Google bills the caller's own."""
     with Answers({"/x": Reply(body={})}) as answers:
-        http_get(PLANTED, WHO, None)(f"{answers.url}/x", {})
+        http_get(PLANTED, WHO, None, 10)(f"{answers.url}/x", {})
     assert "x-goog-user-project" not in answers.asked[0].headers
 
 
@@ -237,7 +237,7 @@ def test_failures(reply: Reply, kind: type[Exception], message: str) -> None:
     with Answers({"/x": reply}) as answers:
         host = answers.url.removeprefix("http://")
         with pytest.raises(kind) as caught:
-            http_get(PLANTED, WHO, None)(f"{answers.url}/x", {})
+            http_get(PLANTED, WHO, None, 10)(f"{answers.url}/x", {})
     assert str(caught.value) == message.format(host=host, who=WHO)
     assert len(answers.asked) == 1
 
@@ -245,13 +245,13 @@ def test_failures(reply: Reply, kind: type[Exception], message: str) -> None:
 def test_not_found() -> None:
     """Google's 404 is an answer: there is none."""
     with Answers({"/x": Reply(404, {"error": {"code": 404}})}) as answers:
-        assert http_get(PLANTED, WHO, None)(f"{answers.url}/x", {}) is None
+        assert http_get(PLANTED, WHO, None, 10)(f"{answers.url}/x", {}) is None
 
 
 def test_nobody_there() -> None:
     """No connection is told as for tokens."""
     with pytest.raises(UnavailableError, match=r"cannot reach 127\.0\.0\.1:9: the connection was refused"):
-        http_get(PLANTED, WHO, None)("http://127.0.0.1:9/x", {})
+        http_get(PLANTED, WHO, None, 10)("http://127.0.0.1:9/x", {})
 
 
 # --- end to end ---

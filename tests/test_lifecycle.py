@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 POLICIES: list[Policy] = ["auto", "restart", "stop"]
 ON_FAILURE: list[OnFailure] = ["keep", "stop"]
-LIFETIME, MARGIN, GRACE, SETTLED = 3600.0, 225.0, 10.0, 31.0
+LIFETIME, MARGIN, GRACE, SETTLED, MINT = 3600.0, 225.0, 10.0, 31.0, 10.0
 
 
 RESTART = "new token, lasting 3600 s: starting the command anew"
@@ -54,7 +54,7 @@ class World:
 
     def __init__(self, policy: Policy = "auto", on_failure: OnFailure = "keep", lifetime: float = LIFETIME) -> None:
         self.wall, self.boot, self.awake = 1e9, 5000.0, 4000.0
-        self.rules = Rules(policy, on_failure, GRACE)
+        self.rules = Rules(policy, on_failure, GRACE, MINT)
         self.minted = 0
         self.busy = self.asking = self.told = self.gone = self.stopped = False
         self.code: int | None = None
@@ -507,10 +507,12 @@ def test_a_wall_clock_set_forward() -> None:
 
 
 def test_a_process_that_hangs_is_given_up() -> None:
-    """It is killed, which makes it fail."""
+    """It is killed, which makes it fail: after the time of a mint, a program's 120 s and 30 s."""
     world = World()
     world.until_due()
-    world.pass_time(151)
+    world.pass_time(MINT + 149)
+    assert not world.became(Abandon)
+    world.pass_time(2)
     assert world.became(Abandon)
     world.answer("killed")
     assert world.said[0].endswith("trying again:\nkilled")

@@ -464,7 +464,7 @@ def test_what_the_endpoints_api_repeats(monkeypatch: pytest.MonkeyPatch, *, is_b
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     with Answers({"/refused": refusal, "/given": Reply(body={"name": f"<{token}>"})}) as answers:
-        get = http_get(token, Who("authorized_user", None, "/adc.json"), None)
+        get = http_get(token, Who("authorized_user", None, "/adc.json"), None, 10)
         with pytest.raises(VertexEnvError) as caught:
             get(f"{answers.url}/refused", {})
         given = get(f"{answers.url}/given", {})

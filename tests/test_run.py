@@ -315,7 +315,7 @@ try:
 except HelperError as e:
     print(e)
 try:
-    Supervisor(["true"], {}, {}, helper=(["true"], {}), rules=Rules("auto", "keep", 1), say=print)
+    Supervisor(["true"], {}, {}, helper=(["true"], {}), rules=Rules("auto", "keep", 1, 10), say=print)
 except ChildError as e:
     print(e.status, e.message, e.hint)
 """
@@ -908,7 +908,7 @@ def descriptors():
 
 env = {"OPENAI_API_KEY": "t0", "VERTEX_ENV_EXPIRES_AT": str(time.time() + 100), "VERTEX_ENV_REFRESH_AT": "0"}
 helper = [sys.executable, "-S", "-c", HELPER], dict(os.environ)
-rules, said = Rules("auto", "keep", 5.0), []
+rules, said = Rules("auto", "keep", 5.0, 10.0), []
 supervisor = Supervisor(["sh", "-c", COMMAND], os.environ, env, helper=helper, rules=rules, say=said.append)
 before = descriptors()
 status = supervisor.run()
@@ -952,7 +952,7 @@ COMMAND = '[ "$VERTEX_ENV_GENERATION" = 1 ] && sleep 1 && exit 7; exec sleep 60'
 now = time.time()
 env = {"OPENAI_API_KEY": "t0", "VERTEX_ENV_EXPIRES_AT": str(now + 3600), "VERTEX_ENV_REFRESH_AT": str(now + 3000)}
 helper, said = ([sys.executable, "-S", "-c", HELPER], dict(os.environ)), []
-rules = Rules("auto", "keep", 5.0)
+rules = Rules("auto", "keep", 5.0, 10.0)
 supervisor = Supervisor(
     ["sh", "-c", COMMAND], os.environ, env, helper=helper, rules=rules, say=said.append, clock=suspended
 )

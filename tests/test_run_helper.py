@@ -311,7 +311,7 @@ backend = system.choose()
 os.setuid(int(sys.argv[1]))
 now = time.time()
 env = {"OPENAI_API_KEY": "x", "VERTEX_ENV_EXPIRES_AT": str(now + 3600), "VERTEX_ENV_REFRESH_AT": str(now + 3000)}
-rules = Rules("auto", "keep", 1.0)
+rules = Rules("auto", "keep", 1.0, 10.0)
 supervisor.Supervisor(sys.argv[2:], os.environ, env, helper=(["true"], {}), rules=rules, say=print).run()
 """
 """A supervisor that is this user, whose Python another one could not read."""

@@ -273,7 +273,7 @@ from vertex_env.run.lifecycle import Rules
 
 sys.platform = "win32"
 try:
-    run.start(sys.argv[2:], {"OPENAI_API_KEY": "x"}, {}, rules=Rules(sys.argv[1], "keep", 1), say=print)
+    run.start(sys.argv[2:], {"OPENAI_API_KEY": "x"}, {}, rules=Rules(sys.argv[1], "keep", 1, 10), say=print)
 except ChildError as e:
     print(e.message)
     sys.exit(e.status)

@@ -122,7 +122,7 @@ from vertex_env.run.supervisor import Supervisor
 
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 env = {{"VERTEX_ENV_EXPIRES_AT": "9999999999"}}
-rules = Rules("auto", "keep", 1)
+rules = Rules("auto", "keep", 1, 10)
 supervisor = Supervisor(["sleep", "60"], os.environ, env, helper=([], {{}}), rules=rules, say=print)
 {fault}
 """

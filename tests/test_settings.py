@@ -1,31 +1,31 @@
 """Settings: which layer wins, what each value may be, and how options travel to a child of our own."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from itertools import combinations
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+import vertex_env
+from tests import keywords
 from vertex_env.errors import SettingsError
-from vertex_env.settings.options import (
-    CLOUD_PLATFORM,
-    OPTIONS,
-    Found,
+from vertex_env.settings.kinds import Found, parse_duration
+from vertex_env.settings.options import CLOUD_PLATFORM, OPTIONS, Option, Setting, Settings
+from vertex_env.settings.resolve import (
     Layer,
-    Option,
-    Setting,
-    Settings,
     as_environ,
     environ_layer,
     first,
     gcloud_layer,
     google_layer,
     options_layer,
-    parse_duration,
     resolve,
 )
 from vertex_env.vertex.variables import CLIENTS
@@ -68,10 +68,25 @@ def test_names() -> None:
         ("quota-project", "VERTEX_ENV_QUOTA_PROJECT", "quota_project"),
         ("store", "VERTEX_ENV_STORE", "store"),
         ("min-ttl", "VERTEX_ENV_MIN_TTL", "min_ttl"),
+        ("mint-timeout", "VERTEX_ENV_MINT_TIMEOUT", "mint_timeout"),
         ("client", "VERTEX_ENV_CLIENT", "client"),
         ("set", "VERTEX_ENV_SET", "set"),
     ]
-    assert [o.field for o in OPTIONS] == [field.name for field in fields(Settings)]
+
+
+def test_keywords_are_the_rows() -> None:
+    """The Python API's `Settings` has a field for each setting, in the same order. If not: python -m tests.keywords."""
+    assert keywords.PATH.read_text() == keywords.text()
+    assert [field.name for field in fields(vertex_env.Settings)] == [o.field for o in OPTIONS if not o.internal]
+    assert list(resolve([]).values) == [o.field for o in OPTIONS]
+
+
+def test_readme_has_each_setting() -> None:
+    """In the table below "Settings"."""
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    table = readme.partition("## Settings")[2].partition("## ")[0].partition("```")[0]
+    named = re.findall(r"`--([a-z-]+)`", table)
+    assert sorted(named) == sorted(o.name for o in OPTIONS if o.in_profile)
 
 
 def test_defaults() -> None:
@@ -93,12 +108,23 @@ def test_defaults() -> None:
         quota_project=Setting(None),
         store=Setting("file"),
         min_ttl=Setting(timedelta(minutes=5)),
+        mint_timeout=Setting(timedelta(seconds=10)),
         client=Setting(()),
         set=Setting({}),
         api_endpoint=Setting(None),
         iam_endpoint=Setting(None),
     )
     assert resolve([]).location.source == "default"
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_help_says_the_default(option: Option[Any]) -> None:
+    """As a user would write it; that of lifetime is Google's own."""
+    said = re.search(r"\[default: (.+)\]$", option.help)
+    if said is None:
+        assert not option.default
+    elif option.default is not None:
+        assert option.kind.parse(option.name, Found(said[1], "--help")) == option.default
 
 
 # --- precedence ---
@@ -409,6 +435,21 @@ def test_lifetime_is_between_a_second_and_12_hours(text: str, valid: bool) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "valid"),
+    [("1s", True), ("10", True), ("5m", True), ("300", True), ("301", False), ("0.9s", False), ("0", False)],
+)
+def test_mint_timeout_is_between_a_second_and_five_minutes(text: str, valid: bool) -> None:  # noqa: FBT001
+    """In less no answer comes, and nobody waits for longer."""
+    layer = environ_layer({"VERTEX_ENV_MINT_TIMEOUT": text})
+    if valid:
+        assert value_of("mint_timeout", [layer]) == parse_duration(text)
+    else:
+        error = refusal([layer])
+        assert error.message == f"mint-timeout {text!r} from VERTEX_ENV_MINT_TIMEOUT is out of range"
+        assert error.hint == "give one between 1s and 5m"
+
+
+@pytest.mark.parametrize(
     ("option", "raw", "value"),
     [
         ("scope", ["cloud-platform.read-only"], ("https://www.googleapis.com/auth/cloud-platform.read-only",)),
@@ -539,7 +580,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("value", HOSTILE, ids=lambda value: ascii(value)[:20])
 @pytest.mark.parametrize("option", TEXT_SETTINGS, ids=lambda option: option.name)
-def test_hostile_value_is_refused(option: Option, value: str) -> None:
+def test_hostile_value_is_refused(option: Option[Any], value: str) -> None:
     """Quotes, commands, line breaks and the like are refused in every layer, in a message of one printable line."""
     name = option.name
     if name == "endpoint" and value in ("\u0661\u0662\u0663\u0664\u0665\u0666", "\u0430bcdefg"):
@@ -569,6 +610,7 @@ VALUES: Mapping[str, Sequence[str | list[str]]] = {
     "quota_project": ["my-project"],
     "store": ["none"],
     "min_ttl": ["0", "1h"],
+    "mint_timeout": ["1s", "2m"],
     "client": [["goose", "aider"], "fabric"],
     "set": [["A={token}", "B=x, y = z ", "C=", 'D=it\'s "{{}}" é'], ["A=1", "A=2"], "E=x"],
 }
@@ -582,7 +624,7 @@ SPOILT = st.one_of(
 
 
 def plain(found: Settings) -> dict[str, object]:
-    return {field.name: getattr(found, field.name).value for field in fields(found)}
+    return {option.field: getattr(found, option.field).value for option in OPTIONS}
 
 
 @given(options=GIVEN | SPOILT)

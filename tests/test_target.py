@@ -10,8 +10,11 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from vertex_env.errors import SettingsError
-from vertex_env.settings.options import options_layer, resolve
-from vertex_env.vertex.target import Api, Target, api_host, check_url, is_loopback, is_zone, matches
+from vertex_env.settings.kinds import Text
+from vertex_env.settings.options import OPTIONS
+from vertex_env.settings.resolve import options_layer, resolve
+from vertex_env.vertex import target as rules
+from vertex_env.vertex.target import Api, Target, api_host, check_url, is_loopback, is_zone
 
 PROJECT = "my-project-123"
 OPENAPI = "/v1/projects/my-project-123/locations/global/endpoints/openapi"
@@ -441,6 +444,15 @@ def test_accepted_urls_are_googles_for_every_reader(url: str) -> None:
 
 
 # --- what enters a URL ---
+
+KINDS = {option.name: getattr(option.kind, "item", option.kind) for option in OPTIONS}
+
+
+def matches(what: str, value: str) -> bool:
+    """Whether *value* has the shape of *what*: a setting, or what Google answers."""
+    kind = KINDS.get(what)
+    return kind.fits(value) if isinstance(kind, Text) else rules.matches(what, value)
+
 
 GOOD = {
     "project": ["my-project-123", "abcdef", "a" + "b" * 29, "123456789012", "example.com:my-project", "1"],

@@ -22,13 +22,14 @@ import time
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar
 
 from vertex_env.errors import VertexEnvError
 from vertex_env.redaction import hide, of_environ
 from vertex_env.session import Session, Watched, open_session
+from vertex_env.settings.keywords import Settings
 from vertex_env.tokens.token import Token
 
 __all__ = ["Settings", "VertexEnvError", "atoken", "base_url", "environment", "token"]
@@ -96,54 +97,6 @@ def _sheltered_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[
             del failed
 
     return call
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """Settings by the names of the command line's options; None for what is to come from elsewhere.
-
-    Durations are timedeltas or texts such as `12h`; `set` has items such as `LLM_URL={base_url}/chat/completions`.
-    The other lists may be one text with commas: `client="aider,shell-gpt"`.
-    """
-
-    profile: str | None = None
-    project: str | None = None
-    location: str | None = None
-    endpoint: str | None = None
-    model: str | None = None
-    api: str | None = None
-    api_version: str | None = None
-    base_url: str | None = None
-    allow_host: str | tuple[str, ...] = ()
-    credentials: str | os.PathLike[str] | None = None
-    impersonate: str | None = None
-    lifetime: timedelta | str | None = None
-    scope: str | tuple[str, ...] = ()
-    quota_project: str | None = None
-    store: str | None = None
-    min_ttl: timedelta | str | None = None
-    client: str | tuple[str, ...] = ()
-    set: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if isinstance(value, list):
-                object.__setattr__(self, name, tuple(value))
-            elif isinstance(value, dict):
-                object.__setattr__(self, name, tuple(f"{key}={item}" for key, item in value.items()))
-            elif isinstance(value, os.PathLike):
-                object.__setattr__(self, name, os.fspath(value))
-
-    def __repr__(self) -> str:
-        """The fields that are set; a token that was given for one of them is not repeated."""
-        fields = {name: value for name, value in asdict(self).items() if value not in (None, ())}
-        return f"Settings({', '.join(f'{name}={hide(repr(value))}' for name, value in fields.items())})"
-
-    def options(self) -> dict[str, str | Sequence[str] | None]:
-        """As the command line would give them."""
-        values = {name: value for name, value in asdict(self).items() if value not in (None, ())}
-        texts = {n: f"{v.total_seconds():f}" if isinstance(v, timedelta) else v for n, v in values.items()}
-        return {n: v if isinstance(v, str | tuple) else str(v) for n, v in texts.items()}
 
 
 class _Holder:

@@ -20,22 +20,13 @@ from vertex_env.cache import answers as warm
 from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.formats.snapshot import write_snapshot
-from vertex_env.settings.config import (
-    cache_folder,
-    config_path,
-    gcloud_dir,
-    gcloud_files,
-    home,
-    no_home,
-    read_config,
-    read_gcloud,
-)
-from vertex_env.settings.options import (
-    DEFAULTS,
-    OPTIONS,
-    Found,
+from vertex_env.settings.config import read_config
+from vertex_env.settings.gcloud import gcloud_files, read_gcloud
+from vertex_env.settings.kinds import Found
+from vertex_env.settings.options import OPTIONS, Settings
+from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home, no_home
+from vertex_env.settings.resolve import (
     Layer,
-    Settings,
     environ_layer,
     first,
     gcloud_layer,
@@ -302,7 +293,8 @@ class Session:
             self.adc,
             self.identity,
             self.now,
-            default_scopes=s.scope.value == DEFAULTS["scope"],
+            s.mint_timeout.value.total_seconds(),
+            default_scopes=s.scope.value == Settings.scope.default,
             iam_endpoint=iam and self._check_url(iam, f"the IAM endpoint from {s.iam_endpoint.source}"),
         )
         late = self.adc.kind == METADATA and s.impersonate.value == ()
@@ -322,11 +314,12 @@ class Session:
         kind = self.settings.store.value
         if kind == "none" or self.folder is None:
             return NullStore(self.unstored)
+        mint_s = self.settings.mint_timeout.value.total_seconds()
         if kind == "keyring":
             from vertex_env.tokens.keychain import KeyringStore
 
-            return KeyringStore(self.folder)
-        return FileStore(self.folder)
+            return KeyringStore(self.folder, mint_s)
+        return FileStore(self.folder, mint_s)
 
     def token(self, *, refresh: bool = False) -> Token:
         """A fresh token, the same one throughout unless *refresh*; see `Broker.token`."""
@@ -598,7 +591,8 @@ class Session:
             if self.identity.impersonate is None
             else replace(self.adc.who, target=self.identity.impersonate)
         )
-        return http_get(self.token().value, who, self.settings.quota_project.value)
+        budget_s = self.settings.mint_timeout.value.total_seconds()
+        return http_get(self.token().value, who, self.settings.quota_project.value, budget_s)
 
     def _look_up(self, shared: Target, wanted: str, *, refresh: bool) -> tuple[str, str | None]:
         """ID and dedicated host of the endpoint that *wanted* means."""

@@ -71,24 +71,24 @@ _vertex_env() {
   esac
   if [[ -z $words ]]; then
     case $previous in
-    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --model | --on-expiry | --on-refresh-failure | --project | --quota-project | --refuse | --scope | --set | --store) return ;;
+    --allow-host | --api | --api-version | --base-url | --client | --delay | --endpoint | --fail | --format | --grace | --impersonate | --job-timeout | --lifetime | --location | --min-ttl | --mint-timeout | --model | --on-expiry | --on-refresh-failure | --project | --quota-project | --refuse | --scope | --set | --store) return ;;
     esac
     case $command in
     '') words='ci completion demo endpoints export hook logout off refresh run sandbox status token url use --help --version' ;;
-    ci) words='--job-timeout --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    ci) words='--job-timeout --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --mint-timeout --client --set --help' ;;
     completion) words='--help bash zsh fish' ;;
     demo) words='--help' ;;
-    endpoints) words='--all-locations --format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
-    export) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    endpoints) words='--all-locations --format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --mint-timeout --client --set --help' ;;
+    export) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --mint-timeout --client --set --help' ;;
     hook) words='--help bash zsh fish nu xonsh pwsh direnv' ;;
-    logout) words='--all --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    logout) words='--all --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --mint-timeout --client --set --help' ;;
     off) words='--help' ;;
     refresh) words='--help' ;;
-    run) words='--on-expiry --grace --on-refresh-failure --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    run) words='--on-expiry --grace --on-refresh-failure --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --mint-timeout --client --set --help' ;;
     sandbox) words='--lifetime --fail --refuse --array-401 --delay --help' ;;
-    status) words='--format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
-    token) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
-    url) words='--profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --client --set --help' ;;
+    status) words='--format --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --mint-timeout --client --set --help' ;;
+    token) words='--format --refresh --profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --mint-timeout --client --set --help' ;;
+    url) words='--profile --project --location --endpoint --model --api --api-version --base-url --allow-host --credentials --impersonate --lifetime --scope --quota-project --store --min-ttl --mint-timeout --client --set --help' ;;
     use) words='--help' ;;
     esac
   fi

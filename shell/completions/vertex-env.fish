@@ -41,6 +41,7 @@ complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logou
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token url' -l quota-project -x -d 'Project billed for quota'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token url' -l store -x -a 'file keyring none' -d 'Where tokens are kept between calls'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token url' -l min-ttl -x -d 'Least time a token must have left'
+complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token url' -l mint-timeout -x -d 'Longest that minting a token or asking for an endpoint may take'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token url' -l client -x -a 'aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' -d 'Also set the names that a tool reads'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logout run status token url' -l set -x -d 'Also set NAME'
 complete -c vertex-env -n '__fish_seen_subcommand_from ci completion demo endpoints export hook logout off refresh run sandbox status token url use' -l help -d 'Show this message and exit'

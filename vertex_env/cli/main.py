@@ -22,14 +22,16 @@ from vertex_env.formats.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS, HO
 from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, read_shell_file
 from vertex_env.redaction import hide, of_environ
 from vertex_env.session import Session, Watched, open_session
-from vertex_env.settings.options import OPTIONS, as_environ, environ_layer, options_layer, parse_duration
+from vertex_env.settings.kinds import parse_duration
+from vertex_env.settings.options import OPTIONS
+from vertex_env.settings.resolve import as_environ, environ_layer, options_layer
 from vertex_env.tokens.token import Token
 from vertex_env.version import __version__
 from vertex_env.vertex.variables import Environment
 
 if TYPE_CHECKING:
     from vertex_env.formats.ci import Call
-    from vertex_env.run.lifecycle import OnFailure, Policy, Rules
+    from vertex_env.run.lifecycle import OnFailure, Policy
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -313,11 +315,10 @@ def run_command(
     from vertex_env.run import start as run
     from vertex_env.run.child import OWN_FAILURE
     from vertex_env.run.helper import HelperError
-    from vertex_env.run.lifecycle import Rules
 
     try:
         run.check_command(command)
-        _run(Rules(on_expiry, on_failure, grace.total_seconds()), command, options)
+        _run(on_expiry, on_failure, grace, command, options)
     except HelperError as e:
         # Our own process has said it already, in the form that everything is said in.
         _say(str(e))
@@ -327,15 +328,19 @@ def run_command(
         sys.exit(run.failure(e))
 
 
-def _run(rules: "Rules", command: Sequence[str], options: Mapping[str, Any]) -> NoReturn:
+def _run(
+    policy: "Policy", on_failure: "OnFailure", grace: timedelta, command: Sequence[str], options: Mapping[str, Any]
+) -> NoReturn:
     from vertex_env.run import start as run
     from vertex_env.run.helper import ask_helper, helper_argv
+    from vertex_env.run.lifecycle import Rules
 
     overlay = as_environ(options_layer(options))
     own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
     question = warm.ask(own, os.environ)
-    in_place = rules.policy == "ignore"
+    in_place = policy == "ignore"
     session = _session(options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)")
+    rules = Rules(policy, on_failure, grace.total_seconds(), session.settings.mint_timeout.value.total_seconds())
     if session.adc.is_pipe:
         environment: Environment = session.environment()  # the helper could not read it any more
     elif session.broker.stored() is not None and session.settings.endpoint.value is None:
@@ -397,9 +402,9 @@ def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
     settings = as_environ({**environ_layer(os.environ), **options_layer(options)})
     if config:
         settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100 -- no link is followed
-    if "VERTEX_ENV_CREDENTIALS" in settings:
-        named = os.path.expanduser(settings["VERTEX_ENV_CREDENTIALS"])  # noqa: PTH111 -- as `adc` does
-        settings["VERTEX_ENV_CREDENTIALS"] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
+    for name in [option.variable for option in OPTIONS if option.kind.is_file and option.variable in settings]:
+        named = os.path.expanduser(settings[name])  # noqa: PTH111 -- as `adc` does
+        settings[name] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
     return settings
 
 

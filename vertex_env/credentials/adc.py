@@ -32,9 +32,6 @@ from vertex_env.transport import MAX_BYTES, Line, bind, in_time, lean_request
 from vertex_env.vertex.refusals import LOGIN, Exchange, Who, explain, make_anew, one_line
 from vertex_env.vertex.target import DEFAULT_UNIVERSE, check_url, matches, may_have_proxy
 
-TIMEOUT_S = 10.0
-"""For everything that one mint asks over the network, together."""
-
 METADATA = "metadata"
 """Our name for the kind of credentials that have no file."""
 
@@ -451,18 +448,18 @@ class AdcSource:
         adc: What to mint with.
         identity: What to mint: scopes, impersonation, lifetime.
         now: The clock.
+        budget_s: For everything that one mint asks over the network, together.
         default_scopes: Whether the scopes are the default ones. A user's refresh token is not asked for those: it may
             have been given others at login.
         iam_endpoint: Root of the IAM Credentials API, where it is not Google's usual one.
-        budget_s: See `TIMEOUT_S`.
     """
 
     adc: Adc
     identity: Identity
     now: Now
+    budget_s: float
     default_scopes: bool = True
     iam_endpoint: str | None = None
-    budget_s: float = TIMEOUT_S
 
     def mint(self) -> Token:
         """A new token from Google.

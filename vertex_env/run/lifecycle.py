@@ -28,8 +28,9 @@ STOPPED = 75
 """Exit status of `stop`: EX_TEMPFAIL, for an outer supervisor to start everything again."""
 TICK_S = 30.0
 """The clocks are read again at least so often: the timers of a suspended machine stand still."""
-HELPER_TIMEOUT_S = 150.0
-"""More than the longest wait within: 120 s for a program that yields a subject token."""
+HELPER_SLACK_S = 120.0 + 30.0
+"""What the process that mints may take besides the mint: 120 s for a program that yields a subject token, and the rest
+for its start."""
 NETWORK_S = 60.0
 """How long a machine that wakes may take to find its network."""
 LATE_ANSWER_S = 10.0
@@ -67,12 +68,14 @@ class Rules:
         policy: What to do before expiry: `auto` leaves a command alone that holds the terminal.
         on_failure: What to do at expiry if there is no new token.
         grace_s: How long the command may take to end.
+        mint_s: How long one mint may take.
     """
 
-    def __init__(self, policy: Policy, on_failure: OnFailure, grace_s: float) -> None:
+    def __init__(self, policy: Policy, on_failure: OnFailure, grace_s: float, mint_s: float) -> None:
         self.policy = policy
         self.on_failure = on_failure
         self.grace_s = grace_s
+        self.mint_s = mint_s
 
 
 class Lease:
@@ -165,6 +168,7 @@ class Lifecycle:
         self._policy = rules.policy
         self._on_failure = rules.on_failure
         self._grace_s = rules.grace_s
+        self._helper_limit_s = rules.mint_s + HELPER_SLACK_S
         self._random = random
         self._suspended = now.boot - now.awake
         self._waking_until = now.boot
@@ -348,7 +352,7 @@ class Lifecycle:
             return [Abandon()]
         if not wanted or now.boot < self._retry_at:
             return []
-        self._asked_until = now.awake + HELPER_TIMEOUT_S
+        self._asked_until = now.awake + self._helper_limit_s
         self._answer_by = now.boot + (left if left > 0 else LATE_ANSWER_S)
         return [Ask()]
 

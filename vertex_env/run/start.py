@@ -118,7 +118,7 @@ def pack(env: Environment, overlay: Mapping[str, str], rules: Rules) -> str:
     """
     variables = "\x1e".join(name if value is None else f"{name}={value}" for name, value in env.items())
     settings = "\x1e".join(f"{name}={value}" for name, value in overlay.items())
-    return "\x1d".join((rules.policy, rules.on_failure, repr(rules.grace_s), settings, variables))
+    return "\x1d".join((rules.policy, rules.on_failure, repr(rules.grace_s), repr(rules.mint_s), settings, variables))
 
 
 def unpack(text: str) -> tuple[Environment, Mapping[str, str], Rules]:
@@ -127,16 +127,17 @@ def unpack(text: str) -> tuple[Environment, Mapping[str, str], Rules]:
     Raises:
         ValueError: *text* was not.
     """
-    policy, on_failure, grace, settings, variables = text.split("\x1d")
+    policy, on_failure, grace, mint, settings, variables = text.split("\x1d")
     env: dict[str, str | None] = {}
     for item in variables.split("\x1e"):
         name, is_set, value = item.partition("=")
         env[name] = value if is_set else None
     overlay = dict(item.split("=", 1) for item in settings.split("\x1e") if item)
-    known = policy in _POLICIES and on_failure in _ON_FAILURE and 0 <= float(grace) <= freshness.LATEST
+    durations = float(grace), float(mint)
+    known = policy in _POLICIES and on_failure in _ON_FAILURE and all(0 <= s <= freshness.LATEST for s in durations)
     if not known or "\0" in text or "" in env or "" in overlay:
         raise ValueError("it is not what pack gives")
-    return env, overlay, Rules(policy, on_failure, float(grace))  # type: ignore[arg-type]
+    return env, overlay, Rules(policy, on_failure, *durations)  # type: ignore[arg-type]
 
 
 def stdin_is_data() -> bool:

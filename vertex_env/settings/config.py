@@ -1,15 +1,15 @@
-"""Configuration in files: our config.toml, and gcloud's active configuration, which is only ever read as a file."""
+"""config.toml: its profiles, and with its line whatever is wrong in it."""
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vertex_env.cache import answers as warm
 from vertex_env.errors import SettingsError
 from vertex_env.files import read_file
-from vertex_env.settings.options import OPTIONS, Found, Layer
+from vertex_env.settings.kinds import Found
+from vertex_env.settings.options import OPTIONS
+from vertex_env.settings.resolve import Layer
 
 MAX_BYTES = 64 << 10
 """Of config.toml. tomllib takes minutes for some texts of a mebibyte."""
@@ -17,60 +17,7 @@ MAX_BYTES = 64 << 10
 MOST_DOTS = 128
 """In one line: for a key of n parts tomllib (Python 3.11, 2026-11) takes time that grows with n squared."""
 
-_KEYS = {option.name: option for option in OPTIONS if not option.internal and option.name != "profile"}
-
-
-def config_path(environ: Mapping[str, str]) -> Path | None:
-    """`$VERTEX_ENV_CONFIG`, else `vertex-env/config.toml` in the user's configuration folder; None without a home."""
-    if environ.get("VERTEX_ENV_CONFIG"):
-        return Path(environ["VERTEX_ENV_CONFIG"])
-    base = _base(environ, "XDG_CONFIG_HOME", "APPDATA", ".config")
-    return base and base / "vertex-env" / "config.toml"
-
-
-def gcloud_dir(environ: Mapping[str, str]) -> Path | None:
-    r"""The folder of gcloud: `$CLOUDSDK_CONFIG`, `%APPDATA%\gcloud` on Windows, else `~/.config/gcloud`.
-
-    None without a home.
-
-    google-auth 2.62.2 `google/auth/_cloud_sdk.py` get_config_path (2026-11-22). XDG_CONFIG_HOME plays no part in it.
-    """
-    if environ.get("CLOUDSDK_CONFIG"):
-        return Path(environ["CLOUDSDK_CONFIG"])
-    base = _base(environ, None, "APPDATA", ".config")
-    return base and base / "gcloud"
-
-
-def home(environ: Mapping[str, str]) -> Path | None:
-    """The user's home folder; see `warm.home_dir`."""
-    found = warm.home_dir(environ)
-    return None if found is None else Path(found)
-
-
-def no_home(environ: Mapping[str, str]) -> str:
-    """Why there is no home folder, such as `HOME is not set, and the user is unknown`."""
-    return "HOME is not an absolute path" if environ.get("HOME") else "HOME is not set, and the user is unknown"
-
-
-def cache_folder(environ: Mapping[str, str]) -> tuple[Path | None, str | None]:
-    """The folder of tokens, answers and facts; where it is not absolute, None and why nothing is stored."""
-    found = warm.cache_dir(environ)
-    if found is not None:
-        return Path(found), None
-    why = no_home(environ)
-    if environ.get("VERTEX_ENV_CACHE_DIR"):
-        why = "VERTEX_ENV_CACHE_DIR is not an absolute path"
-    return None, f"nothing is stored: {why}; set HOME, XDG_CACHE_HOME or VERTEX_ENV_CACHE_DIR to an absolute path"
-
-
-def _base(environ: Mapping[str, str], xdg: str | None, windows: str, fallback: str) -> Path | None:
-    # The XDG specification has relative paths ignored.
-    if xdg and environ.get(xdg) and Path(environ[xdg]).is_absolute():
-        return Path(environ[xdg])
-    if os.name == "nt" and environ.get(windows):
-        return Path(environ[windows])
-    found = home(environ)
-    return found and found / fallback
+_KEYS = {option.name: option.kind for option in OPTIONS if option.in_profile}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,30 +115,15 @@ def _profile(name: str, table: object, lines: "_Lines") -> Layer:
         source = lines.source("profile", name, key)
         if key not in _KEYS:
             raise SettingsError(f"unknown key {key!r} in {source}", "known there: " + ", ".join(_KEYS))
-        found = _value(key, value, source)
+        found = _KEYS[key].from_toml(value)
+        if found is None:
+            raise SettingsError(
+                f"{key} in {source} has a value of the wrong type", f"write it as {key} = {_KEYS[key].toml}"
+            )
         # An empty list counts as unset, as an empty variable does.
         if found != ():
             layer[key] = Found(found, source)
     return layer
-
-
-def _value(key: str, value: object, source: str) -> str | tuple[str, ...]:
-    """A TOML value as the option would be given: a list for repeated ones, `set` also as a table.
-
-    One string does for a list, too: `client = "aider,goose"`.
-    """
-    if isinstance(value, str):
-        return (value,) if _KEYS[key].many else value
-    if isinstance(value, int) and not isinstance(value, bool) and not _KEYS[key].many:
-        return str(value)
-    if isinstance(value, list) and (_KEYS[key].many or key == "impersonate") and all(isinstance(v, str) for v in value):
-        return tuple(value)
-    if isinstance(value, dict) and key == "set" and all(isinstance(v, str) for v in value.values()):
-        return tuple(f"{name}={template}" for name, template in value.items())
-    raise SettingsError(
-        f"{key} in {source} has a value of the wrong type",
-        f'write it as {key} = ["…", "…"]' if _KEYS[key].many else f'write it as {key} = "…"',
-    )
 
 
 def _check_dots(text: str, path: Path) -> None:
@@ -239,48 +171,6 @@ class _Lines:
         if number is None and len(key) > 1:
             return self.source(*key[:-1])  # the table's line: an inline table has no others
         return str(self._path) if number is None else f"{self._path}:{number}"
-
-
-def gcloud_files(environ: Mapping[str, str]) -> tuple[str, list[Path]]:
-    """Name of gcloud's active configuration, and the files that tell it and its properties, there or not.
-
-    `$CLOUDSDK_ACTIVE_CONFIG_NAME`, else the file `active_config`, names `configurations/config_NAME`
-    (https://cloud.google.com/sdk/docs/configurations, 2026-11-22).
-    """
-    folder = gcloud_dir(environ)
-    if folder is None:
-        return environ.get("CLOUDSDK_ACTIVE_CONFIG_NAME") or "default", []
-    files = [folder / "active_config"]
-    name = environ.get("CLOUDSDK_ACTIVE_CONFIG_NAME") or _read(files[0]).strip() or "default"
-    if re.fullmatch(r"[a-z][-a-z0-9]*", name) is not None:
-        files.append(folder / "configurations" / f"config_{name}")
-    return name, files
-
-
-def read_gcloud(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Name and properties of gcloud's active configuration, such as `("default", {"core/project": "p"})`.
-
-    What cannot be read counts as empty: the file is gcloud's, and gcloud says what is wrong with it.
-    """
-    name, files = gcloud_files(environ)
-    text = _read(files[1]) if len(files) > 1 else ""
-    if not text:
-        return name, {}
-    import configparser
-
-    parser = configparser.RawConfigParser(strict=False)
-    try:
-        parser.read_string(text)
-    except configparser.Error:
-        return name, {}
-    return name, {f"{section}/{key}": value for section in parser.sections() for key, value in parser.items(section)}
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_file(path).decode()
-    except (OSError, ValueError):
-        return ""
 
 
 def _one_line(error: Exception) -> str:

@@ -1,20 +1,17 @@
-"""What the user wants: every setting with its value and where that came from.
+"""The settings: one row each, which the command line, the variables, config.toml and the Python API are made from.
 
-A pure function of layers that others have read. The first layer that has a setting wins: option, `VERTEX_ENV_*`
-variable, profile in config.toml, Google's own variables, gcloud's active configuration, what the credentials say,
-default.
+To add a setting is to add a row here and to use it; `python -m tests.keywords` and `python -m tests.completions` write
+what is generated from the rows.
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
-from vertex_env.errors import SettingsError
-from vertex_env.redaction import looks_secret
-from vertex_env.vertex.target import Api, is_zone, matches
-from vertex_env.vertex.variables import CLIENTS, check_template
+from vertex_env.settings.kinds import Chain, Choice, Duration, File, Found, Kind, Listed, Templates, Text
+from vertex_env.vertex.target import LOCATION, Api, is_zone
+from vertex_env.vertex.variables import CLIENTS
 
 T = TypeVar("T")
 
@@ -24,100 +21,6 @@ _SCOPE_PREFIX = "https://www.googleapis.com/auth/"
 MAX_LIFETIME = timedelta(hours=12)
 """https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
 (2026-11-22)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One setting: the row that the command line, the variables, config.toml and the checks are made from."""
-
-    name: str
-    """Long option without the dashes, key in config.toml, and after `VERTEX_ENV_` the variable: `quota-project`."""
-    metavar: str
-    help: str
-    google: tuple[str, ...] = ()
-    """Google's own variables, first wins."""
-    gcloud: str | None = None
-    """gcloud's property, such as `core/project`."""
-    many: bool = False
-    """A list: the option repeats, and a value may be several items with commas. A template of `set`
-    may have commas, so in its variable line breaks separate templates."""
-    internal: bool = False
-    """Only Google's variables and gcloud's properties set it."""
-
-    @property
-    def variable(self) -> str:
-        """Such as `VERTEX_ENV_QUOTA_PROJECT`."""
-        return "VERTEX_ENV_" + self.name.upper().replace("-", "_")
-
-    @property
-    def field(self) -> str:
-        """Such as `quota_project`."""
-        return self.name.replace("-", "_")
-
-
-# Names and their order: google-auth 2.62.2 `environment_vars.py`; google-genai 3.4.0 and openai 3.54.0 read
-# GOOGLE_CLOUD_LOCATION; gcloud's CLOUDSDK_SECTION_PROPERTY variables stand for its properties
-# (https://cloud.google.com/sdk/docs/properties#setting_properties_using_environment_variables), all 2026-11-22.
-OPTIONS: tuple[Option, ...] = (
-    Option("profile", "NAME", "Profile in config.toml to start from."),
-    Option(
-        "project",
-        "ID",
-        "Google Cloud project.",
-        google=("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"),
-        gcloud="core/project",
-    ),
-    Option(
-        "location",
-        "NAME",
-        "Vertex AI location: global, us, eu or a region. [default: global]",
-        google=("GOOGLE_CLOUD_LOCATION", "CLOUDSDK_AI_REGION"),
-        gcloud="ai/region",
-    ),
-    Option("endpoint", "ID|NAME", "Self-deployed endpoint, by ID or display name."),
-    Option("model", "PUBLISHER/MODEL", "Model for OPENAI_MODEL, such as google/gemini-2.5-flash."),
-    Option("api", "chat|responses", "OpenAI API to point at. [default: chat]"),
-    Option("api-version", "VERSION", "Version of the Vertex AI API. [default: v1]"),
-    Option("base-url", "URL", "Base URL to use as it is, instead of the one for project, location and endpoint."),
-    Option("allow-host", "HOST,…", "Host besides Google's that may get the access token.", many=True),
-    Option("credentials", "FILE", "ADC file.", google=("GOOGLE_APPLICATION_CREDENTIALS",)),
-    Option("impersonate", "ACCOUNT", "Service account to impersonate; with delegates: D1,D2,ACCOUNT."),
-    Option("lifetime", "DURATION", "Lifetime to ask for when impersonating, up to 12h. [default: 1h]"),
-    Option("scope", "SCOPE,…", "OAuth scope. [default: cloud-platform]", many=True),
-    Option("quota-project", "ID", "Project billed for quota.", google=("GOOGLE_CLOUD_QUOTA_PROJECT",)),
-    Option("store", "file|keyring|none", "Where tokens are kept between calls. [default: file]"),
-    Option("min-ttl", "DURATION", "Least time a token must have left; half its life at most. [default: 5m]"),
-    Option("client", "NAME,…", f"Also set the names that a tool reads: {', '.join(CLIENTS)}.", many=True),
-    Option("set", "NAME=TEMPLATE", "Also set NAME; {token}, {base_url}, {host}, {path}, … are filled in.", many=True),
-    Option(
-        "api-endpoint",
-        "URL",
-        "Root of the Vertex AI API.",
-        google=("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM",),
-        gcloud="api_endpoint_overrides/aiplatform",
-        internal=True,
-    ),
-    Option(
-        "iam-endpoint",
-        "URL",
-        "Root of the IAM Service Account Credentials API.",
-        google=("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",),
-        gcloud="api_endpoint_overrides/iamcredentials",
-        internal=True,
-    ),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A raw value in some layer, and where it stood: `--project`, `GOOGLE_CLOUD_PROJECT`, `config.toml:3`."""
-
-    value: str | tuple[str, ...]
-    source: str
-
-
-Layer = Mapping[str, Found]
-"""Setting's name to what a layer has for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,236 +35,269 @@ class Setting(Generic[T]):
         return f"{self.value!r} from {self.source}" if self.source != "default" else f"{self.value!r} (default)"
 
 
-@dataclass(frozen=True, slots=True)
+class Option(Generic[T]):
+    """One setting: a row of the table, and as an attribute of `Settings` its value and source.
+
+    Args:
+        kind: What it may be.
+        default: Its value where nothing sets it.
+        metavar: What stands for its value in the help; the kind's by default.
+        help: What it is, in a line.
+        google: Google's own variables, first wins.
+        gcloud: gcloud's property, such as `core/project`.
+        internal: Only Google's variables and gcloud's properties set it.
+        in_profile: It is a key of a profile in config.toml.
+    """
+
+    name: str
+    """Long option without the dashes, key in config.toml, and after `VERTEX_ENV_` the variable: `quota-project`."""
+    field: str
+    """Such as `quota_project`."""
+
+    def __init__(  # noqa: PLR0913
+        self,
+        kind: Kind[T],
+        default: T,
+        *,
+        help: str,  # noqa: A002 -- what it is to argparse and Click, too
+        metavar: str = "",
+        google: tuple[str, ...] = (),
+        gcloud: str | None = None,
+        internal: bool = False,
+        in_profile: bool = True,
+    ) -> None:
+        self.kind = kind
+        self.default = default
+        self.metavar = metavar or kind.metavar
+        self.help = help
+        self.google = google
+        self.gcloud = gcloud
+        self.internal = internal
+        self.in_profile = in_profile and not internal
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.field = name
+        self.name = name.replace("_", "-")
+
+    @overload
+    def __get__(self, settings: None, owner: type) -> "Option[T]": ...
+    @overload
+    def __get__(self, settings: "Settings", owner: type) -> Setting[T]: ...
+    def __get__(self, settings: "Settings | None", owner: type) -> "Option[T] | Setting[T]":
+        return self if settings is None else settings.values[self.field]
+
+    @property
+    def variable(self) -> str:
+        """Such as `VERTEX_ENV_QUOTA_PROJECT`."""
+        return "VERTEX_ENV_" + self.field.upper()
+
+    @property
+    def many(self) -> bool:
+        """Whether it is a list: the option repeats."""
+        return self.kind.many
+
+    def resolve(self, found: Found | None) -> Setting[T]:
+        """The setting that was *found*, checked, else the default.
+
+        Raises:
+            SettingsError: The value is not one of its kind.
+        """
+        return Setting(self.default) if found is None else Setting(self.kind.parse(self.name, found), found.source)
+
+
+def _zone(location: str) -> tuple[str, str] | None:
+    """Why a zone is no location, and what to give instead."""
+    if not is_zone(location):
+        return None
+    return "is a Compute Engine zone", f"give its region: {location.rpartition('-')[0]}"
+
+
+def _full_scope(text: str) -> str:
+    """*text* with what Google's scopes begin with, where that was left out: `cloud-platform`."""
+    is_short = re.fullmatch(r"[a-z][a-z0-9._-]*", text) is not None
+    return _SCOPE_PREFIX + text if is_short and text not in ("openid", "email", "profile") else text
+
+
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects (2026-11-22): 6 to 30 characters; an older
+# "example.com:" prefix is still valid, and so is the project number.
+_PROJECT = Text(
+    r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}",
+    "a project ID looks like my-project-123; `gcloud projects list` shows yours",
+)
+
+
 class Settings:
-    """Every setting, checked one by one; what they mean together is checked where they are used."""
+    """Every setting, checked one by one; what they mean together is checked where they are used.
 
-    profile: Setting[str | None]
-    project: Setting[str | None]
-    location: Setting[str]
-    endpoint: Setting[str | None]
-    model: Setting[str | None]
-    api: Setting[Api]
-    api_version: Setting[str]
-    base_url: Setting[str | None]
-    allow_host: Setting[tuple[str, ...]]
-    credentials: Setting[str | None]
-    impersonate: Setting[tuple[str, ...]]
-    """Delegates, then the target principal; empty for none."""
-    lifetime: Setting[timedelta | None]
-    scope: Setting[tuple[str, ...]]
-    quota_project: Setting[str | None]
-    store: Setting[str]
-    min_ttl: Setting[timedelta]
-    client: Setting[tuple[str, ...]]
-    set: Setting[Mapping[str, str]]
-    api_endpoint: Setting[str | None]
-    iam_endpoint: Setting[str | None]
+    The attributes are the rows: on the class, `Settings.scope` is the `Option`; on an object, `settings.scope` is its
+    `Setting`, with the value's type.
 
-
-DEFAULTS: Mapping[str, object] = {
-    "location": "global",
-    "api": "chat",
-    "api_version": "v1",
-    "allow_host": (),
-    "impersonate": (),
-    "scope": (CLOUD_PLATFORM,),
-    "store": "file",
-    "min_ttl": timedelta(minutes=5),
-    "client": (),
-    "set": {},
-}
-
-
-def options_layer(options: Mapping[str, str | Sequence[str] | None]) -> Layer:
-    """Layer of command-line options or keyword arguments, by field: `{"quota_project": "p", "client": ["aider"]}`."""
-    found = {}
-    for option in OPTIONS:
-        value = None if option.internal else options.get(option.field)
-        if isinstance(value, str) or value:
-            found[option.name] = Found(value if isinstance(value, str) else tuple(value), f"--{option.name}")
-    return found
-
-
-def environ_layer(environ: Mapping[str, str]) -> Layer:
-    """Layer of `VERTEX_ENV_*` variables; an empty one, or one with nothing but commas, counts as unset."""
-    split = {o: _split(o, environ.get(o.variable, "")) for o in OPTIONS if not o.internal}
-    return {o.name: Found(value, o.variable) for o, value in split.items() if value}
-
-
-def google_layer(environ: Mapping[str, str]) -> Layer:
-    """Layer of the variables that Google's own tools read; an empty one counts as unset."""
-    found = {}
-    for option in OPTIONS:
-        for variable in option.google:
-            if environ.get(variable):
-                found[option.name] = Found(environ[variable], variable)
-                break
-    return found
-
-
-def gcloud_layer(properties: Mapping[str, str], configuration: str) -> Layer:
-    """Layer of gcloud's properties, such as `{"core/project": "p"}`."""
-    return {
-        o.name: Found(properties[o.gcloud], f"{o.gcloud} in gcloud's configuration {configuration!r}")
-        for o in OPTIONS
-        if o.gcloud is not None and properties.get(o.gcloud)
-    }
-
-
-def as_environ(layer: Layer) -> dict[str, str]:
-    """*layer* as the `VERTEX_ENV_*` variables that mean the same, to hand options on to a child of our own."""
-    result = {}
-    for option in OPTIONS:
-        if option.name in layer:
-            value = layer[option.name].value
-            separator = "\n" if option.name == "set" else ","
-            result[option.variable] = value if isinstance(value, str) else separator.join(value)
-    return result
-
-
-def first(layers: Sequence[Layer], name: str) -> Found | None:
-    """What the first layer that has *name* says."""
-    return next((layer[name] for layer in layers if name in layer), None)
-
-
-def resolve(layers: Sequence[Layer]) -> Settings:
-    """The settings that *layers* add up to.
-
-    Raises:
-        SettingsError: A value does not have the shape it must have; the message names its source.
+    Args:
+        values: By field, as `resolve` makes them.
     """
-    values: dict[str, Setting[object]] = {}
-    for option in OPTIONS:
-        found = first(layers, option.name)
-        if found is None:
-            values[option.field] = Setting(DEFAULTS.get(option.field))
-        else:
-            values[option.field] = Setting(_parse(option, found), found.source)
-    return Settings(**values)  # type: ignore[arg-type]
 
+    __slots__ = ("values",)
 
-def parse_duration(text: str) -> timedelta:
-    """`90m`, `1h30m`, `45s`, `0.5s` or plain seconds.
-
-    Raises:
-        ValueError: It is none of these.
-    """
-    if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", text, re.ASCII):
-        return timedelta(seconds=float(text))
-    match = re.fullmatch(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s)?", text, re.ASCII)
-    if match is None or not text:
-        raise ValueError(f"{text!r} is not a duration such as 90m, 1h30m or 45s")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _split(option: Option, text: str) -> str | tuple[str, ...]:
-    if not option.many:
-        return text
-    parts = text.split("\n") if option.name == "set" else re.split(r"[,\s]+", text)
-    return tuple(part for part in parts if part)
-
-
-# What a value must look like, for the hint; the pattern is in target.py under the same name.
-_SHAPES: Mapping[str, str] = {
-    "project": "a project ID looks like my-project-123; `gcloud projects list` shows yours",
-    "quota-project": "a project ID looks like my-project-123; `gcloud projects list` shows yours",
-    "location": "a location looks like global, us, eu or europe-west4",
-    "endpoint": "give the endpoint's ID or its display name; `vertex-env endpoints --all-locations` lists them",
-    "model": "a model looks like google/gemini-2.5-flash or meta/llama-3.3-70b-instruct-maas",
-    "api-version": "a version looks like v1 or v1beta1",
-    "allow-host": "give a host name alone, such as llm.example.com",
-    "profile": "profiles are named in config.toml as [profile.NAME]",
-    "impersonate": "give a service account such as robot@my-project.iam.gserviceaccount.com; delegates come before it",
-    "scope": "a scope looks like https://www.googleapis.com/auth/cloud-platform, or cloud-platform for short",
-}
-
-_MISPLACED = "leave it out: the access token is minted, and a --set template has {token} where it belongs"
-
-_CHOICES: Mapping[str, tuple[str, ...]] = {
-    "api": ("chat", "responses"),
-    "store": ("file", "keyring", "none"),
-    "client": tuple(CLIENTS),
-}
-
-
-def _parse(option: Option, found: Found) -> object:
-    if option.name == "set":
-        return _templates(found)
-    if option.name == "impersonate":
-        chain = tuple(part.strip() for part in ",".join(_items(found)).split(","))
-        return tuple(_check(option.name, part, found.source) for part in chain)
-    if option.many:
-        return tuple(_check(option.name, item, found.source) for item in _listed(option, found))
-    (text,) = _items(found)
-    if option.name in ("lifetime", "min-ttl"):
-        return _duration(option.name, text, found.source)
-    return _check(option.name, text, found.source)
-
-
-def _items(found: Found) -> tuple[str, ...]:
-    return (found.value,) if isinstance(found.value, str) else found.value
-
-
-def _listed(option: Option, found: Found) -> tuple[str, ...]:
-    """The items of a list without the blank ones: `aider, goose,` is two clients.
-
-    Where nothing is left, an empty text alone, which `_check` refuses.
-    """
-    for text in _items(found):
-        _refuse_secret(option.name, text, found.source)  # a part of a key may not look like one
-    items = [item.strip(" ") for text in _items(found) for item in text.split(",")]
-    return tuple(item for item in items if item) or ("",)
-
-
-def _refuse_secret(name: str, text: str, source: str) -> None:
-    if looks_secret(text):
-        raise SettingsError(f"{name} from {source} has a token or a key in it", _MISPLACED)
-
-
-def _check(name: str, text: str, source: str) -> str:
-    _refuse_secret(name, text, source)
-    if name == "scope" and re.fullmatch(r"[a-z][a-z0-9._-]*", text) and text not in ("openid", "email", "profile"):
-        text = _SCOPE_PREFIX + text
-    if name in _CHOICES and text not in _CHOICES[name]:
-        raise SettingsError(f"{name} {text!r} from {source} is unknown", "choose one of " + ", ".join(_CHOICES[name]))
-    if name in _SHAPES and not matches(name, text):
-        raise SettingsError(f"{name} {text!r} from {source} is not valid", _SHAPES[name])
-    if name == "location" and is_zone(text):
-        raise SettingsError(
-            f"location {text!r} from {source} is a Compute Engine zone", f"give its region: {text.rpartition('-')[0]}"
-        )
-    if not text or "\0" in text:
-        raise SettingsError(f"{name} from {source} is empty or has a NUL", f"leave --{name} out to use the default")
-    return text
-
-
-def _duration(name: str, text: str, source: str) -> timedelta:
-    try:
-        value = parse_duration(text)
-    except ValueError as e:
-        raise SettingsError(f"{name} from {source}: {e}", "give a duration such as 90m, 1h30m or 45s") from e
-    if name == "lifetime" and not timedelta(seconds=1) <= value <= MAX_LIFETIME:
-        raise SettingsError(f"lifetime {text!r} from {source} is out of range", "give one between 1s and 12h")
-    return value
-
-
-def _templates(found: Found) -> dict[str, str]:
-    templates = {}
-    for item in _items(found):
-        if looks_secret(item):
-            # It would be printed, and remembered with what is printed.
-            raise SettingsError(f"set from {found.source} has a token or a key in it", _MISPLACED)
-        name, equals, template = item.partition("=")
-        if not equals:
-            raise SettingsError(
-                f"{item!r} from {found.source} is not NAME=TEMPLATE",
-                "for example --set LLM_URL={base_url}/chat/completions",
+    # Names and their order: google-auth 2.62.2 `environment_vars.py`; google-genai 3.4.0 and openai 3.54.0 read
+    # GOOGLE_CLOUD_LOCATION; gcloud's CLOUDSDK_SECTION_PROPERTY variables stand for its properties
+    # (https://cloud.google.com/sdk/docs/properties#setting_properties_using_environment_variables), all 2026-11-22.
+    profile = Option(
+        Text(
+            r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?",
+            "profiles are named in config.toml as [profile.NAME]",
+            completes="profiles",
+        ),
+        None,
+        metavar="NAME",
+        help="Profile in config.toml to start from.",
+        in_profile=False,
+    )
+    project = Option(
+        _PROJECT,
+        None,
+        metavar="ID",
+        help="Google Cloud project.",
+        google=("GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"),
+        gcloud="core/project",
+    )
+    location = Option(
+        Text(LOCATION, "a location looks like global, us, eu or europe-west4", wrong=_zone),
+        "global",
+        metavar="NAME",
+        help="Vertex AI location: global, us, eu or a region. [default: global]",
+        google=("GOOGLE_CLOUD_LOCATION", "CLOUDSDK_AI_REGION"),
+        gcloud="ai/region",
+    )
+    endpoint = Option(
+        # Up to 128 characters of any kind at Google; what could be mistaken for syntax somewhere is refused here.
+        Text(
+            r"\w(?:[\w .()+:-]{0,126}[\w)])?",
+            "give the endpoint's ID or its display name; `vertex-env endpoints --all-locations` lists them",
+            flags=0,
+        ),
+        None,
+        metavar="ID|NAME",
+        help="Self-deployed endpoint, by ID or display name.",
+    )
+    model = Option(
+        Text(
+            r"[A-Za-z0-9][\w.:-]*(?:/[A-Za-z0-9][\w.:-]*)*",
+            "a model looks like google/gemini-2.5-flash or meta/llama-3.3-70b-instruct-maas",
+        ),
+        None,
+        metavar="PUBLISHER/MODEL",
+        help="Model for OPENAI_MODEL, such as google/gemini-2.5-flash.",
+    )
+    api = Option(Choice[Api]("chat", "responses"), "chat", help="OpenAI API to point at. [default: chat]")
+    api_version = Option(
+        Text(r"v[0-9]{1,2}(?:(?:alpha|beta)[0-9]{1,2})?", "a version looks like v1 or v1beta1"),
+        "v1",
+        metavar="VERSION",
+        help="Version of the Vertex AI API. [default: v1]",
+    )
+    base_url = Option(
+        Text(),
+        None,
+        metavar="URL",
+        help="Base URL to use as it is, instead of the one for project, location and endpoint.",
+    )
+    allow_host = Option(
+        Listed(
+            Text(
+                r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\]",
+                "give a host name alone, such as llm.example.com",
             )
-        try:
-            check_template(name, template)
-        except SettingsError as e:
-            raise SettingsError(f"{e.message}, from {found.source}", e.hint) from e
-        templates[name] = template
-    return templates
+        ),
+        (),
+        metavar="HOST,…",
+        help="Host besides Google's that may get the access token.",
+    )
+    credentials = Option(File(), None, help="ADC file.", google=("GOOGLE_APPLICATION_CREDENTIALS",))
+    impersonate = Option(
+        Chain(
+            Text(
+                r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)+|[0-9]{1,30}",
+                "give a service account such as robot@my-project.iam.gserviceaccount.com; delegates come before it",
+            )
+        ),
+        (),
+        metavar="ACCOUNT",
+        help="Service account to impersonate; with delegates: D1,D2,ACCOUNT.",
+    )
+    """Delegates, then the target principal; empty for none."""
+    lifetime = Option(
+        Duration(timedelta(seconds=1), MAX_LIFETIME),
+        None,
+        help="Lifetime to ask for when impersonating, up to 12h. [default: 1h]",
+    )
+    scope = Option(
+        Listed(
+            Text(
+                r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~/-]+|openid|email|profile",
+                "a scope looks like https://www.googleapis.com/auth/cloud-platform, or cloud-platform for short",
+                expand=_full_scope,
+            )
+        ),
+        (CLOUD_PLATFORM,),
+        metavar="SCOPE,…",
+        help="OAuth scope. [default: cloud-platform]",
+    )
+    quota_project = Option(
+        _PROJECT, None, metavar="ID", help="Project billed for quota.", google=("GOOGLE_CLOUD_QUOTA_PROJECT",)
+    )
+    store = Option(
+        Choice("file", "keyring", "none"), "file", help="Where tokens are kept between calls. [default: file]"
+    )
+    min_ttl = Option(
+        Duration(), timedelta(minutes=5), help="Least time a token must have left; half its life at most. [default: 5m]"
+    )
+    mint_timeout = Option(
+        Duration(timedelta(seconds=1), timedelta(minutes=5)),
+        timedelta(seconds=10),
+        help="Longest that minting a token or asking for an endpoint may take. [default: 10s]",
+    )
+    client = Option(
+        Listed(Choice(*CLIENTS)),
+        (),
+        metavar="NAME,…",
+        help=f"Also set the names that a tool reads: {', '.join(CLIENTS)}.",
+    )
+    set = Option(
+        Templates(),
+        {},
+        metavar="NAME=TEMPLATE",
+        help="Also set NAME; {token}, {base_url}, {host}, {path}, … are filled in.",
+    )
+    api_endpoint = Option(
+        Text(),
+        None,
+        metavar="URL",
+        help="Root of the Vertex AI API.",
+        google=("CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM",),
+        gcloud="api_endpoint_overrides/aiplatform",
+        internal=True,
+    )
+    iam_endpoint = Option(
+        Text(),
+        None,
+        metavar="URL",
+        help="Root of the IAM Service Account Credentials API.",
+        google=("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",),
+        gcloud="api_endpoint_overrides/iamcredentials",
+        internal=True,
+    )
+
+    def __init__(self, **values: Setting[Any]) -> None:
+        self.values = values
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Settings) and self.values == other.values
+
+    __hash__ = None  # type: ignore[assignment]  # some values are mappings
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value}' for name, value in self.values.items())})"
+
+
+OPTIONS: tuple[Option[Any], ...] = tuple(row for row in vars(Settings).values() if isinstance(row, Option))
+"""The rows, in the order of the help."""

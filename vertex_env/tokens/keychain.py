@@ -56,6 +56,7 @@ class KeyringStore(FileStore):
 
     Args:
         folder: For what is no secret, and for the locks.
+        mint_s: As for `FileStore`.
     """
 
     def load(self, key: str) -> Token | None:

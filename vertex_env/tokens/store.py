@@ -25,7 +25,8 @@ from vertex_env.tokens.token import Token
 if sys.platform != "win32":
     import fcntl
 
-_LOCK_WAIT_S = 30.0
+LOCK_SLACK_S = 20.0
+"""Waiting for a lock ends so long after its holder's mint has had its time."""
 _SOON_S = 3600.0
 """A stamp may be so far ahead of the clock: each change of the token moves it by a second at least."""
 
@@ -119,10 +120,12 @@ class FileStore:
 
     Args:
         folder: Made on the first save; used only if it is a directory of this user's that nobody else may enter.
+        mint_s: How long a mint may take, for which a lock is held.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mint_s: float = 0.0) -> None:
         self.folder = folder
+        self.lock_wait_s = mint_s + LOCK_SLACK_S
 
     def load(self, key: str) -> Token | None:
         """The token under *key*, fresh or not; None if there is none or anything about its file is not as it was."""
@@ -215,11 +218,11 @@ class FileStore:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Hold the lock of *key*, or go on without one where locks do not work or take longer than 30 s.
+        """Hold the lock of *key*, or go on without one where locks do not work or take longer than `lock_wait_s`.
 
         The files stay: to unlink a lock file is to let two processes hold "the" lock. There are 256 of them at most.
         """
-        fd = _open_lock(self.folder / f"lock-{key[:2]}") if make_private(self.folder) else None
+        fd = _open_lock(self.folder / f"lock-{key[:2]}", self.lock_wait_s) if make_private(self.folder) else None
         try:
             yield
         finally:
@@ -442,7 +445,7 @@ def _belongs_to_another(folder: Path) -> bool:
     return not _owned(existing.stat())
 
 
-def _open_lock(path: Path, wait_s: float = _LOCK_WAIT_S) -> int | None:
+def _open_lock(path: Path, wait_s: float) -> int | None:
     """A descriptor that holds the lock at *path* until it is closed, or None where there can be none."""
     if sys.platform == "win32":
         return None

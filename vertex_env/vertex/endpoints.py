@@ -13,8 +13,6 @@ from vertex_env.transport import Line, bind, in_time
 from vertex_env.vertex.refusals import Exchange, Who, explain, one_line, unreachable
 from vertex_env.vertex.target import matches, may_have_proxy
 
-TIMEOUT_S = 10.0
-"""For a request and its answer, together."""
 _MAX_BYTES = 16 << 20
 _OK, _NOT_FOUND = 200, 404
 _PAGE_SIZE = 100
@@ -48,8 +46,15 @@ class Endpoint:
     """
 
 
-def http_get(token: str, who: Who, quota_project: str | None, budget_s: float = TIMEOUT_S) -> Get:
-    """A `Get` that authenticates with *token*; proxies, private CAs and the like work as in requests."""
+def http_get(token: str, who: Who, quota_project: str | None, budget_s: float) -> Get:
+    """A `Get` that authenticates with *token*; proxies, private CAs and the like work as in requests.
+
+    Args:
+        token: The access token.
+        who: Whose it is, for messages.
+        quota_project: The project billed for quota, if it is not the account's own.
+        budget_s: For a request and its answer, together.
+    """
     import requests
 
     headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}

@@ -228,7 +228,11 @@ _NETWORK = (
         "the proxy is out of reach, or did not let the request through",
         "check HTTPS_PROXY and NO_PROXY",
     ),
-    (r"timed? ?out", "no answer in time", "check the network (VPN, firewall, HTTPS_PROXY), then try again"),
+    (
+        r"timed? ?out",
+        "no answer in time",
+        "check the network (VPN, firewall, HTTPS_PROXY), then try again; if it is only slow, add --mint-timeout 30s",
+    ),
     (
         r"NameResolution|getaddrinfo|Name or service|Temporary failure in name",
         "the name does not resolve",

@@ -1,7 +1,7 @@
 """Where requests go: project, location, endpoint, and the base URL made of them.
 
 The shapes of Google's URLs are the tables below, each with its source. Nothing enters a URL before it has passed a
-pattern here.
+pattern, here or in its setting's row.
 """
 
 import re
@@ -27,27 +27,18 @@ GOOGLE_DOMAINS = ("googleapis.com", "vertexai.goog")
 (`ID.REGION-NUMBER.prediction.vertexai.goog`, google-cloud-aiplatform 2.7.0 `aiplatform_v1/types/endpoint.py`,
 2026-11-22)."""
 
+LOCATION = r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?"
+
 _PATTERNS = {
-    # https://cloud.google.com/resource-manager/docs/creating-managing-projects (2026-11-22): 6 to 30 characters; an
-    # older "example.com:" prefix is still valid, and so is the project number.
-    "project": r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}",
-    "location": r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?",
+    "location": LOCATION,
     # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/create, parameter
     # endpointId (2026-11-22): digits, or up to 63 of [a-z0-9-] that start with a letter.
     "endpoint ID": r"[0-9]{1,20}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
-    # Up to 128 characters of any kind at Google; what could be mistaken for syntax somewhere is refused here.
-    "endpoint": r"\w(?:[\w .()+:-]{0,126}[\w)])?",
-    "api-version": r"v[0-9]{1,2}(?:(?:alpha|beta)[0-9]{1,2})?",
-    "model": r"[A-Za-z0-9][\w.:-]*(?:/[A-Za-z0-9][\w.:-]*)*",
     "universe": r"[a-z0-9-]+(?:\.[a-z0-9-]+)+",
     # Names that DNS has, in lower case as Google writes them; no port.
     "host": r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
-    "allow-host": r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\]",
-    "impersonate": r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)+|[0-9]{1,30}",
-    "scope": r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~/-]+|openid|email|profile",
-    "profile": r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?",
-    "quota-project": r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}",
 }
+"""Shapes of what Google answers and of credentials; those of settings are in their rows."""
 
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 _URL = re.compile(
@@ -59,11 +50,13 @@ _MAX_LENGTH = 256
 
 
 def matches(what: str, value: str) -> bool:
-    """Whether *value* has the shape of *what*, such as `matches("project", "my-project-123")`."""
-    return (
-        len(value) <= _MAX_LENGTH
-        and re.fullmatch(_PATTERNS[what], value, re.ASCII if what != "endpoint" else 0) is not None
-    )
+    """Whether *value* has the shape of *what*, such as `matches("location", "us-central1")`."""
+    return fits(_PATTERNS[what], value)
+
+
+def fits(shape: str, value: str, flags: int = re.ASCII) -> bool:
+    """Whether all of *value* matches the regular expression *shape*, and is no longer than a name may be."""
+    return len(value) <= _MAX_LENGTH and re.fullmatch(shape, value, flags) is not None
 
 
 def is_zone(location: str) -> bool:

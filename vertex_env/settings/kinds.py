@@ -1,0 +1,307 @@
+"""Kinds of settings: what a value may be, how it is written in each place, and what completes it.
+
+A kind parses and checks what was found, with a message that names the setting and the source. It is the only code that
+knows how its values are written in a variable, in config.toml and as a keyword of the Python API.
+"""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Generic, Literal, TypeVar
+
+from vertex_env.errors import SettingsError
+from vertex_env.redaction import looks_secret
+from vertex_env.vertex.target import fits
+from vertex_env.vertex.variables import check_template
+
+V_co = TypeVar("V_co", covariant=True)
+C = TypeVar("C", bound=str)
+
+Raw = str | tuple[str, ...]
+"""A value as it was found: one text, or the items of a list."""
+
+Completes = Literal["files", "profiles"]
+
+_MISPLACED = "leave it out: the access token is minted, and a --set template has {token} where it belongs"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A raw value in some layer, and where it stood: `--project`, `GOOGLE_CLOUD_PROJECT`, `config.toml:3`."""
+
+    value: Raw
+    source: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The value as a list, of one text where it is none."""
+        return (self.value,) if isinstance(self.value, str) else self.value
+
+
+class Kind(ABC, Generic[V_co]):
+    """What a setting may be."""
+
+    metavar = "VALUE"
+    """What stands for the value in the help."""
+    many = False
+    """A list: the option repeats, and a value may be several items."""
+    is_file = False
+    """The path of a file."""
+    choices: tuple[str, ...] = ()
+    """All values, where there are few: what completes it."""
+    completes: Completes | None = None
+    """What completes it otherwise."""
+    separator = ","
+    """Between the items of a list in a variable."""
+    toml = '"…"'
+    """How to write it in config.toml, for a hint."""
+    keyword = "str | None = None"
+    """Type and default of the keyword in the Python API."""
+
+    def parse(self, name: str, found: Found) -> V_co:
+        """The value that was *found* for the setting *name*, such as `quota-project`.
+
+        Raises:
+            SettingsError: It is not one of this kind, or there is a token or a key in it.
+        """
+        for text in found.texts:
+            _refuse_secret(name, text, found.source)
+        return self.read(name, found)
+
+    @abstractmethod
+    def read(self, name: str, found: Found) -> V_co:
+        """`parse`, of texts without a secret."""
+
+    def split(self, text: str) -> Raw:
+        """What a variable's *text* is as an option's value; empty if nothing is in it."""
+        return text
+
+    def from_toml(self, value: object) -> Raw | None:
+        """What a value in config.toml is as an option's value; None if it has the wrong type."""
+        if isinstance(value, str):
+            return value
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+class One(Kind[V_co]):
+    """A single text."""
+
+    def read(self, name: str, found: Found) -> V_co:  # noqa: D102
+        (text,) = found.texts
+        return self.check(name, text, found.source)
+
+    @abstractmethod
+    def check(self, name: str, text: str, source: str) -> V_co:
+        """The value of *text*, which may be an item of a list.
+
+        Raises:
+            SettingsError: It is not one of this kind.
+        """
+
+
+class Text(One[str]):
+    """A text of a shape.
+
+    Args:
+        shape: A regular expression for all of it; None for any text with at least one character and no NUL.
+        hint: What it looks like, for a text that does not.
+        flags: Of the regular expression.
+        expand: Makes the long form of a short one, before the shape is checked.
+        wrong: What is wrong with a text of this shape, and the hint; None for nothing.
+        completes: What completes it.
+    """
+
+    def __init__(
+        self,
+        shape: str | None = None,
+        hint: str = "",
+        *,
+        flags: int = re.ASCII,
+        expand: Callable[[str], str] = str,
+        wrong: Callable[[str], tuple[str, str] | None] = lambda _: None,
+        completes: Completes | None = None,
+    ) -> None:
+        self._shape, self._hint, self._flags, self._expand, self._wrong = shape, hint, flags, expand, wrong
+        self.completes = completes
+
+    def fits(self, text: str) -> bool:
+        """Whether *text* has the shape."""
+        return self._shape is None or fits(self._shape, text, self._flags)
+
+    def check(self, name: str, text: str, source: str) -> str:  # noqa: D102
+        _refuse_secret(name, text, source)
+        text = self._expand(text)
+        if not self.fits(text):
+            raise SettingsError(f"{name} {text!r} from {source} is not valid", self._hint)
+        if (wrong := self._wrong(text)) is not None:
+            raise SettingsError(f"{name} {text!r} from {source} {wrong[0]}", wrong[1])
+        if not text or "\0" in text:
+            raise SettingsError(f"{name} from {source} is empty or has a NUL", f"leave --{name} out to use the default")
+        return text
+
+
+class File(Text):
+    """The path of a file; where a relative one starts is up to the source."""
+
+    metavar = "FILE"
+    is_file = True
+    keyword = "str | os.PathLike[str] | None = None"
+
+    def __init__(self) -> None:
+        super().__init__(completes="files")
+
+
+class Choice(One[C]):
+    """One of a few words."""
+
+    def __init__(self, *choices: C) -> None:
+        self.choices: tuple[C, ...] = choices
+        self.metavar = "|".join(choices)
+
+    def check(self, name: str, text: str, source: str) -> C:  # noqa: D102
+        _refuse_secret(name, text, source)
+        for choice in self.choices:
+            if text == choice:
+                return choice
+        raise SettingsError(f"{name} {text!r} from {source} is unknown", "choose one of " + ", ".join(self.choices))
+
+
+class Duration(One[timedelta]):
+    """A duration such as `90m`.
+
+    Args:
+        least: The shortest that is accepted.
+        most: The longest.
+    """
+
+    metavar = "DURATION"
+    keyword = "timedelta | str | None = None"
+
+    def __init__(self, least: timedelta = timedelta(0), most: timedelta = timedelta.max) -> None:
+        self._least, self._most = least, most
+
+    def check(self, name: str, text: str, source: str) -> timedelta:  # noqa: D102
+        try:
+            value = parse_duration(text)
+        except ValueError as e:
+            raise SettingsError(f"{name} from {source}: {e}", "give a duration such as 90m, 1h30m or 45s") from e
+        if not self._least <= value <= self._most:
+            raise SettingsError(
+                f"{name} {text!r} from {source} is out of range",
+                f"give one between {_written(self._least)} and {_written(self._most)}",
+            )
+        return value
+
+
+class Many(Kind[V_co]):
+    """A list of texts."""
+
+    many = True
+    toml = '["…", "…"]'
+    keyword = "str | tuple[str, ...] = ()"
+
+    def from_toml(self, value: object) -> Raw | None:
+        """One string does for a list, too: `client = "aider,goose"`."""
+        return (value,) if isinstance(value, str) else _strings(value)
+
+
+class Listed(Many[tuple[str, ...]]):
+    """A list of items with commas between them; in a variable, spaces do as well."""
+
+    def __init__(self, item: One[str]) -> None:
+        self.item = item
+        self.choices = item.choices
+
+    def read(self, name: str, found: Found) -> tuple[str, ...]:
+        """The items without the blank ones: `aider, goose,` is two clients. Where nothing is left that is an error."""
+        items = [item.strip(" ") for text in found.texts for item in text.split(",")]
+        return tuple(self.item.check(name, item, found.source) for item in [item for item in items if item] or [""])
+
+    def split(self, text: str) -> Raw:  # noqa: D102
+        return tuple(part for part in re.split(r"[,\s]+", text) if part)
+
+
+class Chain(Kind[tuple[str, ...]]):
+    """Items with commas between them, of which none may be blank: delegates, then the account."""
+
+    def __init__(self, item: One[str]) -> None:
+        self.item = item
+
+    def read(self, name: str, found: Found) -> tuple[str, ...]:  # noqa: D102
+        parts = ",".join(found.texts).split(",")
+        return tuple(self.item.check(name, part.strip(), found.source) for part in parts)
+
+    def from_toml(self, value: object) -> Raw | None:
+        """Also a list."""
+        items = _strings(value)
+        return super().from_toml(value) if items is None else items
+
+
+class Templates(Many[Mapping[str, str]]):
+    """Templates of variables, each `NAME=TEMPLATE`. They may have commas: in a variable, lines separate them."""
+
+    separator = "\n"
+    keyword = "tuple[str, ...] = ()"
+
+    def read(self, name: str, found: Found) -> Mapping[str, str]:  # noqa: D102
+        templates = {}
+        for item in found.texts:
+            variable, equals, template = item.partition("=")
+            if not equals:
+                raise SettingsError(
+                    f"{item!r} from {found.source} is not NAME=TEMPLATE",
+                    f"for example --{name} LLM_URL={{base_url}}/chat/completions",
+                )
+            try:
+                check_template(variable, template)
+            except SettingsError as e:
+                raise SettingsError(f"{e.message}, from {found.source}", e.hint) from e
+            templates[variable] = template
+        return templates
+
+    def split(self, text: str) -> Raw:  # noqa: D102
+        return tuple(line for line in text.split("\n") if line)
+
+    def from_toml(self, value: object) -> Raw | None:
+        """Also a table."""
+        if isinstance(value, dict) and all(isinstance(template, str) for template in value.values()):
+            return tuple(f"{name}={template}" for name, template in value.items())
+        return super().from_toml(value)
+
+
+def parse_duration(text: str) -> timedelta:
+    """`90m`, `1h30m`, `45s`, `0.5s` or plain seconds.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", text, re.ASCII):
+        return timedelta(seconds=float(text))
+    match = re.fullmatch(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s)?", text, re.ASCII)
+    if match is None or not text:
+        raise ValueError(f"{text!r} is not a duration such as 90m, 1h30m or 45s")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def _written(duration: timedelta) -> str:
+    """Such as `12h`, `5m` or `1s`."""
+    seconds = duration.total_seconds()
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds and seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"
+
+
+def _strings(value: object) -> tuple[str, ...] | None:
+    """*value* as a tuple, if it is a list of strings."""
+    is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return tuple(value) if is_list else None  # type: ignore[arg-type]
+
+
+def _refuse_secret(name: str, text: str, source: str) -> None:
+    """Refuse what would be printed, and remembered with what is printed."""
+    if looks_secret(text):
+        raise SettingsError(f"{name} from {source} has a token or a key in it", _MISPLACED)
