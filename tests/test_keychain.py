@@ -25,7 +25,7 @@ from tests import keychains
 from tests.fakes import PLANTED, token
 from tests.google import Completed, clean_environ, run_cli
 from tests.tools import need
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
 from vertex_env.errors import StoreError
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.keychain import SERVICE, KeyringStore
@@ -504,7 +504,7 @@ def test_of_large_items_no_more_are_read(tmp_path: Path, items: Path) -> None:
     (first,) = items.iterdir()
     second = first.with_name(first.name.removesuffix("0") + "1")
     os.mkfifo(second)
-    first.write_text("x" * (warm.MAX_BYTES + 1))
+    first.write_text("x" * (private.MAX_BYTES + 1))
     assert store.load(KEY) is None
     # The control.
     first.write_text("x")

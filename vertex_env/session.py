@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vertex_env import freshness
+from vertex_env import freshness, program
 from vertex_env.cache import answers as warm
+from vertex_env.cache import background, private
 from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.formats.snapshot import write_snapshot
@@ -200,7 +201,7 @@ def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:
     """The metadata server's account; None where there is no such server, which is remembered."""
     from vertex_env.credentials import metadata
 
-    here = {"machine": warm.machine()}
+    here = {"machine": program.machine()}
     certain = metadata.is_certain(environ)
     note = notes.load("no-metadata")
     if not certain and note is not None and note[0] == here:
@@ -311,7 +312,7 @@ class Session:
         def behind() -> None:
             if self.behind is None or self.folder is None:
                 return
-            if warm.may_refresh(str(self.folder), key, self.now().timestamp()):
+            if background.may_refresh(str(self.folder), key, self.now().timestamp()):
                 self.behind()
 
         return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, late, behind)
@@ -526,7 +527,7 @@ class Session:
             marks=(stand_in.value, str(expiry), str(due), str(int(expiry - now.timestamp())), warm.rfc3339(expiry)),
         )
         data = warm.format_answer(answer, self.environ)
-        if data is not None and len(data) <= warm.MAX_BYTES:
+        if data is not None and len(data) <= private.MAX_BYTES:
             write_private(Path(warm.answer_path(str(self.folder), question)), data)
 
     @property
@@ -534,14 +535,14 @@ class Session:
         """The file that is replaced whenever the stored token changes; None where none is stored."""
         if self.folder is None or self.settings.store.value == "none":
             return None
-        return Path(warm.stamp_path(str(self.folder), self.identity.key))
+        return Path(private.stamp_path(str(self.folder), self.identity.key))
 
     def stamp_of(self, token: Token) -> Path | None:
         """The same, if it is about *token* or a later one; None where that could not be stored."""
         if self.stamp is None:
             return None
         try:
-            _, expires, _ = (warm.read_private(str(self.stamp)) or b"").split()
+            _, expires, _ = (private.read_private(str(self.stamp)) or b"").split()
             return self.stamp if int(expires) >= int(token.expiry.timestamp()) else None
         except ValueError:
             return None

@@ -34,6 +34,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vertex_env.cache import answers as warm
+from vertex_env.cache import private
 from vertex_env.tokens.store import write_private
 from vertex_env.vertex.target import GOOGLE_DOMAINS, is_loopback
 from vertex_env.vertex.variables import (
@@ -142,7 +143,7 @@ def write_snapshot(  # noqa: PLR0913
             if mark is None:
                 return False
             head.append(f"file {int(status.st_mtime)} {mark} {path}")
-    where = [f"token {warm.token_path(str(folder), key)}", f"stamp {warm.stamp_path(str(folder), key)}"]
+    where = [f"token {private.token_path(str(folder), key)}", f"stamp {private.stamp_path(str(folder), key)}"]
     lines = [*head, *variables, *where, *changes, "end"]
     if any(re.search(r"[\n\r]", line) for line in lines):
         return False
@@ -216,10 +217,10 @@ def _is_coarse(mtime_ns: int) -> bool:
 
 def _mark(folder: Path, path: Path, mtime_ns: int) -> str | None:
     """Name of the mark of *path* then; None where the file system's time stamps are too coarse for it."""
-    mark = folder / f"{warm.digest(str(path), str(mtime_ns))}.mark"
+    mark = folder / f"{private.digest(str(path), str(mtime_ns))}.mark"
     with suppress(OSError):
         status = mark.lstat()
-        if warm.is_private_file(status) and status.st_mtime_ns == mtime_ns:
+        if private.is_private_file(status) and status.st_mtime_ns == mtime_ns:
             return mark.name
     if not write_private(mark, b""):
         return None

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 from typing import Any
 
 from vertex_env import freshness
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
 from vertex_env.errors import StoreError
 from vertex_env.tokens.store import FileStore, epoch_seconds, is_own_folder, our_files, write_private
 from vertex_env.tokens.token import Token
@@ -66,7 +66,7 @@ class KeyringStore(FileStore):
         for _, part in _items(backend, key) if backend is not None else ():
             text += part
             token = self._parse(text.encode(errors="replace"), key)
-            if token is not None or len(text) > warm.MAX_BYTES:
+            if token is not None or len(text) > private.MAX_BYTES:
                 break
         return token
 
@@ -163,7 +163,7 @@ class KeyringStore(FileStore):
 
     def _read(self, name: str) -> Mapping[str, Any] | None:
         try:
-            found = json.loads(warm.read_private(str(self.folder / name)) or b"")
+            found = json.loads(private.read_private(str(self.folder / name)) or b"")
             return {"backend": str(found["backend"]), "expiry": epoch_seconds(found.get("expiry", 0))}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None

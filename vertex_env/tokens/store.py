@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from vertex_env import freshness
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
 from vertex_env.errors import StoreError, VertexEnvError, revive
 from vertex_env.tokens.token import Token
 
@@ -126,7 +126,7 @@ class FileStore:
 
     def load(self, key: str) -> Token | None:
         """The token under *key*, fresh or not; None if there is none or anything about its file is not as it was."""
-        return self._parse(warm.read_private(str(self._path(key))), key)
+        return self._parse(private.read_private(str(self._path(key))), key)
 
     def save(self, key: str, token: Token) -> None:
         """Keep *token* under *key*, if the place can be written."""
@@ -143,10 +143,10 @@ class FileStore:
         a change at each prompt (direnv b00e451 `internal/cmd/file_times.go`, mise 70e94a1 `src/hook_env.rs`,
         2026-11-22).
         """
-        path = Path(warm.stamp_path(str(self.folder), key))
+        path = Path(private.stamp_path(str(self.folder), key))
         generation, changed, now = 0, 0.0, int(time.time())
         with suppress(OSError, ValueError):
-            _, _, count = (warm.read_private(str(path)) or b"").decode("ascii").split()
+            _, _, count = (private.read_private(str(path)) or b"").decode("ascii").split()
             generation, changed = int(count) % 10**9 + 1, path.lstat().st_mtime
         if changed > now + _SOON_S:
             changed = 0.0  # it was not written by us, or with another clock
@@ -199,15 +199,15 @@ class FileStore:
         return f"nothing can be stored in {self.folder}: it cannot be written, or is not a folder of yours alone"
 
     def _path(self, key: str) -> Path:
-        return Path(warm.token_path(str(self.folder), key))
+        return Path(private.token_path(str(self.folder), key))
 
     @staticmethod
     def _format(key: str, token: Token) -> bytes:
-        return warm.format_token(key, token.value, token.issued.timestamp(), token.expiry.timestamp())
+        return private.format_token(key, token.value, token.issued.timestamp(), token.expiry.timestamp())
 
     @staticmethod
     def _parse(data: bytes | None, key: str) -> Token | None:
-        found = warm.parse_token(data, key)
+        found = private.parse_token(data, key)
         if found is None:
             return None
         value, issued, expiry = found
@@ -247,7 +247,7 @@ class FileStore:
     def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:
         """What was noted then; see `Store`."""
         try:
-            met = json.loads(warm.read_private(str(self.folder / f"{key}.failure")) or b"")
+            met = json.loads(private.read_private(str(self.folder / f"{key}.failure")) or b"")
             # A clock that was set back leaves notes from the future.
             meanwhile = since.timestamp() <= epoch_seconds(met["at"]) <= until.timestamp()
             told = [met["kind"], met["message"], met["hint"]]
@@ -274,7 +274,7 @@ class FileStore:
     def _prune_marks(self, marks: Sequence[str]) -> None:
         """Remove those of *marks*, file names, that no snapshot names."""
         if marks:
-            kept = [warm.read_private(str(path)) or b"" for path in self.folder.glob("*.snapshot")]
+            kept = [private.read_private(str(path)) or b"" for path in self.folder.glob("*.snapshot")]
             for name in marks:
                 if not any(name.encode() in text for text in kept):
                     with suppress(OSError):
@@ -299,7 +299,7 @@ class Notes:
         """The fact under *name*, such as `{"id": "123", "host": "…"}`, and the epoch second until which it holds."""
         path = self.path(name)
         try:
-            note = json.loads((path and warm.read_private(str(path))) or b"")
+            note = json.loads((path and private.read_private(str(path))) or b"")
             fact, until = note["fact"], epoch_seconds(note["until"])
             holds = epoch_seconds(note["from"]) <= time.time() < until
         except (ValueError, TypeError, KeyError, RecursionError):
@@ -358,7 +358,7 @@ def _concerns(path: Path, key: str) -> bool:
     """Whether the file at *path* came of the identity *key*: it has the name, or is an answer or snapshot for it."""
     if path.name.startswith(key):
         return True
-    return path.suffix in (".answer", ".snapshot") and key.encode() in (warm.read_private(str(path)) or b"")
+    return path.suffix in (".answer", ".snapshot") and key.encode() in (private.read_private(str(path)) or b"")
 
 
 def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
@@ -394,7 +394,7 @@ def make_private(folder: Path) -> bool:
     """Whether *folder*, an absolute path, is, or could be made, a 0700 directory of this user's."""
     if not folder.is_absolute():
         return False
-    if not warm.is_private_folder(str(folder)):
+    if not private.is_private_folder(str(folder)):
         try:
             if not folder.exists():
                 if _belongs_to_another(folder):
@@ -408,7 +408,7 @@ def make_private(folder: Path) -> bool:
                 folder.chmod(0o700)
         except (OSError, ValueError):
             return False
-    return warm.is_private_folder(str(folder))
+    return private.is_private_folder(str(folder))
 
 
 def _create(folder: Path) -> None:
