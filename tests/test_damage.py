@@ -19,12 +19,14 @@ from tests.fakes import token
 from tests.google import clean_environ, run_cli
 from vertex_env.cache import answers as warm
 from vertex_env.cache import background, private
+from vertex_env.cache.folder import write_private
+from vertex_env.cache.notes import Notes
 from vertex_env.errors import VertexEnvError
 from vertex_env.run import start as run
 from vertex_env.run.lifecycle import Rules
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.keychain import KeyringStore
-from vertex_env.tokens.store import FileStore, Notes, write_private
+from vertex_env.tokens.store import FileStore
 
 KEY = "a" * 64
 QUESTION = "b" * 32
@@ -313,7 +315,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from vertex_env.tokens.keychain import KeyringStore
-from vertex_env.tokens.store import write_private
+from vertex_env.cache.folder import write_private
 folder = Path(sys.argv[1])
 for name in (f"{'a' * 64}.keychain", "keychain.pin"):
     write_private(folder / name, b'{"backend": "planted.Keychain", "expiry": 1}')

@@ -26,10 +26,11 @@ from tests.fakes import PLANTED, token
 from tests.google import Completed, clean_environ, run_cli
 from tests.tools import need
 from vertex_env.cache import private
+from vertex_env.cache.folder import write_private
 from vertex_env.errors import StoreError
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.keychain import SERVICE, KeyringStore
-from vertex_env.tokens.store import FileStore, write_private
+from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Token
 
 KEY, OTHER = "a" * 64, "b" * 64

@@ -12,7 +12,9 @@ import pytest
 
 from tests import fakes
 from vertex_env.cache import private
-from vertex_env.tokens.store import FileStore, Notes, NullStore, make_private, write_private
+from vertex_env.cache.folder import make_private, write_private
+from vertex_env.cache.notes import Notes
+from vertex_env.tokens.store import FileStore, NullStore
 from vertex_env.tokens.token import Identity, Token
 
 KEY = Identity("authorized_user", "f" * 64, ("scope",)).key

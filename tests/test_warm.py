@@ -24,9 +24,10 @@ from tests.forks import Ended, Forks
 from tests.google import Completed, clean_environ, run_cli
 from vertex_env.cache import answers as warm
 from vertex_env.cache import background, private
+from vertex_env.cache.folder import write_private
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.session import Watched, open_session
-from vertex_env.tokens.store import FileStore, write_private
+from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Token
 
 PROGRAM = ("-P", "-c", "from vertex_env.entry import main; main()")

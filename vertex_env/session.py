@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from vertex_env import freshness, program
 from vertex_env.cache import answers as warm
 from vertex_env.cache import background, private
+from vertex_env.cache.folder import write_private
+from vertex_env.cache.notes import Notes
 from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.formats.snapshot import write_snapshot
@@ -45,7 +47,7 @@ from vertex_env.settings.options import (
     resolve,
 )
 from vertex_env.tokens.broker import Broker
-from vertex_env.tokens.store import FileStore, Notes, NullStore, Store, write_private
+from vertex_env.tokens.store import FileStore, NullStore, Store
 from vertex_env.tokens.token import Identity, Now, Token
 from vertex_env.vertex.refusals import LOGIN
 from vertex_env.vertex.target import MULTI_REGIONS, Target, api_host, check_url, matches

@@ -35,7 +35,7 @@ from pathlib import Path
 
 from vertex_env.cache import answers as warm
 from vertex_env.cache import private
-from vertex_env.tokens.store import write_private
+from vertex_env.cache.folder import write_private
 from vertex_env.vertex.target import GOOGLE_DOMAINS, is_loopback
 from vertex_env.vertex.variables import (
     CLIENTS,

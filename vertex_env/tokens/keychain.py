@@ -14,8 +14,10 @@ from typing import Any
 
 from vertex_env import freshness
 from vertex_env.cache import private
+from vertex_env.cache.folder import is_own_folder, our_files, prune, write_private
 from vertex_env.errors import StoreError
-from vertex_env.tokens.store import FileStore, epoch_seconds, is_own_folder, our_files, write_private
+from vertex_env.freshness import epoch_seconds
+from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Token
 
 SERVICE = "vertex-env"
@@ -153,7 +155,7 @@ class KeyringStore(FileStore):
 
     def _prune(self) -> None:
         """Remove the items of tokens that ended as well: those of an identity that is no more would stay for ever."""
-        super()._prune()
+        prune(self.folder)
         oldest = time.time() - freshness.MAX_LIFETIME
         for key in self._known():
             meta = self._read(f"{key}.keychain")
