@@ -100,7 +100,7 @@ def read_all(folder: Path) -> None:
     assert KeyringStore(folder).load(KEY) is None
     for name in ("no-metadata", f"endpoint-{KEY}"):
         assert Notes(folder).load(name) is None
-    assert warm.parse_answer(private.read_private(warm.answer_path(str(folder), QUESTION)), env) is None
+    assert warm.parse_answer(private.read_private(private.ANSWER.path(str(folder), QUESTION)), env) is None
     assert warm.recall(["token"], env, NOW) is None
 
 
@@ -253,8 +253,8 @@ def remembered(folder: Path, **changed: object) -> dict[str, str]:
     fields = {"refreshes": True, "names": ["HOME"], "files": ["/etc/passwd"], "text": "<T>\n", **good, **changed}
     data = warm.format_answer(warm.Answer(**fields), env)  # type: ignore[arg-type]
     if data is not None:
-        write_private(Path(warm.answer_path(str(folder), warm.ask(["token"], env))), data)
-    write_private(Path(private.token_path(str(folder), KEY)), private.format_token(KEY, "ya29.x", NOW, NOW + 3600))
+        write_private(Path(private.ANSWER.path(str(folder), warm.ask(["token"], env))), data)
+    write_private(Path(private.TOKEN.path(str(folder), KEY)), private.format_token(KEY, "ya29.x", NOW, NOW + 3600))
     return env
 
 

@@ -371,7 +371,7 @@ def token(value: str, life: timedelta = timedelta(hours=1)) -> Token:
 
 
 def stamp_of(store: FileStore) -> tuple[str, float]:
-    path = Path(private.stamp_path(str(store.folder), KEY))
+    path = Path(private.STAMP.path(str(store.folder), KEY))
     return path.read_text(), path.stat().st_mtime
 
 
@@ -417,7 +417,7 @@ def test_stamp_is_not_in_the_future(tmp_path: Path) -> None:
 def test_damaged_stamp_is_replaced(tmp_path: Path, damage: bytes) -> None:
     store = FileStore(tmp_path / "cache")
     store.save(KEY, token("t0"))
-    path = Path(private.stamp_path(str(store.folder), KEY))
+    path = Path(private.STAMP.path(str(store.folder), KEY))
     path.write_bytes(damage)
     store.save(KEY, token("t1"))
     assert re.fullmatch(r"\d{10} \d{10} 0\n", path.read_text())

@@ -546,7 +546,7 @@ def remembered(folder: Path, env: Mapping[str, str], now: float, **more: object)
     )
     data = warm.format_answer(answer, env)
     assert data is not None
-    paths = Path(warm.answer_path(str(folder), warm.ask(["token"], env))), Path(private.token_path(str(folder), key))
+    paths = Path(private.ANSWER.path(str(folder), warm.ask(["token"], env))), Path(private.TOKEN.path(str(folder), key))
     assert write_private(paths[0], data)
     assert write_private(paths[1], private.format_token(key, "ya29.x", now, now + 3600))
     return paths

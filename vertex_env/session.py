@@ -530,14 +530,14 @@ class Session:
         )
         data = warm.format_answer(answer, self.environ)
         if data is not None and len(data) <= private.MAX_BYTES:
-            write_private(Path(warm.answer_path(str(self.folder), question)), data)
+            write_private(self.folder / private.ANSWER.name(question), data)
 
     @property
     def stamp(self) -> Path | None:
         """The file that is replaced whenever the stored token changes; None where none is stored."""
         if self.folder is None or self.settings.store.value == "none":
             return None
-        return Path(private.stamp_path(str(self.folder), self.identity.key))
+        return self.folder / private.STAMP.name(self.identity.key)
 
     def stamp_of(self, token: Token) -> Path | None:
         """The same, if it is about *token* or a later one; None where that could not be stored."""

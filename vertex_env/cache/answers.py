@@ -13,7 +13,7 @@ import sys
 from time import gmtime, strftime
 
 from vertex_env import freshness, program
-from vertex_env.cache.private import cache_dir, digest, parse_token, read_private, token_path
+from vertex_env.cache.private import ANSWER, TOKEN, cache_dir, digest, parse_token, read_private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,11 +78,6 @@ class Answer:
         for mark, filling in zip(self.marks, texts, strict=True):
             text = text.replace(mark, filling)
         return text
-
-
-def answer_path(folder: str, question: str) -> str:
-    """Where the answer to *question* is kept."""
-    return os.path.join(folder, f"{question}.answer")
 
 
 def ask(args: "Sequence[str]", environ: "Mapping[str, str]") -> str:
@@ -198,10 +193,10 @@ def recall(args: "Sequence[str]", environ: "Mapping[str, str]", now: float) -> t
     folder = cache_dir(environ)
     if folder is None:
         return None
-    answer = parse_answer(read_private(answer_path(folder, ask(args, environ))), environ)
+    answer = parse_answer(read_private(ANSWER.path(folder, ask(args, environ))), environ)
     if answer is None or (answer.until and now >= answer.until):
         return None
-    stored = parse_token(read_private(token_path(folder, answer.key)), answer.key)
+    stored = parse_token(read_private(TOKEN.path(folder, answer.key)), answer.key)
     if stored is None:
         return None
     value, issued, expiry = stored

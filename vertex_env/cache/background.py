@@ -7,7 +7,7 @@ import os
 import sys
 
 from vertex_env import program
-from vertex_env.cache.private import is_private_file, is_private_folder
+from vertex_env.cache.private import BEHIND, is_private_file, is_private_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def may_refresh(folder: str, key: str, now: float) -> bool:
         return False
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(os.path.join(folder, f"{key}.behind"), flags, 0o600)
+        fd = os.open(BEHIND.path(folder, key), flags, 0o600)
     except OSError:
         return False
     try:

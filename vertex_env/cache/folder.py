@@ -10,32 +10,60 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 from vertex_env import freshness
 from vertex_env.cache import private
-
-_PERISHABLE = (".token", ".note", ".answer", ".behind", ".failure", ".stamp", ".snapshot", ".keeper", ".tmp")
-
-_OURS = re.compile(
-    r"(lock-[0-9a-f]{2}|[0-9a-f]{32,64}\.(token|answer|behind|failure|stamp|keeper|mark|keychain)|keychain\.pin"
-    r"|(endpoint-[0-9a-f]{64}|no-metadata)\.note|shell(-[A-Za-z0-9._-]+)?\.snapshot|probe-\d+)(\.tmp|(\.\d+){2}\.tmp)?",
-    re.ASCII,
-)
-"""Names of our files: whoever points the folder at one with others in it must not lose those."""
+from vertex_env.cache.private import Kind
 
 
-def our_files(folder: Path) -> list[Path]:
+def kind_of(name: str) -> Kind | None:
+    """The kind of the file called *name*, or of what it becomes once it is written; None where it is not ours."""
+    kinds = private.KINDS
+    found = _pattern(kinds).fullmatch(name)
+    return None if found is None or found.lastgroup is None else kinds[int(found.lastgroup[1:])]
+
+
+@cache
+def _pattern(kinds: tuple[Kind, ...]) -> re.Pattern[str]:
+    """What the name of a file of *kinds* matches; the last group is called after the kind's place in them."""
+    names = "|".join(f"(?P<k{i}>{kind.pattern})" for i, kind in enumerate(kinds))
+    return re.compile(f"(?:{names})(?:{private.TEMPORARY})?", re.ASCII)
+
+
+def our_files(folder: Path) -> list[tuple[Path, Kind]]:
     """Our files in *folder*, with whatever else has the name of one; none where it is not this user's own."""
     if not is_own_folder(folder):
         return []
     try:
-        return [path for path in folder.iterdir() if _is_ours(path.name)]
+        found = [(path, kind_of(path.name)) for path in folder.iterdir()]
     except OSError:
         return []
+    return [(path, kind) for path, kind in found if kind is not None]
 
 
-def unseen(folder: Path) -> OSError | None:
+def stored(folder: Path, kind: Kind) -> list[str]:
+    """What tells the files of *kind* in *folder* apart, such as the keys of all tokens."""
+    return [kind.of(path.name) for path, its in our_files(folder) if its is kind and not path.name.endswith(".tmp")]
+
+
+def delete_files(folder: Path, key: str | None) -> OSError | None:
+    """Delete what came of the identity *key*, or all but locks; why something stays, or may."""
+    stays = _unseen(folder)
+    # Tokens first: if somebody kills us half-way, what is left is no secret.
+    for path, kind in sorted(our_files(folder), key=lambda one: not one[1].secret):
+        if kind.stays or (key is not None and not _concerns(path, kind, key)):
+            continue
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as e:
+            if not os.path.isdir(path):  # noqa: PTH112 -- a Path raises where it cannot be entered
+                stays = e
+    return stays
+
+
+def _unseen(folder: Path) -> OSError | None:
     """Why the names in *folder*, if it is this user's own, cannot be read."""
     try:
         if is_own_folder(folder):
@@ -54,11 +82,11 @@ def is_own_folder(folder: Path) -> bool:
     return folder.is_absolute() and stat.S_ISDIR(status.st_mode) and is_owned(status)
 
 
-def concerns(path: Path, key: str) -> bool:
-    """Whether the file at *path* came of the identity *key*: it has the name, or is an answer or snapshot for it."""
-    if path.name.startswith(key):
-        return True
-    return path.suffix in (".answer", ".snapshot") and key.encode() in (private.read_private(str(path)) or b"")
+def _concerns(path: Path, kind: Kind, key: str) -> bool:
+    """Whether the file at *path* came of the identity *key*."""
+    if kind.identity == "text":
+        return key.encode() in (private.read_private(str(path)) or b"")
+    return kind.identity == "name" and path.name.startswith(key)
 
 
 def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
@@ -71,7 +99,7 @@ def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
     """
     if not make_private(path.parent):
         return False
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
+    temporary = path.with_name(private.temporary_name(path.name, os.getpid(), time.monotonic_ns()))
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
@@ -103,7 +131,9 @@ def make_private(folder: Path) -> bool:
             elif (
                 not folder.is_symlink()
                 and is_owned(folder.lstat())
-                and all(_is_ours(path.name) for path in folder.iterdir())  # not /tmp, when root has named that
+                and all(
+                    kind_of(path.name) is not None for path in folder.iterdir()
+                )  # not /tmp, when root has named that
             ):
                 folder.chmod(0o700)
         except (OSError, ValueError):
@@ -126,10 +156,6 @@ def _create(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def _is_ours(name: str) -> bool:
-    return _OURS.fullmatch(name) is not None
-
-
 def is_owned(status: os.stat_result) -> bool:
     """Whether what *status* is of is this user's."""
     return sys.platform == "win32" or status.st_uid == os.geteuid()
@@ -149,13 +175,13 @@ def prune(folder: Path) -> None:
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
-                if not entry.name.endswith((*_PERISHABLE, ".mark")) or not _is_ours(entry.name):
-                    continue
-                status = entry.stat(follow_symlinks=False)
-                if entry.name.endswith(".mark"):
+                kind = kind_of(entry.name)
+                if kind is private.MARK:
                     # Its time stamp is that of the file that it stands for.
-                    marks += [entry.name] if status.st_ctime < oldest else []
-                elif status.st_mtime < oldest:
+                    marks += [entry.name] if entry.stat(follow_symlinks=False).st_ctime < oldest else []
+                elif kind is None or not (kind.ages or entry.name.endswith(".tmp")):
+                    continue
+                elif entry.stat(follow_symlinks=False).st_mtime < oldest:
                     Path(entry.path).unlink()
     _prune_marks(folder, marks)
 
@@ -163,7 +189,8 @@ def prune(folder: Path) -> None:
 def _prune_marks(folder: Path, marks: Sequence[str]) -> None:
     """Remove those of *marks*, file names, that no snapshot names."""
     if marks:
-        kept = [private.read_private(str(path)) or b"" for path in folder.glob("*.snapshot")]
+        snapshots = [path for path, kind in our_files(folder) if kind is private.SNAPSHOT]
+        kept = [private.read_private(str(path)) or b"" for path in snapshots]
         for name in marks:
             if not any(name.encode() in text for text in kept):
                 with suppress(OSError):

@@ -24,7 +24,7 @@ class Notes:
 
     def path(self, name: str) -> Path | None:
         """The file of the fact under *name*."""
-        return self.folder and self.folder / f"{name}.note"
+        return self.folder and self.folder / private.NOTE.name(name)
 
     def load(self, name: str) -> tuple[dict[str, Any], float] | None:
         """The fact under *name*, such as `{"id": "123", "host": "…"}`, and the epoch second until which it holds."""

@@ -1,4 +1,4 @@
-"""Files that only this user can read: where their folder is, whether they are private, and the text of a token's.
+"""Files that only this user can read: their kinds, where their folder is, how they are read, and the text of a token's.
 
 On the warm path: imports os, sys and a hash alone. What writes them is in `folder`.
 """
@@ -31,6 +31,104 @@ def digest(*parts: str) -> str:
     """32 hexadecimal digits for *parts*, different for any two lists of texts."""
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+# --- kinds ---
+
+
+class Kind:
+    """A kind of file in the cache folder: what it is called, and what becomes of it.
+
+    Args:
+        name: Such as `{}.token`, with `{}` for what tells one file of the kind from another.
+        what: A regular expression for that.
+        secret: Whether a token is in it.
+        identity: Where the identity that it came of is found, for the `logout` of that one: in its `name` or its
+            `text`. A file of another kind goes with `logout --all` only.
+        ages: Whether it is removed when it was written longer ago than any token lasts.
+        stays: Whether it outlives `logout --all`.
+    """
+
+    __slots__ = ("_head", "_tail", "ages", "identity", "secret", "stays", "what")
+
+    def __init__(
+        self,
+        name: str,
+        what: str = "",
+        *,
+        secret: bool = False,
+        identity: str = "",
+        ages: bool = True,
+        stays: bool = False,
+    ) -> None:
+        self._head, _, self._tail = name.partition("{}")
+        self.what = what
+        self.secret = secret
+        self.identity = identity
+        self.ages = ages
+        self.stays = stays
+
+    def name(self, of: str = "") -> str:
+        """The file's name, such as `0f3a….token` where *of* is `0f3a…`."""
+        return f"{self._head}{of}{self._tail}"
+
+    def path(self, folder: str, of: str = "") -> str:
+        """The file's path in *folder*."""
+        return os.path.join(folder, f"{self._head}{of}{self._tail}")
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression without groups for the names of all files of this kind."""
+        head, tail = self._head.replace(".", "[.]"), self._tail.replace(".", "[.]")
+        return f"{head}(?:{self.what}){tail}"
+
+    def of(self, name: str) -> str:
+        """What `name` was given, for *name*, which is of this kind."""
+        return name[len(self._head) : len(name) - len(self._tail)]
+
+
+_HEX = "[0-9a-f]{32,64}"
+
+# tokens/store; {} is the identity's key
+TOKEN = Kind("{}.token", _HEX, secret=True, identity="name")
+STAMP = Kind("{}.stamp", _HEX, identity="name")
+"""`REFRESH_AT EXPIRES_AT GENERATION` of the token: no secret, for others to see that it has changed."""
+FAILURE = Kind("{}.failure", _HEX, identity="name")
+KEEPER = Kind("{}.keeper", _HEX, identity="name")
+LOCK = Kind("lock-{}", "[0-9a-f]{2}", ages=False, stays=True)
+"""To delete the file of a lock is to let two processes hold it."""
+PROBE = Kind("probe-{}.tmp", r"[0-9]+")
+
+# tokens/keychain
+KEYCHAIN = Kind("{}.keychain", _HEX, identity="name", ages=False)
+"""Where the token is that is in no file: `keychain` removes it, with the token."""
+PIN = Kind("keychain.pin", ages=False)
+
+# cache/answers; {} is the question
+ANSWER = Kind("{}.answer", _HEX, identity="text")
+
+# cache/background; {} is the identity's key
+BEHIND = Kind("{}.behind", _HEX, identity="name")
+
+# cache/notes
+NOTE = Kind("{}.note", "endpoint-[0-9a-f]{64}|no-metadata")
+
+# formats/snapshot
+SNAPSHOT = Kind("shell{}.snapshot", "(?:-[A-Za-z0-9._-]+)?", identity="text")
+MARK = Kind("{}.mark", _HEX, ages=False)
+"""Its age is that of the file that it stands for: it goes when no snapshot names it any more."""
+
+KINDS = (TOKEN, STAMP, FAILURE, KEEPER, LOCK, PROBE, KEYCHAIN, PIN, ANSWER, BEHIND, NOTE, SNAPSHOT, MARK)
+"""All of them: a file of no kind is not ours. A kind that is written no more stays here, to be deleted."""
+
+
+def temporary_name(name: str, process: int, instant_ns: int) -> str:
+    """What a file is called while it is written, such as `keychain.pin.4711.8134567.tmp`: it is of the same kind."""
+    return f"{name}.{process}.{instant_ns}.tmp"
+
+
+TEMPORARY = r"(?:\.[0-9]+\.[0-9]+)?\.tmp"
+"""A regular expression for the end of such a name; the numbers were not there at first."""
 
 
 # --- the folder ---
@@ -121,16 +219,6 @@ def _is_mine(status: os.stat_result) -> bool:
 
 
 # --- tokens ---
-
-
-def token_path(folder: str, key: str) -> str:
-    """Where the token of the identity *key* is kept."""
-    return os.path.join(folder, f"{key}.token")
-
-
-def stamp_path(folder: str, key: str) -> str:
-    """Where `REFRESH_AT EXPIRES_AT GENERATION` of that token are: no secret, for others to see that it has changed."""
-    return os.path.join(folder, f"{key}.stamp")
 
 
 def is_token(value: str) -> bool:

@@ -143,12 +143,12 @@ def write_snapshot(  # noqa: PLR0913
             if mark is None:
                 return False
             head.append(f"file {int(status.st_mtime)} {mark} {path}")
-    where = [f"token {private.token_path(str(folder), key)}", f"stamp {private.stamp_path(str(folder), key)}"]
+    where = [f"token {private.TOKEN.path(str(folder), key)}", f"stamp {private.STAMP.path(str(folder), key)}"]
     lines = [*head, *variables, *where, *changes, "end"]
     if any(re.search(r"[\n\r]", line) for line in lines):
         return False
     data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
-    return write_private(folder / (f"shell-{profile}.snapshot" if profile else "shell.snapshot"), data)
+    return write_private(folder / private.SNAPSHOT.name(f"-{profile}" if profile else ""), data)
 
 
 def _variables(
@@ -217,7 +217,7 @@ def _is_coarse(mtime_ns: int) -> bool:
 
 def _mark(folder: Path, path: Path, mtime_ns: int) -> str | None:
     """Name of the mark of *path* then; None where the file system's time stamps are too coarse for it."""
-    mark = folder / f"{private.digest(str(path), str(mtime_ns))}.mark"
+    mark = folder / private.MARK.name(private.digest(str(path), str(mtime_ns)))
     with suppress(OSError):
         status = mark.lstat()
         if private.is_private_file(status) and status.st_mtime_ns == mtime_ns:

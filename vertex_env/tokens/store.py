@@ -16,8 +16,9 @@ from typing import Protocol
 
 from vertex_env import freshness
 from vertex_env.cache import private
-from vertex_env.cache.folder import concerns, is_own_folder, make_private, our_files, prune, unseen, write_private
+from vertex_env.cache.folder import delete_files, is_own_folder, make_private, prune, stored, write_private
 from vertex_env.cache.locks import open_lock, unlock
+from vertex_env.cache.private import FAILURE, KEEPER, LOCK, PROBE, STAMP, TOKEN
 from vertex_env.errors import StoreError, VertexEnvError, revive
 from vertex_env.tokens.token import Token
 
@@ -129,7 +130,7 @@ class FileStore:
         a change at each prompt (direnv b00e451 `internal/cmd/file_times.go`, mise 70e94a1 `src/hook_env.rs`,
         2026-11-22).
         """
-        path = Path(private.stamp_path(str(self.folder), key))
+        path = self.folder / STAMP.name(key)
         generation, changed, now = 0, 0.0, int(time.time())
         with suppress(OSError, ValueError):
             _, _, count = (private.read_private(str(path)) or b"").decode("ascii").split()
@@ -152,17 +153,9 @@ class FileStore:
         Raises:
             StoreError: A file stays, or may, because the folder cannot be read, entered or written.
         """
-        stays = unseen(self.folder)
         for each in self.keys() if key is None else [key]:
             self.delete(each)
-        for path in our_files(self.folder):
-            if path.name.startswith("lock-") or (key is not None and not concerns(path, key)):
-                continue
-            try:
-                path.unlink(missing_ok=True)
-            except OSError as e:
-                if not os.path.isdir(path):  # noqa: PTH112 -- a Path raises where it cannot be entered
-                    stays = e
+        stays = delete_files(self.folder, key)
         if stays is not None:
             raise StoreError(
                 f"a token may be left in {self.folder}, which cannot be written: {stays.strerror}",
@@ -174,18 +167,18 @@ class FileStore:
 
     def keys(self) -> list[str]:
         """Keys of all tokens."""
-        return sorted(path.stem for path in our_files(self.folder) if path.suffix == ".token")
+        return sorted(stored(self.folder, TOKEN))
 
     def problem(self) -> str | None:
         """Why nothing is stored, if that is so."""
-        path = self.folder / f"probe-{os.getpid()}.tmp"
+        path = self.folder / PROBE.name(str(os.getpid()))
         if write_private(path, b"probe"):
             path.unlink(missing_ok=True)
             return None
         return f"nothing can be stored in {self.folder}: it cannot be written, or is not a folder of yours alone"
 
     def _path(self, key: str) -> Path:
-        return Path(private.token_path(str(self.folder), key))
+        return self.folder / TOKEN.name(key)
 
     @staticmethod
     def _format(key: str, token: Token) -> bytes:
@@ -205,7 +198,7 @@ class FileStore:
 
         The files stay: to unlink a lock file is to let two processes hold "the" lock. There are 256 of them at most.
         """
-        fd = open_lock(self.folder / f"lock-{key[:2]}", LOCK_WAIT_S) if make_private(self.folder) else None
+        fd = open_lock(self.folder / LOCK.name(key[:2]), LOCK_WAIT_S) if make_private(self.folder) else None
         try:
             yield
         finally:
@@ -217,7 +210,7 @@ class FileStore:
     @contextmanager
     def keeper(self, key: str) -> Iterator[bool]:
         """See `Store`."""
-        fd = open_lock(self.folder / f"{key}.keeper", wait_s=0.0) if make_private(self.folder) else None
+        fd = open_lock(self.folder / KEEPER.name(key), wait_s=0.0) if make_private(self.folder) else None
         try:
             yield fd is not None
         finally:
@@ -228,12 +221,12 @@ class FileStore:
         """Note *error* for those who wait; see `Store`."""
         met: dict[str, object]
         met = {"at": at.timestamp(), "kind": type(error).__name__, "message": error.message, "hint": error.hint}
-        write_private(self.folder / f"{key}.failure", json.dumps(met).encode())
+        write_private(self.folder / FAILURE.name(key), json.dumps(met).encode())
 
     def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:
         """What was noted then; see `Store`."""
         try:
-            met = json.loads(private.read_private(str(self.folder / f"{key}.failure")) or b"")
+            met = json.loads(private.read_private(FAILURE.path(str(self.folder), key)) or b"")
             # A clock that was set back leaves notes from the future.
             meanwhile = since.timestamp() <= freshness.epoch_seconds(met["at"]) <= until.timestamp()
             told = [met["kind"], met["message"], met["hint"]]
