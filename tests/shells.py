@@ -86,6 +86,7 @@ class Place:
         session = self.session(**environ)
         expiry = now() + timedelta(seconds=left_s)
         token = Token(f"stored-{os.urandom(6).hex()}", expiry, expiry - timedelta(seconds=life_s))
+        assert session.store is not None
         session.store.save(session.identity.key, token)
         assert session.snapshot()
         return token.value
@@ -94,7 +95,7 @@ class Place:
     def stored(self) -> str:
         """The token that is stored for a login without further settings."""
         session = self.session()
-        token = session.store.load(session.identity.key)
+        token = session.store.load(session.identity.key) if session.store else None
         return token.value if token else ""
 
     @property

@@ -323,7 +323,7 @@ store = KeyringStore(folder)
 print(store.load("a" * 64))
 store.forget(None)
 """
-UNPROTECTED = f"from vertex_env.tokens import keychain\nkeychain._KNOWN |= {{'planted.Keychain'}}\n{PROGRAM}"
+UNPROTECTED = f"from vertex_env.tokens import keychain\nkeychain.KNOWN |= {{'planted.Keychain'}}\n{PROGRAM}"
 
 
 @pytest.mark.parametrize(("program", "ran"), [(PROGRAM, False), (UNPROTECTED, True)], ids=["protected", "control"])

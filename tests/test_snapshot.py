@@ -57,6 +57,7 @@ def test_snapshot_is_what_the_program_has_printed(place: Place) -> None:
     assert printed.pop("OPENAI_API_KEY") == place.stored
     assert kept.pop("OPENAI_API_KEY") == "\x1f"
     session = place.session()
+    assert session.store is not None
     stored = session.store.load(session.identity.key)
     assert stored is not None
     assert printed.pop("VERTEX_ENV_STAMP") == str(place.stamp)
@@ -182,6 +183,7 @@ def test_marks_that_no_snapshot_names_are_removed_in_the_end(place: Place, monke
     place.store()
     (gone,) = old - set(re.findall(r"\w+\.mark", text(place)))
     session = place.session()
+    assert session.store is not None
     token = session.store.load(session.identity.key)
     assert token is not None
     session.store.save(session.identity.key, token)

@@ -14,7 +14,7 @@ from tests import fakes
 from vertex_env.cache import private
 from vertex_env.cache.folder import make_private, write_private
 from vertex_env.cache.notes import Notes
-from vertex_env.tokens.store import FileStore, NullStore
+from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Identity, Token
 
 KEY = Identity("authorized_user", "f" * 64, ("scope",)).key
@@ -233,14 +233,6 @@ def test_a_killed_holder_frees_the_lock(folder: Path, tmp_path: Path) -> None:
     assert got.wait(10)
     waiter.join()
     holder.join()
-
-
-def test_the_null_store_keeps_nothing() -> None:
-    """`--store none`."""
-    store = NullStore()
-    with store.lock(KEY):
-        store.save(KEY, TOKEN)
-    assert store.load(KEY) is None
 
 
 def test_notes_expire(folder: Path) -> None:

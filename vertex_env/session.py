@@ -47,7 +47,7 @@ from vertex_env.settings.options import (
     resolve,
 )
 from vertex_env.tokens.broker import Broker
-from vertex_env.tokens.store import FileStore, NullStore, Store
+from vertex_env.tokens.store import FileStore, Store
 from vertex_env.tokens.token import Identity, Now, Token
 from vertex_env.vertex.refusals import LOGIN
 from vertex_env.vertex.target import MULTI_REGIONS, Target, api_host, check_url, matches
@@ -320,11 +320,11 @@ class Session:
         return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, late, behind)
 
     @cached_property
-    def store(self) -> Store:
-        """Where tokens are kept."""
+    def store(self) -> Store | None:
+        """Where tokens are kept; None where they are not."""
         kind = self.settings.store.value
         if kind == "none" or self.folder is None:
-            return NullStore(self.unstored)
+            return None
         if kind == "keyring":
             from vertex_env.tokens.keychain import KeyringStore
 
@@ -419,8 +419,9 @@ class Session:
             )
         except SettingsError as e:
             url = f"none: {e.message}"
-        stored, now, problem = None, self.now(), self.store.problem()
-        if problem is None:
+        stored, now = None, self.now()
+        problem = self.unstored if self.store is None else self.store.problem()
+        if self.store is not None and problem is None:
             stored = self.store.load(self.identity.key)
         return {
             "settings": {name: {"value": s.value, "source": s.source} for name, s in settings.items()},
@@ -507,7 +508,7 @@ class Session:
         """
         if question != warm.ask(args, os.environ):
             return
-        if self.folder is None or self.settings.store.value != "file":
+        if self.folder is None or self.store is None or self.settings.store.value != "file":
             return
         if self.store.load(self.identity.key) != self._token:
             return
@@ -551,15 +552,18 @@ class Session:
 
     def keep_fresh(self) -> None:
         """Wait until the stored token is due and mint the next; at once where somebody waits already, or none is."""
-        with self.store.keeper(self.identity.key) as alone:
-            stored = self.store.load(self.identity.key)
+        store = self.store
+        if store is None:
+            return
+        with store.keeper(self.identity.key) as alone:
+            stored = store.load(self.identity.key)
             if not alone or stored is None:
                 return
             # In short naps: the time that a laptop sleeps does not count for timers.
             while (left := freshness.due(*stored.seconds) - self.now().timestamp()) > 0:
                 time.sleep(min(left, _NAP_S))
             # Due is not yet stale where min-ttl is short; and nothing is to be done where somebody else has done it.
-            self.token(refresh=self.store.load(self.identity.key) == stored)
+            self.token(refresh=store.load(self.identity.key) == stored)
 
     def snapshot(self) -> bool:
         """Keep what shells load at their start; False where there cannot be such a thing. See `write_snapshot`."""

@@ -18,7 +18,7 @@ from vertex_env.cache.folder import is_own_folder, prune, stored, write_private
 from vertex_env.cache.private import KEYCHAIN, PIN
 from vertex_env.errors import StoreError
 from vertex_env.freshness import epoch_seconds
-from vertex_env.tokens.store import FileStore
+from vertex_env.tokens.store import FileStore, format_stored, parse_stored, write_stamp
 from vertex_env.tokens.token import Token
 
 SERVICE = "vertex-env"
@@ -36,7 +36,7 @@ _MOST_ITEMS = 64
 """More than the longest token that is read needs."""
 
 _SECRET_SERVICE = "keyring.backends.SecretService.Keyring"  # noqa: S105 -- a class
-_KNOWN = frozenset(
+KNOWN = frozenset(
     (
         _SECRET_SERVICE,
         "keyring.backends.libsecret.Keyring",
@@ -67,7 +67,7 @@ class KeyringStore(FileStore):
         text, token = "", None
         for _, part in _items(backend, key) if backend is not None else ():
             text += part
-            token = self._parse(text.encode(errors="replace"), key)
+            token = parse_stored(text.encode(errors="replace"), key)
             if token is not None or len(text) > private.MAX_BYTES:
                 break
         return token
@@ -75,7 +75,7 @@ class KeyringStore(FileStore):
     def save(self, key: str, token: Token) -> None:
         """Keep *token* under *key*, if the folder can be written: `delete` has to find it."""
         backend = self._backend()
-        text = self._format(key, token).decode()
+        text = format_stored(key, token).decode()
         limit = _WINDOWS_LIMIT if "Windows" in _name(backend) else len(text)
         parts = [text[i : i + limit] for i in range(0, len(text), limit)]
         old = self._read(KEYCHAIN.name(key))
@@ -88,7 +88,7 @@ class KeyringStore(FileStore):
         for i, part in enumerate(parts):
             _ask(backend, backend.set_password, SERVICE, f"{key}-{i}", part)
         _remove(backend, key, len(parts))
-        self._stamp(key, token)
+        write_stamp(self.folder, key, token)
         self._prune()
 
     def delete(self, key: str) -> None:
@@ -198,7 +198,7 @@ def _load_backend(name: str) -> Any | None:
     from keyring import core
 
     def load() -> Any | None:
-        if name not in _KNOWN:
+        if name not in KNOWN:
             return next((backend for backend in _offered() if _name(backend) == name), None)
         if name == _SECRET_SERVICE:
             _check_secret_service()

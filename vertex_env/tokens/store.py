@@ -9,7 +9,7 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -28,27 +28,46 @@ _SOON_S = 3600.0
 
 
 class Store(Protocol):
-    """What the broker needs. `load` gives None for whatever cannot be used; `save` and `delete` never raise."""
+    """Where tokens are kept, each under the key of its identity. Without a store each is minted when it is asked for.
 
-    def load(self, key: str) -> Token | None: ...  # noqa: D102
-    def save(self, key: str, token: Token) -> None: ...  # noqa: D102
-    def delete(self, key: str) -> None: ...  # noqa: D102
-    def forget(self, key: str | None) -> None: ...  # noqa: D102
-    def problem(self) -> str | None: ...  # noqa: D102
+    A file that cannot be used is a miss, and a place that cannot be written keeps nothing. Where a place was chosen and
+    nothing may take its turn, as with a keychain, a StoreError says that it cannot be used.
+    """
+
+    def load(self, key: str) -> Token | None:
+        """The token under *key*, fresh or not; None if there is none, or it is not as it was saved.
+
+        Raises:
+            StoreError: The chosen place cannot be used.
+        """
+        ...
+
+    def save(self, key: str, token: Token) -> None:
+        """Keep *token* under *key* in place of what was there, if that can be done.
+
+        Raises:
+            StoreError: The chosen place cannot be used.
+        """
+        ...
+
     def ready(self) -> None:
         """Find out before a token is minted whether it could be kept, where that is a condition.
 
         Raises:
-            StoreError: It could not.
+            StoreError: The chosen place cannot be used.
         """
         ...
 
+    def problem(self) -> str | None:
+        """Why nothing can be kept, in a line; None if that is not so."""
+        ...
+
     def lock(self, key: str) -> AbstractContextManager[None]:
-        """Held by one process at a time; freed at once when that dies."""
+        """Held by one process at a time, if locks work there; freed at once when that dies."""
         ...
 
     def keeper(self, key: str) -> AbstractContextManager[bool]:
-        """Whether nobody else keeps *key* fresh while this is held."""
+        """Whether nobody else keeps *key* fresh while this is held; False where locks do not work."""
         ...
 
     def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:
@@ -58,47 +77,6 @@ class Store(Protocol):
     def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:
         """What minting met between *since* and *until*, if it did."""
         ...
-
-
-class NullStore:
-    """Keeps nothing.
-
-    Args:
-        why: What `problem` says, where that was not the user's choice.
-    """
-
-    def __init__(self, why: str | None = None) -> None:
-        self._why = why
-
-    def load(self, key: str) -> Token | None:  # noqa: ARG002, D102
-        return None
-
-    def save(self, key: str, token: Token) -> None:  # noqa: D102
-        pass
-
-    def delete(self, key: str) -> None:  # noqa: D102
-        pass
-
-    def forget(self, key: str | None) -> None:  # noqa: D102
-        pass
-
-    def problem(self) -> str | None:  # noqa: D102
-        return self._why
-
-    def ready(self) -> None:  # noqa: D102
-        pass
-
-    def lock(self, key: str) -> AbstractContextManager[None]:  # noqa: ARG002, D102
-        return nullcontext()
-
-    def keeper(self, key: str) -> AbstractContextManager[bool]:  # noqa: ARG002, D102
-        return nullcontext(enter_result=False)
-
-    def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:  # noqa: D102
-        pass
-
-    def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:  # noqa: ARG002, D102
-        return None
 
 
 class FileStore:
@@ -113,33 +91,15 @@ class FileStore:
 
     def load(self, key: str) -> Token | None:
         """The token under *key*, fresh or not; None if there is none or anything about its file is not as it was."""
-        return self._parse(private.read_private(str(self._path(key))), key)
+        return parse_stored(private.read_private(str(self._path(key))), key)
 
     def save(self, key: str, token: Token) -> None:
         """Keep *token* under *key*, if the place can be written."""
         before = self.load(key)
-        if write_private(self._path(key), self._format(key, token)):
+        if write_private(self._path(key), format_stored(key, token)):
             if before is None or before.value != token.value:
-                self._stamp(key, token)
+                write_stamp(self.folder, key, token)
             prune(self.folder)
-
-    def _stamp(self, key: str, token: Token) -> None:
-        """Say that the token under *key* has changed, for shells and direnv to see.
-
-        direnv compares whole seconds, so that two changes must not share one; mise takes a time stamp in the future for
-        a change at each prompt (direnv b00e451 `internal/cmd/file_times.go`, mise 70e94a1 `src/hook_env.rs`,
-        2026-11-22).
-        """
-        path = self.folder / STAMP.name(key)
-        generation, changed, now = 0, 0.0, int(time.time())
-        with suppress(OSError, ValueError):
-            _, _, count = (private.read_private(str(path)) or b"").decode("ascii").split()
-            generation, changed = int(count) % 10**9 + 1, path.lstat().st_mtime
-        if changed > now + _SOON_S:
-            changed = 0.0  # it was not written by us, or with another clock
-        due = int(freshness.due(*token.seconds))
-        data = f"{due} {int(token.expiry.timestamp())} {generation}\n".encode()
-        write_private(path, data, at=max(now, int(changed) + 1))
 
     def delete(self, key: str) -> None:
         """Forget the token under *key*."""
@@ -179,18 +139,6 @@ class FileStore:
 
     def _path(self, key: str) -> Path:
         return self.folder / TOKEN.name(key)
-
-    @staticmethod
-    def _format(key: str, token: Token) -> bytes:
-        return private.format_token(key, token.value, token.issued.timestamp(), token.expiry.timestamp())
-
-    @staticmethod
-    def _parse(data: bytes | None, key: str) -> Token | None:
-        found = private.parse_token(data, key)
-        if found is None:
-            return None
-        value, issued, expiry = found
-        return Token(value, _instant(expiry), _instant(issued))
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
@@ -233,6 +181,39 @@ class FileStore:
         except (ValueError, TypeError, KeyError, RecursionError):
             return None
         return revive(*told) if meanwhile and all(isinstance(text, str) for text in told) else None
+
+
+def format_stored(key: str, token: Token) -> bytes:
+    """What `parse_stored` reads."""
+    return private.format_token(key, token.value, token.issued.timestamp(), token.expiry.timestamp())
+
+
+def parse_stored(data: bytes | None, key: str) -> Token | None:
+    """The token in *data*, if that is byte for byte what `format_stored` gives for *key*; else None."""
+    found = private.parse_token(data, key)
+    if found is None:
+        return None
+    value, issued, expiry = found
+    return Token(value, _instant(expiry), _instant(issued))
+
+
+def write_stamp(folder: Path, key: str, token: Token) -> None:
+    """Say that the token under *key* has changed, for shells and direnv to see.
+
+    direnv compares whole seconds, so that two changes must not share one; mise takes a time stamp in the future for
+    a change at each prompt (direnv b00e451 `internal/cmd/file_times.go`, mise 70e94a1 `src/hook_env.rs`,
+    2026-11-22).
+    """
+    path = folder / STAMP.name(key)
+    generation, changed, now = 0, 0.0, int(time.time())
+    with suppress(OSError, ValueError):
+        _, _, count = (private.read_private(str(path)) or b"").decode("ascii").split()
+        generation, changed = int(count) % 10**9 + 1, path.lstat().st_mtime
+    if changed > now + _SOON_S:
+        changed = 0.0  # it was not written by us, or with another clock
+    due = int(freshness.due(*token.seconds))
+    data = f"{due} {int(token.expiry.timestamp())} {generation}\n".encode()
+    write_private(path, data, at=max(now, int(changed) + 1))
 
 
 def _instant(seconds: float) -> datetime:
