@@ -16,6 +16,7 @@ from tests import google
 from tests.google import run_cli, write_adc
 from tests.shells import Place, backdate, now, settle
 from vertex_env.cache import private
+from vertex_env.cache.snapshots import Kept
 from vertex_env.errors import SettingsError
 from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, shell_dir
 from vertex_env.freshness import MAX_LIFETIME
@@ -92,7 +93,7 @@ def test_what_shells_could_not_keep_to_has_none(
     place: Place, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert not place.session(**environ).snapshot()
+    assert place.session(**environ).snapshot() is Kept.NEVER
     assert snapshots(place) == set()
     assert list(tmp_path.rglob("*.snapshot")) == []
 
@@ -101,7 +102,7 @@ def test_account_of_a_machine_has_none(place: Place) -> None:
     del place.env["GOOGLE_APPLICATION_CREDENTIALS"]
     session = place.session()
     assert session.adc.kind == "metadata"
-    assert not session.snapshot()
+    assert session.snapshot() is Kept.NEVER
     assert snapshots(place) == set()
 
 
@@ -119,15 +120,15 @@ def test_subject_of_a_machine_has_none(place: Place, kind: str) -> None:
     for path in (subject, write_adc(place.adc, info)):
         backdate(path)
     given = place.session(AWS_ACCESS_KEY_ID="AKIAFAKE").snapshot()
-    assert (given, snapshots(place)) == ((True, {"shell.snapshot"}) if kind == "file" else (False, set()))
+    assert (given, snapshots(place)) == ((Kept.WRITTEN, {"shell.snapshot"}) if kind == "file" else (Kept.NEVER, set()))
 
 
 def test_file_that_may_change_within_the_second_is_worth_another_try(place: Place) -> None:
     place.config.touch()
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.NOT_YET
     assert snapshots(place) == set()
     backdate(place.config)
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.WRITTEN
     assert snapshots(place) == {"shell.snapshot"}
 
 
@@ -154,7 +155,7 @@ def test_file_whose_time_stamp_others_may_have_has_none(place: Place) -> None:
     """Another account's file in its place, with the whole second of an archive or of a Nix store, would pass for it."""
     seconds = int(place.adc.stat().st_mtime)
     os.utime(place.adc, (seconds, seconds))
-    assert not place.session().snapshot()
+    assert place.session().snapshot() is Kept.NEVER
     assert snapshots(place) == set()
 
 
@@ -287,7 +288,7 @@ def test_what_is_unset_or_set_changes_no_snapshot(place: Place) -> None:
     place.store()
     before = text(place)
     place.env |= LEFT_OVER
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.WRITTEN
     assert text(place) == before
     assert "planted" not in before
     (unset,) = (line.split()[1:] for line in before.splitlines() if line.startswith("unset "))
@@ -300,18 +301,18 @@ def test_what_the_user_keeps_is_left_alone(place: Place) -> None:
     place.store()
     before = text(place)
     place.env["API_BASE_URL"] = "https://mine.example/api"
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.WRITTEN
     assert text(place) == before
     assert "lacks API_BASE_URL=openai.com" in before.splitlines()
     place.env[TRACING] = "0"
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.WRITTEN
     assert [line for line in text(place).splitlines() if TRACING in line] == [f"same {TRACING}=0"]
 
 
 def test_hosts_of_openais_have_no_snapshot(place: Place) -> None:
     """Python unsets them; the next shell finds them gone."""
     place.env["API_BASE_URL"] = "https://api.openai.com/v1"
-    assert not place.session().snapshot()
+    assert place.session().snapshot() is Kept.NEVER
     assert snapshots(place) == set()
     assert "unset API_BASE_URL\n" in run_cli(*ASK, env=place.env).stdout
 
@@ -322,7 +323,7 @@ HEADERS = "OPENAI_CUSTOM_HEADERS"
 def test_header_that_is_unset_has_none(place: Place) -> None:
     """Which of the user's headers are ours to unset only Python tells."""
     place.env[HEADERS] = "Authorization: Bearer mine"
-    assert not place.session().snapshot()
+    assert place.session().snapshot() is Kept.NEVER
     assert snapshots(place) == set()
     assert f"unset {HEADERS}\n" in run_cli(*ASK, env=place.env).stdout
 
@@ -353,7 +354,7 @@ def test_secret_in_a_variable_is_kept_nowhere(place: Place) -> None:
 def test_what_hooks_would_not_set_is_left_to_the_remembered_answer(place: Place, environ: dict[str, str]) -> None:
     session = place.session(**environ)
     session.environ.get("CLOUDSDK_AUTH_ACCESS_TOKEN")
-    assert not session.snapshot()
+    assert session.snapshot() is Kept.NEVER
     assert snapshots(place) == set()
 
 

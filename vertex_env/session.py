@@ -20,9 +20,10 @@ from vertex_env.cache import answers as warm
 from vertex_env.cache import background, private
 from vertex_env.cache.folder import write_private
 from vertex_env.cache.notes import Notes
+from vertex_env.cache.snapshots import Kept, write_snapshot
 from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
-from vertex_env.formats.snapshot import write_snapshot
+from vertex_env.formats.snapshot import snapshot
 from vertex_env.settings.config import (
     cache_folder,
     config_path,
@@ -565,8 +566,8 @@ class Session:
             # Due is not yet stale where min-ttl is short; and nothing is to be done where somebody else has done it.
             self.token(refresh=store.load(self.identity.key) == stored)
 
-    def snapshot(self) -> bool:
-        """Keep what shells load at their start; False where there cannot be such a thing. See `write_snapshot`."""
+    def snapshot(self) -> Kept:
+        """Keep what shells load at their start."""
         stand_in = self._stand_in()
         if (
             self.folder is None
@@ -575,19 +576,19 @@ class Session:
             or self.settings.min_ttl.value > _SHELLS_MIN_TTL
             or not all(path.is_absolute() for path in self.looked_at)
         ):
-            return False
+            return Kept.NEVER
         env = self.environment_for(stand_in, self.target())
+        names = tuple(self.environ.names)  # not the live table, which grows as values are compared
+        found = snapshot(names, self.environ.judged, self.environ, env, stand_in.value)
+        if found is None:
+            return Kept.NEVER
+        folder, key = str(self.folder), self.identity.key
+        token, stamp = private.TOKEN.path(folder, key), private.STAMP.path(folder, key)
         return write_snapshot(
             self.folder,
             self.environ.get("VERTEX_ENV_PROFILE", ""),
-            key=self.identity.key,
-            names=tuple(self.environ.names),  # not the live table, which grows as values are compared
-            judged=self.environ.judged,
-            files=self.looked_at,
-            environ=self.environ,
-            until=self.facts_until,
-            env=env,
-            stand_in=stand_in.value,
+            self.looked_at,
+            lambda files: found.text(files, token=token, stamp=stamp, until=self.facts_until),
         )
 
     @staticmethod

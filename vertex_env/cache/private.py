@@ -113,7 +113,7 @@ BEHIND = Kind("{}.behind", _HEX, identity="name")
 # cache/notes
 NOTE = Kind("{}.note", "endpoint-[0-9a-f]{64}|no-metadata")
 
-# formats/snapshot
+# cache/snapshots; {} is `-PROFILE`, and the path and time stamp of a file
 SNAPSHOT = Kind("shell{}.snapshot", "(?:-[A-Za-z0-9._-]+)?", identity="text")
 MARK = Kind("{}.mark", _HEX, ages=False)
 """Its age is that of the file that it stands for: it goes when no snapshot names it any more."""

@@ -19,6 +19,7 @@ import click
 from vertex_env import program
 from vertex_env.cache import answers as warm
 from vertex_env.cache import background, private
+from vertex_env.cache.snapshots import Kept
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
 from vertex_env.formats.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format, watch
 from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, read_shell_file
@@ -222,7 +223,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     if name in HOW_TO_USE and sys.stdout.isatty():
         _tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
     # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
-    served = sys.argv[1:] == _HOOKS_CALL and session.snapshot()
+    served = sys.argv[1:] == _HOOKS_CALL and session.snapshot() is not Kept.NEVER
     if not served and not refresh:
         target = session.target()
         session.remember(sys.argv[1:], question, lambda token: render(session.environment_for(token, target)), _now())
