@@ -8,9 +8,9 @@ import pytest
 
 from tests.posixrows import LINUX_ONLY
 from tests.processes import ON, Log, warmed
-from vertex_env.cache import answers as warm
+from vertex_env import program
 
-IS_FORCED = os.environ.get(warm.FORCED) == "posix"
+IS_FORCED = os.environ.get(program.FORCED) == "posix"
 LEFT_OUT = pytest.StashKey[list[str]]()
 
 

@@ -74,14 +74,6 @@ class MemoryStore:
         """Keep *token* under *key*, in place of what was there."""
         self.tokens[key] = token
 
-    def delete(self, key: str) -> None:
-        """Forget *key*, known or not."""
-        self.tokens.pop(key, None)
-
-    def forget(self, key: str | None) -> None:
-        """Forget *key*, or all."""
-        self.tokens = {} if key is None else {k: t for k, t in self.tokens.items() if k != key}
-
     def problem(self) -> str | None:
         """None: it always works."""
         return None

@@ -38,7 +38,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 import vertex_env
-from vertex_env.cache.answers import FORCED
+from vertex_env.program import FORCED
 
 GOOGLE_HOST = re.compile(
     r"([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+(googleapis\.com|prediction\.vertexai\.goog|s3nsapis\.fr)",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.processes import Terminal, sandboxed, until
 from tests.tools import need
+from vertex_env.cache.snapshots import Kept
 from vertex_env.formats.shellfiles import HOOKS, shell_dir
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.session import Session, open_session
@@ -86,15 +87,16 @@ class Place:
         session = self.session(**environ)
         expiry = now() + timedelta(seconds=left_s)
         token = Token(f"stored-{os.urandom(6).hex()}", expiry, expiry - timedelta(seconds=life_s))
+        assert session.store is not None
         session.store.save(session.identity.key, token)
-        assert session.snapshot()
+        assert session.snapshot() is Kept.WRITTEN
         return token.value
 
     @property
     def stored(self) -> str:
         """The token that is stored for a login without further settings."""
         session = self.session()
-        token = session.store.load(session.identity.key)
+        token = session.store.load(session.identity.key) if session.store else None
         return token.value if token else ""
 
     @property

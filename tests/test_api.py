@@ -389,7 +389,7 @@ def test_importing_the_package_is_light(environ: Mapping[str, str]) -> None:
     text = "import sys; before = set(sys.modules); import vertex_env; print(*sorted(set(sys.modules) - before))"
     assert program(text, environ, "-I" if "PYTHONPATH" not in environ else "-s").split() == [
         "vertex_env",
-        "vertex_env.version",
+        "vertex_env.program",
     ]
 
 

@@ -13,7 +13,9 @@ from vertex_env.tokens.broker import Broker
 KEY = "k"
 
 
-def broker(source: FakeSource, store: MemoryStore, clock: FakeClock, said: list[str], *, late: bool = False) -> Broker:
+def broker(
+    source: FakeSource, store: MemoryStore | None, clock: FakeClock, said: list[str], *, late: bool = False
+) -> Broker:
     return Broker(source, store, KEY, timedelta(minutes=5), clock, said.append, late, lambda: said.append("behind"))
 
 
@@ -25,6 +27,26 @@ def test_a_fresh_token_is_not_minted_again() -> None:
     clock.advance(3600 - 301)
     assert broker(source, store, clock, []).token() is first
     assert source.count == 1
+
+
+def test_without_a_store_nothing_is_kept() -> None:
+    """`--store none`: each call mints, and what it meets is told; with a store the second one does not (control)."""
+    clock, said = FakeClock(), []  # type: FakeClock, list[str]
+    refusal = RefusedError("no", "ask")
+    source = FakeSource([token("ya29.1"), token("ya29.2"), refusal])
+    asked = broker(source, None, clock, said)
+    assert [asked.stored(), asked.token().value, asked.stored(), asked.token().value] == [
+        None,
+        "ya29.1",
+        None,
+        "ya29.2",
+    ]
+    with pytest.raises(RefusedError) as caught:
+        asked.token(refresh=True)
+    assert caught.value is refusal
+    kept = broker(FakeSource([token("ya29.1")]), MemoryStore(), clock, said)
+    assert [kept.token().value, kept.token().value] == ["ya29.1"] * 2
+    assert said == []
 
 
 @pytest.mark.parametrize(

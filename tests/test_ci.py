@@ -21,7 +21,7 @@ from tests.google import external_account_executable, external_account_url, run_
 from tests.processes import sandboxed, warmed
 from tests.runners import RUNNERS, Azure, Buildkite, CircleCi, Github, Gitlab, Jenkins, Runner, TeamCity, pairs, program
 from tests.tools import need
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
 from vertex_env.formats.render import CI_SYSTEMS
 from vertex_env.formats.shellfiles import shell_dir
 
@@ -251,7 +251,7 @@ def shorten(env: dict[str, str], minutes: int) -> None:
     """Let the stored token have been minted a while ago, so that it ends in *minutes*."""
     (file,) = Path(env["VERTEX_ENV_CACHE_DIR"]).glob("*.token")
     now = time.time()
-    file.write_bytes(warm.format_token(file.stem, "ya29.short", now + 60 * minutes - 3600, now + 60 * minutes))
+    file.write_bytes(private.format_token(file.stem, "ya29.short", now + 60 * minutes - 3600, now + 60 * minutes))
 
 
 def test_a_job_that_the_token_outlasts(tmp_path: Path) -> None:

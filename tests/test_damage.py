@@ -18,12 +18,15 @@ from hypothesis import strategies as st
 from tests.fakes import token
 from tests.google import clean_environ, run_cli
 from vertex_env.cache import answers as warm
+from vertex_env.cache import background, private
+from vertex_env.cache.folder import write_private
+from vertex_env.cache.notes import Notes
 from vertex_env.errors import VertexEnvError
 from vertex_env.run import start as run
 from vertex_env.run.lifecycle import Rules
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.keychain import KeyringStore
-from vertex_env.tokens.store import FileStore, Notes, write_private
+from vertex_env.tokens.store import FileStore
 
 KEY = "a" * 64
 QUESTION = "b" * 32
@@ -97,7 +100,7 @@ def read_all(folder: Path) -> None:
     assert KeyringStore(folder).load(KEY) is None
     for name in ("no-metadata", f"endpoint-{KEY}"):
         assert Notes(folder).load(name) is None
-    assert warm.parse_answer(warm.read_private(warm.answer_path(str(folder), QUESTION)), env) is None
+    assert warm.parse_answer(private.read_private(private.ANSWER.path(str(folder), QUESTION)), env) is None
     assert warm.recall(["token"], env, NOW) is None
 
 
@@ -108,7 +111,7 @@ def write_all(folder: Path) -> None:
         store.save(KEY, token(issued=now))
         store.fail(KEY, VertexEnvError("message", "hint"), now)
         Notes(folder).save("no-metadata", {}, timedelta(hours=1))
-        warm.may_refresh(str(folder), KEY, NOW)
+        background.may_refresh(str(folder), KEY, NOW)
     store.problem()
 
 
@@ -130,10 +133,10 @@ def test_no_file_is_a_miss(folder: Path, place: str) -> None:
 
 def test_pipe_does_not_let_everybody_refresh(folder: Path) -> None:
     """It cannot keep when the last refresh was; a file does, which shows that the question is asked."""
-    assert warm.may_refresh(str(folder), KEY, NOW)
-    assert not warm.may_refresh(str(folder), KEY, NOW)
+    assert background.may_refresh(str(folder), KEY, NOW)
+    assert not background.may_refresh(str(folder), KEY, NOW)
     put(folder / f"{KEY}.behind", "FIFO")
-    assert not warm.may_refresh(str(folder), KEY, NOW)
+    assert not background.may_refresh(str(folder), KEY, NOW)
 
 
 def test_folder_that_is_a_link_is_not_used(folder: Path) -> None:
@@ -192,7 +195,7 @@ def test_arbitrary_bytes_are_a_miss(folder: Path, name: str, data: bytes) -> Non
 @given(issued=st.floats() | st.sampled_from([1e18, 253_402_300_000.0, 0.0]), life=st.floats() | st.just(3600.0))
 def test_impossible_instants_of_a_token_are_a_miss(folder: Path, issued: float, life: float) -> None:
     """What is loaded has dates; the sum of each is good."""
-    write_private(folder / f"{KEY}.token", warm.format_token(KEY, "ya29.x", issued, issued + life))
+    write_private(folder / f"{KEY}.token", private.format_token(KEY, "ya29.x", issued, issued + life))
     found = FileStore(folder).load(KEY)
     assert found is None or (found.due <= found.expiry and warm.rfc3339(found.expiry.timestamp()))
 
@@ -200,7 +203,7 @@ def test_impossible_instants_of_a_token_are_a_miss(folder: Path, issued: float, 
 @pytest.mark.parametrize("issued", [1e18, -1e18, 253_402_300_790.0, float("nan"), float("inf")])
 def test_no_date_can_be_made_of_these(folder: Path, issued: float) -> None:
     """Each token is a miss; control: a date of its expiry is an error."""
-    write_private(folder / f"{KEY}.token", warm.format_token(KEY, "ya29.x", issued, issued + 3600))
+    write_private(folder / f"{KEY}.token", private.format_token(KEY, "ya29.x", issued, issued + 3600))
     assert FileStore(folder).load(KEY) is None
     with pytest.raises((ValueError, OverflowError, OSError)):
         datetime.fromtimestamp(issued + 3600, UTC)
@@ -250,8 +253,8 @@ def remembered(folder: Path, **changed: object) -> dict[str, str]:
     fields = {"refreshes": True, "names": ["HOME"], "files": ["/etc/passwd"], "text": "<T>\n", **good, **changed}
     data = warm.format_answer(warm.Answer(**fields), env)  # type: ignore[arg-type]
     if data is not None:
-        write_private(Path(warm.answer_path(str(folder), warm.ask(["token"], env))), data)
-    write_private(Path(warm.token_path(str(folder), KEY)), warm.format_token(KEY, "ya29.x", NOW, NOW + 3600))
+        write_private(Path(private.ANSWER.path(str(folder), warm.ask(["token"], env))), data)
+    write_private(Path(private.TOKEN.path(str(folder), KEY)), private.format_token(KEY, "ya29.x", NOW, NOW + 3600))
     return env
 
 
@@ -313,7 +316,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from vertex_env.tokens.keychain import KeyringStore
-from vertex_env.tokens.store import write_private
+from vertex_env.cache.folder import write_private
 folder = Path(sys.argv[1])
 for name in (f"{'a' * 64}.keychain", "keychain.pin"):
     write_private(folder / name, b'{"backend": "planted.Keychain", "expiry": 1}')
@@ -321,7 +324,7 @@ store = KeyringStore(folder)
 print(store.load("a" * 64))
 store.forget(None)
 """
-UNPROTECTED = f"from vertex_env.tokens import keychain\nkeychain._KNOWN |= {{'planted.Keychain'}}\n{PROGRAM}"
+UNPROTECTED = f"from vertex_env.tokens import keychain\nkeychain.KNOWN |= {{'planted.Keychain'}}\n{PROGRAM}"
 
 
 @pytest.mark.parametrize(("program", "ran"), [(PROGRAM, False), (UNPROTECTED, True)], ids=["protected", "control"])
@@ -356,11 +359,11 @@ def odd_file(path: Path) -> None:
     }
     data = json.dumps(records.get(path.suffix, {})).encode()
     if path.suffix == ".token":
-        data = warm.format_token(key, "ya29.forged", 1e18, 1e18 + 3600)
+        data = private.format_token(key, "ya29.forged", 1e18, 1e18 + 3600)
     elif path.suffix == ".answer":
         _, _, body = (path.read_bytes() if path.exists() else b"\n").decode().partition("\n")
         body = body.replace("300.0", "nan", 1)
-        data = f"{warm.digest(body)}\n{body}".encode()
+        data = f"{private.digest(body)}\n{body}".encode()
     elif path.suffix == ".stamp":
         data = b"9" * 4000 + b" x"
     write_private(path, data)

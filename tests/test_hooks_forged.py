@@ -10,7 +10,7 @@ import pytest
 
 from tests.othershells import SHELLS, Place, Shell
 from tests.tools import need
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
 from vertex_env.sandbox.server import Sandbox
 
 ASK = "export --format lines"
@@ -203,7 +203,7 @@ def test_a_token_from_the_future(shell: Shell, place: Place) -> None:
     """The clock was set back since: nobody knows when it ends."""
     now = time.time()
     key = place.one("token").stem
-    place.one("token").write_bytes(warm.format_token(key, "ya29.future", now + 7200, now + 10800))
+    place.one("token").write_bytes(private.format_token(key, "ya29.future", now + 7200, now + 10800))
     place.one("stamp").write_text(f"{int(now) + 10000} {int(now + 10800)} 5\n")
     assert seen(shell, place, without(shell, place, "issued"))["OPENAI_API_KEY"] == "ya29.future"
     got = seen(shell, place, shell.source)
@@ -219,7 +219,7 @@ def clone(place: Place, folder: Path, written: str, mode: int) -> None:
     lines += [f"set OPENAI_BASE_URL={GOOGLE}", f"set OPENAI_API_BASE={GOOGLE}", "set OPENAI_AGENTS_DISABLE_TRACING=1"]
     files = {
         "shell.snapshot": "\n".join([*lines, "set OPENAI_API_KEY=\x1f", "end", ""]),
-        f"{key}.token": warm.format_token(key, "ya29.cloned", now, now + 3600).decode(),
+        f"{key}.token": private.format_token(key, "ya29.cloned", now, now + 3600).decode(),
         f"{key}.stamp": f"{int(now) + 3000} {int(now + 3600)} 5\n",
     }
     for name, text in files.items():

@@ -25,11 +25,12 @@ from tests import keychains
 from tests.fakes import PLANTED, token
 from tests.google import Completed, clean_environ, run_cli
 from tests.tools import need
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
+from vertex_env.cache.folder import write_private
 from vertex_env.errors import StoreError
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.keychain import SERVICE, KeyringStore
-from vertex_env.tokens.store import FileStore, write_private
+from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Token
 
 KEY, OTHER = "a" * 64, "b" * 64
@@ -504,7 +505,7 @@ def test_of_large_items_no_more_are_read(tmp_path: Path, items: Path) -> None:
     (first,) = items.iterdir()
     second = first.with_name(first.name.removesuffix("0") + "1")
     os.mkfifo(second)
-    first.write_text("x" * (warm.MAX_BYTES + 1))
+    first.write_text("x" * (private.MAX_BYTES + 1))
     assert store.load(KEY) is None
     # The control.
     first.write_text("x")

@@ -13,11 +13,11 @@ from tests.answers import Answers, Handler, Reply
 from tests.google import Completed, Info, clean_environ, write_adc
 from tests.test_adc import IMDS
 from tests.tools import need_namespaces
-from vertex_env.cache import answers as warm
+from vertex_env import program
 from vertex_env.credentials.adc import Adc, read_adc
 
 START = "from vertex_env.entry import main; main()"
-WITHOUT = "from vertex_env.cache import answers as warm; warm.machine = lambda: ''; "
+WITHOUT = "from vertex_env import program; program.machine = lambda: ''; "
 """Takes away what tells machines apart, from question and key."""
 
 BECOME = """\
@@ -55,7 +55,7 @@ def become(answers: Answers, subject: str) -> None:
     answers.routes["/latest/meta-data/iam/security-credentials/fake-role"] = Reply(body=keys)
 
 
-def program(folder: Path, answers: Answers, arguments: str = "") -> str:
+def command_of(folder: Path, answers: Answers, arguments: str = "") -> str:
     """The command of a program that gives whatever the machine, or `$SUBJECT`, is."""
     file = folder / "program.py"
     file.write_text(
@@ -71,7 +71,7 @@ Build = Callable[[Path, Answers], Info]
 KINDS: dict[str, Build] = {
     "url": lambda _, answers: google.external_account_url(answers.url),
     "aws": lambda _, answers: google.external_account_aws(answers.url),
-    "executable": lambda folder, answers: google.external_account_executable(program(folder, answers), answers.url),
+    "executable": lambda folder, answers: google.external_account_executable(command_of(folder, answers), answers.url),
     "impersonating url": lambda _, answers: google.impersonated_service_account(
         google.external_account_url(answers.url)
     ),
@@ -136,7 +136,7 @@ def test_control_without_the_machine(kind: str, what: str, tmp_path: Path, answe
 )
 def test_a_variable_in_the_command(arguments: str, tmp_path: Path, answers: Answers) -> None:
     """Each value has a token of its own; what the first one got is kept meanwhile."""
-    info = google.external_account_executable(program(tmp_path, answers, arguments), answers.url)
+    info = google.external_account_executable(command_of(tmp_path, answers, arguments), answers.url)
     env = login(tmp_path, info)
     given = [ask(env | {"SUBJECT": subject}).stdout for subject in ("alice", "bob", "alice")]
     assert given == ["ya29.alice\n", "ya29.bob\n", "ya29.alice\n"]
@@ -145,7 +145,7 @@ def test_a_variable_in_the_command(arguments: str, tmp_path: Path, answers: Answ
 
 def test_control_a_variable_that_is_not_in_the_command(tmp_path: Path, answers: Answers) -> None:
     """This cannot be known: it wants `--store none`, as the README says."""
-    env = login(tmp_path, google.external_account_executable(program(tmp_path, answers), answers.url))
+    env = login(tmp_path, google.external_account_executable(command_of(tmp_path, answers), answers.url))
     assert [ask(env | {"SUBJECT": subject}).stdout for subject in ("alice", "bob")] == ["ya29.alice\n"] * 2
     env["VERTEX_ENV_STORE"] = "none"
     given = [ask(env | {"SUBJECT": subject}).stdout for subject in ("alice", "bob")]
@@ -156,7 +156,7 @@ def test_control_a_variable_that_is_not_in_the_command(tmp_path: Path, answers: 
 
 
 def found(folder: Path, info: Info, machine: str, monkeypatch: pytest.MonkeyPatch) -> Adc:
-    monkeypatch.setattr(warm, "machine", lambda: machine)
+    monkeypatch.setattr(program, "machine", lambda: machine)
     return read_adc(write_adc(folder / "adc.json", info), "a test")
 
 
@@ -188,4 +188,4 @@ def test_not_own(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_machine_is_this_one() -> None:
     """The name and the boot, as the system gives them."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    assert warm.machine() == f"{os.uname().nodename} {boot.read_text().strip() if boot.exists() else ''}"
+    assert program.machine() == f"{os.uname().nodename} {boot.read_text().strip() if boot.exists() else ''}"

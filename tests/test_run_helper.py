@@ -22,14 +22,14 @@ import pytest
 from tests.google import external_account_executable, run_cli, write_adc
 from tests.processes import RUN, Log, Process, children, is_running, sandboxed, until
 from tests.tools import need, need_namespaces
-from vertex_env.cache.answers import is_linux
+from vertex_env.program import is_linux
 
 COLD = {"VERTEX_ENV_STORE": "none"}
 """What makes `run` ask a process of its own for the first token, too."""
 SLOW = 60.0
 """Seconds that the sandbox waits before each token: longer than any of these tests takes."""
 
-_UNTIE = "from vertex_env import entry; from vertex_env.cache import answers; answers.PARENT = '_UNUSED'; entry.main()"
+_UNTIE = "from vertex_env import entry, program; program.PARENT = '_UNUSED'; entry.main()"
 UNTIED = (sys.executable, "-P", "-c", _UNTIE, "run")
 """`run` that does not tell the process that mints whom it must not outlive."""
 

@@ -14,7 +14,7 @@ import pytest
 from tests.forking import IN_A_SCRIPT
 from tests.processes import PROGRAM, RUN, Log, Process, is_running, sandboxed, until, warmed
 from tests.tools import need
-from vertex_env.cache.answers import FORCED, HANDED_OVER
+from vertex_env.program import FORCED, HANDED_OVER
 from vertex_env.run import posix
 from vertex_env.run.posix import Posix
 

@@ -141,7 +141,7 @@ def test_another_machine_has_its_own_memory(home: Path, monkeypatch: pytest.Monk
     with Answers() as answers:
         monkeypatch.setattr(metadata, "_ADDRESS", answers.url.removeprefix("http://"))
         for boot in ("first", "first", "second"):
-            monkeypatch.setattr("vertex_env.cache.answers.machine", lambda boot=boot: boot)
+            monkeypatch.setattr("vertex_env.program.machine", lambda boot=boot: boot)
             with pytest.raises(CredentialsError):
                 session(home, **POD)
     assert len(answers.asked) == 2

@@ -15,7 +15,8 @@ import pytest
 from tests import google
 from tests.google import run_cli, write_adc
 from tests.shells import Place, backdate, now, settle
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
+from vertex_env.cache.snapshots import Kept
 from vertex_env.errors import SettingsError
 from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, shell_dir
 from vertex_env.freshness import MAX_LIFETIME
@@ -57,6 +58,7 @@ def test_snapshot_is_what_the_program_has_printed(place: Place) -> None:
     assert printed.pop("OPENAI_API_KEY") == place.stored
     assert kept.pop("OPENAI_API_KEY") == "\x1f"
     session = place.session()
+    assert session.store is not None
     stored = session.store.load(session.identity.key)
     assert stored is not None
     assert printed.pop("VERTEX_ENV_STAMP") == str(place.stamp)
@@ -91,7 +93,7 @@ def test_what_shells_could_not_keep_to_has_none(
     place: Place, environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert not place.session(**environ).snapshot()
+    assert place.session(**environ).snapshot() is Kept.NEVER
     assert snapshots(place) == set()
     assert list(tmp_path.rglob("*.snapshot")) == []
 
@@ -100,7 +102,7 @@ def test_account_of_a_machine_has_none(place: Place) -> None:
     del place.env["GOOGLE_APPLICATION_CREDENTIALS"]
     session = place.session()
     assert session.adc.kind == "metadata"
-    assert not session.snapshot()
+    assert session.snapshot() is Kept.NEVER
     assert snapshots(place) == set()
 
 
@@ -118,15 +120,15 @@ def test_subject_of_a_machine_has_none(place: Place, kind: str) -> None:
     for path in (subject, write_adc(place.adc, info)):
         backdate(path)
     given = place.session(AWS_ACCESS_KEY_ID="AKIAFAKE").snapshot()
-    assert (given, snapshots(place)) == ((True, {"shell.snapshot"}) if kind == "file" else (False, set()))
+    assert (given, snapshots(place)) == ((Kept.WRITTEN, {"shell.snapshot"}) if kind == "file" else (Kept.NEVER, set()))
 
 
 def test_file_that_may_change_within_the_second_is_worth_another_try(place: Place) -> None:
     place.config.touch()
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.NOT_YET
     assert snapshots(place) == set()
     backdate(place.config)
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.WRITTEN
     assert snapshots(place) == {"shell.snapshot"}
 
 
@@ -153,7 +155,7 @@ def test_file_whose_time_stamp_others_may_have_has_none(place: Place) -> None:
     """Another account's file in its place, with the whole second of an archive or of a Nix store, would pass for it."""
     seconds = int(place.adc.stat().st_mtime)
     os.utime(place.adc, (seconds, seconds))
-    assert not place.session().snapshot()
+    assert place.session().snapshot() is Kept.NEVER
     assert snapshots(place) == set()
 
 
@@ -182,6 +184,7 @@ def test_marks_that_no_snapshot_names_are_removed_in_the_end(place: Place, monke
     place.store()
     (gone,) = old - set(re.findall(r"\w+\.mark", text(place)))
     session = place.session()
+    assert session.store is not None
     token = session.store.load(session.identity.key)
     assert token is not None
     session.store.save(session.identity.key, token)
@@ -285,7 +288,7 @@ def test_what_is_unset_or_set_changes_no_snapshot(place: Place) -> None:
     place.store()
     before = text(place)
     place.env |= LEFT_OVER
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.WRITTEN
     assert text(place) == before
     assert "planted" not in before
     (unset,) = (line.split()[1:] for line in before.splitlines() if line.startswith("unset "))
@@ -298,18 +301,18 @@ def test_what_the_user_keeps_is_left_alone(place: Place) -> None:
     place.store()
     before = text(place)
     place.env["API_BASE_URL"] = "https://mine.example/api"
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.WRITTEN
     assert text(place) == before
     assert "lacks API_BASE_URL=openai.com" in before.splitlines()
     place.env[TRACING] = "0"
-    assert place.session().snapshot()
+    assert place.session().snapshot() is Kept.WRITTEN
     assert [line for line in text(place).splitlines() if TRACING in line] == [f"same {TRACING}=0"]
 
 
 def test_hosts_of_openais_have_no_snapshot(place: Place) -> None:
     """Python unsets them; the next shell finds them gone."""
     place.env["API_BASE_URL"] = "https://api.openai.com/v1"
-    assert not place.session().snapshot()
+    assert place.session().snapshot() is Kept.NEVER
     assert snapshots(place) == set()
     assert "unset API_BASE_URL\n" in run_cli(*ASK, env=place.env).stdout
 
@@ -320,7 +323,7 @@ HEADERS = "OPENAI_CUSTOM_HEADERS"
 def test_header_that_is_unset_has_none(place: Place) -> None:
     """Which of the user's headers are ours to unset only Python tells."""
     place.env[HEADERS] = "Authorization: Bearer mine"
-    assert not place.session().snapshot()
+    assert place.session().snapshot() is Kept.NEVER
     assert snapshots(place) == set()
     assert f"unset {HEADERS}\n" in run_cli(*ASK, env=place.env).stdout
 
@@ -351,7 +354,7 @@ def test_secret_in_a_variable_is_kept_nowhere(place: Place) -> None:
 def test_what_hooks_would_not_set_is_left_to_the_remembered_answer(place: Place, environ: dict[str, str]) -> None:
     session = place.session(**environ)
     session.environ.get("CLOUDSDK_AUTH_ACCESS_TOKEN")
-    assert not session.snapshot()
+    assert session.snapshot() is Kept.NEVER
     assert snapshots(place) == set()
 
 
@@ -371,7 +374,7 @@ def token(value: str, life: timedelta = timedelta(hours=1)) -> Token:
 
 
 def stamp_of(store: FileStore) -> tuple[str, float]:
-    path = Path(warm.stamp_path(str(store.folder), KEY))
+    path = Path(private.STAMP.path(str(store.folder), KEY))
     return path.read_text(), path.stat().st_mtime
 
 
@@ -417,7 +420,7 @@ def test_stamp_is_not_in_the_future(tmp_path: Path) -> None:
 def test_damaged_stamp_is_replaced(tmp_path: Path, damage: bytes) -> None:
     store = FileStore(tmp_path / "cache")
     store.save(KEY, token("t0"))
-    path = Path(warm.stamp_path(str(store.folder), KEY))
+    path = Path(private.STAMP.path(str(store.folder), KEY))
     path.write_bytes(damage)
     store.save(KEY, token("t1"))
     assert re.fullmatch(r"\d{10} \d{10} 0\n", path.read_text())

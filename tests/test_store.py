@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests import fakes
-from vertex_env.cache import answers as warm
-from vertex_env.tokens.store import FileStore, Notes, NullStore, make_private, write_private
+from vertex_env.cache import private
+from vertex_env.cache.folder import make_private, write_private
+from vertex_env.cache.notes import Notes
+from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Identity, Token
 
 KEY = Identity("authorized_user", "f" * 64, ("scope",)).key
@@ -144,7 +146,7 @@ def test_a_pipe_in_its_place_does_not_hang(folder: Path) -> None:
 def test_a_huge_file_is_a_miss(folder: Path) -> None:
     """More than a token can be is not read."""
     write_private(file_of(folder), b"x" * 70_000)
-    assert warm.read_private(str(file_of(folder))) is None
+    assert private.read_private(str(file_of(folder))) is None
 
 
 @pytest.mark.parametrize("obstacle", ["file", "nowhere", "loop"])
@@ -233,14 +235,6 @@ def test_a_killed_holder_frees_the_lock(folder: Path, tmp_path: Path) -> None:
     holder.join()
 
 
-def test_the_null_store_keeps_nothing() -> None:
-    """`--store none`."""
-    store = NullStore()
-    with store.lock(KEY):
-        store.save(KEY, TOKEN)
-    assert store.load(KEY) is None
-
-
 def test_notes_expire(folder: Path) -> None:
     """A fact is remembered for as long as was asked, and damage is a miss."""
     notes = Notes(folder)
@@ -268,7 +262,7 @@ def test_notes_expire(folder: Path) -> None:
 )
 def test_where_the_folder_is(environ: dict[str, str], expected: str) -> None:
     """Our variable, then the XDG one where it is absolute, then ~/.cache."""
-    assert warm.cache_dir({"HOME": "/home/me", **environ}) == expected
+    assert private.cache_dir({"HOME": "/home/me", **environ}) == expected
 
 
 def test_a_planted_token_is_not_in_a_repr() -> None:

@@ -23,9 +23,11 @@ from tests.forking import IN_A_SCRIPT
 from tests.forks import Ended, Forks
 from tests.google import Completed, clean_environ, run_cli
 from vertex_env.cache import answers as warm
+from vertex_env.cache import background, private
+from vertex_env.cache.folder import write_private
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.session import Watched, open_session
-from vertex_env.tokens.store import FileStore, write_private
+from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Token
 
 PROGRAM = ("-P", "-c", "from vertex_env.entry import main; main()")
@@ -106,11 +108,11 @@ def wait_for(condition: object, timeout_s: float = 30) -> None:
 
 @pytest.mark.parametrize("args", [("export",), ("export", "--format", "json"), ("token",), ("token", "--format=json")])
 def test_a_hit_imports_next_to_nothing(env: dict[str, str], args: tuple[str, ...]) -> None:
-    """Besides what starting Python imports: our two modules and the version, and a hash."""
+    """Besides what starting Python imports: a handful of our modules, and a hash."""
     assert run_warm(*args, env=env).status == 0
     more = imported(*PROGRAM, *args, env=env) - imported("-P", "-c", "pass", env=env)
     ours = {name for name in more if name.startswith("vertex_env")}
-    names = ("", ".entry", ".cache", ".cache.answers", ".freshness", ".version")
+    names = ("", ".entry", ".program", ".cache", ".cache.private", ".cache.answers", ".freshness")
     assert ours == {f"vertex_env{name}" for name in names}
     heavy = {"click", "google", "keyring", "json", "re", "tomllib", "datetime", "typing", "pathlib", "subprocess"}
     assert not {name.partition(".")[0] for name in more} & heavy
@@ -544,9 +546,9 @@ def remembered(folder: Path, env: Mapping[str, str], now: float, **more: object)
     )
     data = warm.format_answer(answer, env)
     assert data is not None
-    paths = Path(warm.answer_path(str(folder), warm.ask(["token"], env))), Path(warm.token_path(str(folder), key))
+    paths = Path(private.ANSWER.path(str(folder), warm.ask(["token"], env))), Path(private.TOKEN.path(str(folder), key))
     assert write_private(paths[0], data)
-    assert write_private(paths[1], warm.format_token(key, "ya29.x", now, now + 3600))
+    assert write_private(paths[1], private.format_token(key, "ya29.x", now, now + 3600))
     return paths
 
 
@@ -593,7 +595,7 @@ def test_what_is_not_a_private_file_is_a_miss(desk: tuple[dict[str, str], Path],
         os.chown(path, SOMEBODY, SOMEBODY)
     elif what == "huge":
         with path.open("ab") as file:
-            file.truncate(warm.MAX_BYTES + 1)
+            file.truncate(private.MAX_BYTES + 1)
     else:
         elsewhere = folder.parent / "elsewhere"
         path.rename(elsewhere)
@@ -697,7 +699,7 @@ def test_at_most_one_refresh_a_minute(tmp_path: Path) -> None:
     """Half-open: sixty seconds later is the next minute; a clock that was set back does not stop it for longer."""
     folder = str(tmp_path)
     times = [0, 1, 59.9, 60, 61, 119.9, 120, -3600, -3599]
-    assert [warm.may_refresh(folder, "k", NOW + t) for t in times] == [
+    assert [background.may_refresh(folder, "k", NOW + t) for t in times] == [
         True, False, False, True, False, False, True, True, False,
     ]  # fmt: skip
 
@@ -714,23 +716,23 @@ def test_no_refresh_without_a_marker(tmp_path: Path, what: str) -> None:
         path.mkdir()
     if what == "pipe":
         # Writing to it would not fail; it only must not hang.
-        warm.may_refresh(str(tmp_path), "k", NOW)
+        background.may_refresh(str(tmp_path), "k", NOW)
     else:
-        assert not warm.may_refresh(str(tmp_path), "k", NOW)
+        assert not background.may_refresh(str(tmp_path), "k", NOW)
     assert not (tmp_path / "elsewhere").exists()
-    assert not warm.may_refresh(str(tmp_path / "nowhere"), "k", NOW)
+    assert not background.may_refresh(str(tmp_path / "nowhere"), "k", NOW)
 
 
 ASK_LEAVE = (
     IN_A_SCRIPT
     + """
 import os, time
-from vertex_env.cache import answers as warm
+from vertex_env.cache import background
 
 def ask(folder, go):
     while time.monotonic() < go:
         pass
-    os.write(1, b"1" if warm.may_refresh(folder, "k", 2e9) else b"0")
+    os.write(1, b"1" if background.may_refresh(folder, "k", 2e9) else b"0")
 
 for folder in sys.argv[1:]:
     go, pids = time.monotonic() + 0.02, []

@@ -9,7 +9,7 @@
 `token` is called for each request and gives a token that outlasts it. See `vertex_env.api`.
 """
 
-from vertex_env.version import __version__ as __version__
+from vertex_env.program import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

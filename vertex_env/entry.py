@@ -5,6 +5,8 @@ import os
 import sys
 from time import time
 
+from vertex_env import program
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,20 +25,18 @@ def main() -> "NoReturn":
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from vertex_env.cache import answers as warm
-
     if args and args[0] == "run" and os.name == "posix":
         if os.getpid() == 1:
             from vertex_env.run.child import hold
 
-            hold(os.environ.get(warm.HANDED_OVER, ""))
+            hold(os.environ.get(program.HANDED_OVER, ""))
         _start(args)
     if len(args) == 2 and args[0] == "hook":  # noqa: PLR2004 -- which shells start with
         _print_hook(args[1])
     if args and args[0] in ("export", "token"):
         # What these import lives as long as the process does, which is not long: there is nothing to collect.
         gc.disable()
-        parent = os.environ.pop(warm.PARENT, None)  # which nothing that we start must take for its own
+        parent = os.environ.pop(program.PARENT, None)  # which nothing that we start must take for its own
         if parent is not None:
             from vertex_env.run.helper import end_with
 
@@ -56,15 +56,15 @@ def main() -> "NoReturn":
 
 def _start(args: "Sequence[str]") -> None:
     """Run the command with the variables that were handed over or remembered, and end; return if there are none."""
-    from vertex_env.cache import answers as warm
-
-    handed = os.environ.pop(warm.HANDED_OVER, "").split(":")
+    handed = os.environ.pop(program.HANDED_OVER, "").split(":")
     is_handed = handed[2:3] == [str(os.getpid())]
     if is_handed:
         text, command = _handed_over(handed[0]), args[-int(handed[1]) :]
     elif "--" in args[:-1]:
+        from vertex_env.cache.answers import recall
+
         split = args.index("--") + 1
-        found = warm.recall(args[:split], os.environ, time())
+        found = recall(args[:split], os.environ, time())
         if found is None:
             return
         text, command = found[0], args[split:]
@@ -120,15 +120,17 @@ def _handed_over(fd: str) -> str:
 
 def _replay(args: "Sequence[str]") -> None:
     """Print the remembered answer and end; return if there is none."""
-    from vertex_env.cache import answers as warm
+    from vertex_env.cache.answers import recall
 
-    found = warm.recall(args, os.environ, time())
+    found = recall(args, os.environ, time())
     if found is None:
         return
     text, late = found
     if _write(text.encode("utf-8", "surrogateescape")):
         if late:
-            warm.refresh_behind(args, os.environ)
+            from vertex_env.cache.background import refresh_behind
+
+            refresh_behind(args, os.environ)
         # Nothing is open, nothing is registered: what the interpreter would do now is of no use.
         os._exit(0)
 

@@ -44,3 +44,14 @@ def behind(issued: float, expiry: float, min_ttl: float) -> float:
 def is_fresh(issued: float, expiry: float, min_ttl: float, now: float) -> bool:
     """Whether a token may be given out at *now*."""
     return issued - CLOCK_SLACK <= now < too_late(issued, expiry, min_ttl)
+
+
+def epoch_seconds(value: object) -> float:
+    """*value*, found in a file, as epoch seconds.
+
+    Raises:
+        ValueError: It is no number, or no instant: NaN, infinite, or an integer of a thousand digits.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
+        raise ValueError("not an instant")
+    return float(value)

@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from vertex_env import freshness
+from vertex_env import freshness, program
 from vertex_env.cache import answers as warm
+from vertex_env.cache import background, private
+from vertex_env.cache.folder import write_private
+from vertex_env.cache.notes import Notes
+from vertex_env.cache.snapshots import Kept, write_snapshot
 from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
-from vertex_env.formats.snapshot import write_snapshot
+from vertex_env.formats.snapshot import snapshot
 from vertex_env.settings.config import read_config
 from vertex_env.settings.gcloud import gcloud_files, read_gcloud
 from vertex_env.settings.kinds import Found
@@ -35,7 +39,7 @@ from vertex_env.settings.resolve import (
     resolve,
 )
 from vertex_env.tokens.broker import Broker
-from vertex_env.tokens.store import FileStore, Notes, NullStore, Store, write_private
+from vertex_env.tokens.store import FileStore, Store
 from vertex_env.tokens.token import Identity, Now, Token
 from vertex_env.vertex.refusals import LOGIN
 from vertex_env.vertex.target import MULTI_REGIONS, Target, api_host, check_url, matches
@@ -191,7 +195,7 @@ def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:
     """The metadata server's account; None where there is no such server, which is remembered."""
     from vertex_env.credentials import metadata
 
-    here = {"machine": warm.machine()}
+    here = {"machine": program.machine()}
     certain = metadata.is_certain(environ)
     note = notes.load("no-metadata")
     if not certain and note is not None and note[0] == here:
@@ -303,17 +307,17 @@ class Session:
         def behind() -> None:
             if self.behind is None or self.folder is None:
                 return
-            if warm.may_refresh(str(self.folder), key, self.now().timestamp()):
+            if background.may_refresh(str(self.folder), key, self.now().timestamp()):
                 self.behind()
 
         return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, late, behind)
 
     @cached_property
-    def store(self) -> Store:
-        """Where tokens are kept."""
+    def store(self) -> Store | None:
+        """Where tokens are kept; None where they are not."""
         kind = self.settings.store.value
         if kind == "none" or self.folder is None:
-            return NullStore(self.unstored)
+            return None
         mint_s = self.settings.mint_timeout.value.total_seconds()
         if kind == "keyring":
             from vertex_env.tokens.keychain import KeyringStore
@@ -409,8 +413,9 @@ class Session:
             )
         except SettingsError as e:
             url = f"none: {e.message}"
-        stored, now, problem = None, self.now(), self.store.problem()
-        if problem is None:
+        stored, now = None, self.now()
+        problem = self.unstored if self.store is None else self.store.problem()
+        if self.store is not None and problem is None:
             stored = self.store.load(self.identity.key)
         return {
             "settings": {name: {"value": s.value, "source": s.source} for name, s in settings.items()},
@@ -497,7 +502,7 @@ class Session:
         """
         if question != warm.ask(args, os.environ):
             return
-        if self.folder is None or self.settings.store.value != "file":
+        if self.folder is None or self.store is None or self.settings.store.value != "file":
             return
         if self.store.load(self.identity.key) != self._token:
             return
@@ -519,40 +524,43 @@ class Session:
             marks=(stand_in.value, str(expiry), str(due), str(int(expiry - now.timestamp())), warm.rfc3339(expiry)),
         )
         data = warm.format_answer(answer, self.environ)
-        if data is not None and len(data) <= warm.MAX_BYTES:
-            write_private(Path(warm.answer_path(str(self.folder), question)), data)
+        if data is not None and len(data) <= private.MAX_BYTES:
+            write_private(self.folder / private.ANSWER.name(question), data)
 
     @property
     def stamp(self) -> Path | None:
         """The file that is replaced whenever the stored token changes; None where none is stored."""
         if self.folder is None or self.settings.store.value == "none":
             return None
-        return Path(warm.stamp_path(str(self.folder), self.identity.key))
+        return self.folder / private.STAMP.name(self.identity.key)
 
     def stamp_of(self, token: Token) -> Path | None:
         """The same, if it is about *token* or a later one; None where that could not be stored."""
         if self.stamp is None:
             return None
         try:
-            _, expires, _ = (warm.read_private(str(self.stamp)) or b"").split()
+            _, expires, _ = (private.read_private(str(self.stamp)) or b"").split()
             return self.stamp if int(expires) >= int(token.expiry.timestamp()) else None
         except ValueError:
             return None
 
     def keep_fresh(self) -> None:
         """Wait until the stored token is due and mint the next; at once where somebody waits already, or none is."""
-        with self.store.keeper(self.identity.key) as alone:
-            stored = self.store.load(self.identity.key)
+        store = self.store
+        if store is None:
+            return
+        with store.keeper(self.identity.key) as alone:
+            stored = store.load(self.identity.key)
             if not alone or stored is None:
                 return
             # In short naps: the time that a laptop sleeps does not count for timers.
             while (left := freshness.due(*stored.seconds) - self.now().timestamp()) > 0:
                 time.sleep(min(left, _NAP_S))
             # Due is not yet stale where min-ttl is short; and nothing is to be done where somebody else has done it.
-            self.token(refresh=self.store.load(self.identity.key) == stored)
+            self.token(refresh=store.load(self.identity.key) == stored)
 
-    def snapshot(self) -> bool:
-        """Keep what shells load at their start; False where there cannot be such a thing. See `write_snapshot`."""
+    def snapshot(self) -> Kept:
+        """Keep what shells load at their start."""
         stand_in = self._stand_in()
         if (
             self.folder is None
@@ -561,19 +569,19 @@ class Session:
             or self.settings.min_ttl.value > _SHELLS_MIN_TTL
             or not all(path.is_absolute() for path in self.looked_at)
         ):
-            return False
+            return Kept.NEVER
         env = self.environment_for(stand_in, self.target())
+        names = tuple(self.environ.names)  # not the live table, which grows as values are compared
+        found = snapshot(names, self.environ.judged, self.environ, env, stand_in.value)
+        if found is None:
+            return Kept.NEVER
+        folder, key = str(self.folder), self.identity.key
+        token, stamp = private.TOKEN.path(folder, key), private.STAMP.path(folder, key)
         return write_snapshot(
             self.folder,
             self.environ.get("VERTEX_ENV_PROFILE", ""),
-            key=self.identity.key,
-            names=tuple(self.environ.names),  # not the live table, which grows as values are compared
-            judged=self.environ.judged,
-            files=self.looked_at,
-            environ=self.environ,
-            until=self.facts_until,
-            env=env,
-            stand_in=stand_in.value,
+            self.looked_at,
+            lambda files: found.text(files, token=token, stamp=stamp, until=self.facts_until),
         )
 
     @staticmethod

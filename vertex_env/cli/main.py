@@ -16,17 +16,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, TypeVar
 
 import click
 
+from vertex_env import program
 from vertex_env.cache import answers as warm
+from vertex_env.cache import background, private
+from vertex_env.cache.snapshots import Kept
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
 from vertex_env.formats.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format, watch
 from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, read_shell_file
+from vertex_env.program import __version__
 from vertex_env.redaction import hide, of_environ
 from vertex_env.session import Session, Watched, open_session
 from vertex_env.settings.kinds import parse_duration
 from vertex_env.settings.options import OPTIONS
 from vertex_env.settings.resolve import as_environ, environ_layer, options_layer
 from vertex_env.tokens.token import Token
-from vertex_env.version import __version__
 from vertex_env.vertex.variables import Environment
 
 if TYPE_CHECKING:
@@ -222,7 +225,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     if name in HOW_TO_USE and sys.stdout.isatty():
         _tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
     # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
-    served = sys.argv[1:] == _HOOKS_CALL and session.snapshot()
+    served = sys.argv[1:] == _HOOKS_CALL and session.snapshot() is not Kept.NEVER
     if not served and not refresh:
         target = session.target()
         session.remember(sys.argv[1:], question, lambda token: render(session.environment_for(token, target)), _now())
@@ -420,7 +423,7 @@ def _hand_over(system: str, environment: Environment, token: Token, options: Map
         env={name: value for name, value in environment.items() if value is not None or name in os.environ},
         token=token,
         environ=os.environ,
-        again=warm.own_argv("export", "--format", "sh"),
+        again=program.own_argv("export", "--format", "sh"),
         settings=_settings_elsewhere(options),
         delimiter=f"ghadelimiter_{os.urandom(16).hex()}",
         agent=shutil.which("buildkite-agent") is not None,
@@ -668,7 +671,7 @@ def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001
     from vertex_env.tokens.keychain import KeyringStore
 
     if everything:
-        folder = warm.cache_dir(os.environ)
+        folder = private.cache_dir(os.environ)
         if folder is not None:
             KeyringStore(Path(folder)).forget(None)
         return
@@ -843,7 +846,7 @@ def _session(
         Watched(os.environ),
         _now,
         warn=lambda line: None if sys.argv[1:] == _HOOKS_CALL else _tell(f"warning: {line}"),
-        behind=(lambda: warm.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
+        behind=(lambda: background.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
         looked_at=looked_at,
         again=again,
         anonymous=anonymous,

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from vertex_env.cache import answers as warm
+from vertex_env import program
 from vertex_env.credentials.metadata import Metadata
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError, VertexEnvError
 from vertex_env.files import is_pipe, read_file, read_pipe
@@ -382,7 +382,7 @@ def _fingerprint(
     if info["type"] != "external_account":
         return digest.hexdigest(), ()
     if _asks_around(info):
-        digest.update(b"\0" + warm.machine().encode(errors="surrogateescape"))
+        digest.update(b"\0" + program.machine().encode(errors="surrogateescape"))
     names = ["AWS_ACCESS_KEY_ID"] if info["subject_token_type"] == _AWS else _named(info["credential_source"])
     for name in names:
         digest.update(f"\0{name}={environ.get(name)!r}".encode(errors="surrogateescape"))

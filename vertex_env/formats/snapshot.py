@@ -16,9 +16,7 @@ A snapshot is a file of lines that a shell's builtins can read, and compare with
     set NAME=value                      with \x1f where the token belongs, and that one last
     end
 
-A mark is an empty file with the time stamp of the file it stands for: bash and zsh can compare the stamps of two files
-and cannot read that of one. Its name covers that path and that stamp, so a mark never gets another stamp: snapshots of
-other profiles name it too, and would become current again. The token itself stays in the store.
+`cache.snapshots` makes the marks, and writes the file. The token itself stays in the store.
 
 Some shells cannot tell whether others may write to a file. So a snapshot is believed only where it cannot hurt: it sets
 the names in `NAMES` to values of their kind, always with both base URLs beside the key, and it unsets no others than
@@ -26,15 +24,10 @@ the names in `NAMES` to values of their kind, always with both base URLs beside 
 value for it. What cannot be said in this way has no snapshot, and shells start Python for it.
 """
 
-import os
 import re
-import time
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from vertex_env.cache import answers as warm
-from vertex_env.tokens.store import write_private
 from vertex_env.vertex.target import GOOGLE_DOMAINS, is_loopback
 from vertex_env.vertex.variables import (
     CLIENTS,
@@ -46,11 +39,7 @@ from vertex_env.vertex.variables import (
     Environment,
 )
 
-_PROFILE = re.compile(r"[A-Za-z0-9._-]*", re.ASCII)
 _FROM_STAMP = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP")
-_SETTLED_S = 2.0
-"""A file younger than this may change once more within the second, and some shells see whole seconds only."""
-
 _PLAIN = re.compile(r"(?:VERTEX_ENV|GOOGLE|CLOUDSDK|GCLOUD|GCE|XDG)_[A-Z0-9_]+|HOME|APPDATA|LOCALAPPDATA")
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|HEADER|PROXY|VERTEX_ENV_SET")
 """Variables whose value may stand in a snapshot, unless their name has a word of the second pattern."""
@@ -90,64 +79,54 @@ The hooks have these lists as well (`python -m tests.hooknames`).
 """
 
 
-def write_snapshot(  # noqa: PLR0913
-    folder: Path,
-    profile: str,
-    *,
-    key: str,
-    names: Iterable[str],
-    judged: Mapping[str, str],
-    files: Mapping[Path, str],
-    environ: Mapping[str, str],
-    until: float,
-    env: Environment,
-    stand_in: str,
-) -> bool:
-    """Write the snapshot for shells whose `$VERTEX_ENV_PROFILE` is *profile*, unless something cannot be told in lines.
+Files = Mapping[str, "tuple[int, str] | None"]
+"""Files that were looked at, by their paths: time stamp in whole epoch seconds, and the name of the mark that has the
+same one; None where there was no file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a shell needs besides the files: lines of the text."""
+
+    variables: Sequence[str]
+    changes: Sequence[str]
+
+    def text(self, files: Files, *, token: str, stamp: str, until: float) -> str | None:
+        """The text; None where something in it cannot be told in lines.
+
+        Args:
+            files: Those that were looked at.
+            token: Path of the store's file with the token.
+            stamp: Path of its stamp.
+            until: When a fact has to be looked up anew, in epoch seconds; 0 for never.
+        """
+        head = ["vertex-env-snapshot 2", *([f"until {int(until)}"] if until else [])]
+        for path, seen in files.items():
+            head.append(f"none {path}" if seen is None else f"file {seen[0]} {seen[1]} {path}")
+        lines = [*head, *self.variables, f"token {token}", f"stamp {stamp}", *self.changes, "end"]
+        if any(re.search(r"[\n\r]", line) for line in lines):
+            return None
+        return "".join(f"{line}\n" for line in lines)
+
+
+def snapshot(
+    names: Iterable[str], judged: Mapping[str, str], environ: Mapping[str, str], env: Environment, stand_in: str
+) -> Snapshot | None:
+    """The snapshot for shells, but for the files; None where something cannot be told in it.
 
     Args:
-        folder: The store's.
-        profile: May be empty.
-        key: Of the identity.
         names: Variables that were looked at, set or not.
-        judged: Variables of which only `warm.is_kept` was looked at, to its rule.
-        files: Those that were looked at, there or not, with what `warm.look` saw.
+        judged: Variables of which only `answers.is_kept` was looked at, to its rule.
         environ: The environment.
-        until: When a fact in it has to be looked up anew, in epoch seconds; 0 for never.
         env: The variables, for a token that stands for all.
         stand_in: The value of that token.
-
-    Returns:
-        Whether there is one now, or can be soon, when the files are a little older; False where there cannot be one.
     """
     # Unset in any case: a shell that has had them unset writes the next snapshot, for one in which they are still set.
     env = {**dict.fromkeys((*CONFLICTS, *REDIRECTS)), **{n: v for n, v in env.items() if n not in _FROM_STAMP}}
     env = {name: value for name, value in env.items() if name not in _LACKS or value is not None}
     variables = _variables(names, judged, environ, env)
     changes = _changes(env, stand_in, re.split(r"[,\s]+", environ.get("VERTEX_ENV_ALLOW_HOST", "").lower()))
-    if variables is None or changes is None or _PROFILE.fullmatch(profile) is None:
-        return False
-    head = ["vertex-env-snapshot 2", *([f"until {int(until)}"] if until else [])]
-    for path, look in files.items():
-        try:
-            status = path.stat()
-        except OSError:
-            head.append(f"none {path}")
-        else:
-            if time.time() - status.st_mtime < _SETTLED_S:
-                return True
-            if _is_coarse(status.st_mtime_ns) or warm.look(str(path)) != look:
-                return False
-            mark = _mark(folder, path, status.st_mtime_ns)
-            if mark is None:
-                return False
-            head.append(f"file {int(status.st_mtime)} {mark} {path}")
-    where = [f"token {warm.token_path(str(folder), key)}", f"stamp {warm.stamp_path(str(folder), key)}"]
-    lines = [*head, *variables, *where, *changes, "end"]
-    if any(re.search(r"[\n\r]", line) for line in lines):
-        return False
-    data = "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
-    return write_private(folder / (f"shell-{profile}.snapshot" if profile else "shell.snapshot"), data)
+    return None if variables is None or changes is None else Snapshot(variables, changes)
 
 
 def _variables(
@@ -204,27 +183,3 @@ def _is_url(value: str, allowed: Iterable[str]) -> bool:
     if scheme == "https" and host.endswith(_GOOGLE) and f"{value}/".startswith(f"https://{host}/"):
         return True
     return host in allowed and (scheme == "https" or is_loopback(host.strip("[]")))
-
-
-def _is_coarse(mtime_ns: int) -> bool:
-    """Whether another file may well have the same time stamp and take this one's place without a shell noticing.
-
-    Whole seconds come from archives, image layers, and Nix and Guix, whose stores have the same one on every file.
-    """
-    return mtime_ns % 1_000_000_000 == 0
-
-
-def _mark(folder: Path, path: Path, mtime_ns: int) -> str | None:
-    """Name of the mark of *path* then; None where the file system's time stamps are too coarse for it."""
-    mark = folder / f"{warm.digest(str(path), str(mtime_ns))}.mark"
-    with suppress(OSError):
-        status = mark.lstat()
-        if warm.is_private_file(status) and status.st_mtime_ns == mtime_ns:
-            return mark.name
-    if not write_private(mark, b""):
-        return None
-    with suppress(OSError):
-        os.utime(mark, ns=(mtime_ns, mtime_ns))
-        if mark.stat().st_mtime_ns == mtime_ns:
-            return mark.name
-    return None

@@ -9,7 +9,7 @@ import errno
 import os
 import sys
 
-from vertex_env.cache import answers as warm
+from vertex_env import program
 from vertex_env.errors import ChildError
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ def as_started(environ: Mapping[str, str]) -> dict[str, str]:
     https://peps.python.org/pep-0538/ (2026-11-22).
     """
     result = dict(environ)
-    if not warm.is_linux():
+    if not program.is_linux():
         return result  # without /proc there is no telling
     try:
         entries = (entry.partition(b"=") for entry in _read_bytes("/proc/self/environ").split(b"\0"))

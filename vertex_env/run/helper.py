@@ -8,7 +8,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from vertex_env.cache import answers as warm
+from vertex_env import program
 from vertex_env.errors import clean
 from vertex_env.run import lifecycle, system
 from vertex_env.run.child import die_like, held, limit_hint
@@ -29,7 +29,7 @@ _PERMANENT = (77, 78)
 
 def helper_argv() -> list[str]:
     """What prints the variables as JSON; its settings are in its environment."""
-    return warm.own_argv("export", "--format", "json")
+    return program.own_argv("export", "--format", "json")
 
 
 class HelperError(Exception):
@@ -73,7 +73,7 @@ class Helper:
                 (os.POSIX_SPAWN_DUP2, self._out, 1),
                 (os.POSIX_SPAWN_DUP2, self._err, 2),
             ]
-            told = {**environ, warm.PARENT: f"{os.getpid()}:{leash}"}
+            told = {**environ, program.PARENT: f"{os.getpid()}:{leash}"}
             mask = {*backend.mask} - held()
             self.pid = os.posix_spawn(argv[0], list(argv), told, file_actions=actions, setpgroup=group, setsigmask=mask)
         except OSError as e:

@@ -11,8 +11,7 @@ import os
 import stat
 import sys
 
-from vertex_env import freshness
-from vertex_env.cache import answers as warm
+from vertex_env import freshness, program
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError
 from vertex_env.run.child import (
     OWN_FAILURE,
@@ -102,13 +101,13 @@ def start_lean(command: Sequence[str], text: str) -> None:
     with open(fd, "w", encoding="utf-8", errors="surrogateescape", closefd=False) as file:
         file.write(text)
     os.set_inheritable(fd, True)  # noqa: FBT003 -- Python's own
-    os.environ[warm.HANDED_OVER] = f"{fd}:{len(command)}:{os.getpid()}:{held_text()}"
+    os.environ[program.HANDED_OVER] = f"{fd}:{len(command)}:{os.getpid()}:{held_text()}"
     try:
         # As started, or an LC_CTYPE that Python has set for itself would pass for one given to us.
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], as_started(os.environ))  # noqa: S606 -- ourselves
     except OSError:
         os.close(fd)
-        del os.environ[warm.HANDED_OVER]
+        del os.environ[program.HANDED_OVER]
 
 
 def pack(env: Environment, overlay: Mapping[str, str], rules: Rules) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vertex_env.cache.answers import is_linux
+from vertex_env.program import is_linux
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

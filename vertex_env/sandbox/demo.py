@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import timedelta
 
-from vertex_env.cache.answers import own_argv
 from vertex_env.errors import VertexEnvError
+from vertex_env.program import own_argv
 from vertex_env.sandbox.server import Sandbox
 
 Say = Callable[[str], None]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
 
 
 def config_path(environ: Mapping[str, str]) -> Path | None:
@@ -29,8 +29,8 @@ def gcloud_dir(environ: Mapping[str, str]) -> Path | None:
 
 
 def home(environ: Mapping[str, str]) -> Path | None:
-    """The user's home folder; see `warm.home_dir`."""
-    found = warm.home_dir(environ)
+    """The user's home folder; see `private.home_dir`."""
+    found = private.home_dir(environ)
     return None if found is None else Path(found)
 
 
@@ -41,7 +41,7 @@ def no_home(environ: Mapping[str, str]) -> str:
 
 def cache_folder(environ: Mapping[str, str]) -> tuple[Path | None, str | None]:
     """The folder of tokens, answers and facts; where it is not absolute, None and why nothing is stored."""
-    found = warm.cache_dir(environ)
+    found = private.cache_dir(environ)
     if found is not None:
         return Path(found), None
     why = no_home(environ)

@@ -32,7 +32,7 @@ class Broker:
 
     Args:
         source: Asked when the store has nothing fresh.
-        store: Asked first.
+        store: Asked first; None where tokens are not kept.
         key: `Identity.key`.
         min_ttl: Least time that a token must have left.
         now: The clock.
@@ -42,7 +42,7 @@ class Broker:
     """
 
     source: Source
-    store: Store
+    store: Store | None
     key: str
     min_ttl: timedelta
     now: Now
@@ -57,7 +57,7 @@ class Broker:
 
     def stored(self) -> Token | None:
         """The stored token, if it is fresh."""
-        token = self.store.load(self.key)
+        token = None if self.store is None else self.store.load(self.key)
         return token if token is not None and self._is_fresh(token) else None
 
     def token(self, *, refresh: bool = False) -> Token:
@@ -66,32 +66,36 @@ class Broker:
         Raises:
             VertexEnvError: There is none to be had.
         """
-        before = self.store.load(self.key)
+        return self.source.mint() if self.store is None else self._kept(self.store, refresh=refresh)
+
+    def _kept(self, store: Store, *, refresh: bool) -> Token:
+        """A fresh token, which *store* has or gets."""
+        before = store.load(self.key)
         if before is not None and not refresh and self._is_fresh(before):
             if not self.renews_late and before.is_behind(self.now(), self.min_left):
                 self.behind()
             return before
         started = self.now()
-        with self.store.lock(self.key):
+        with store.lock(self.key):
             # Whoever held the lock meanwhile has most likely minted what we want, or met what we would meet.
-            stored = self.store.load(self.key)
+            stored = store.load(self.key)
             if stored is not None and self._is_fresh(stored) and not (refresh and stored == before):
                 return stored
-            met = self.store.failure(self.key, since=started, until=self.now())
+            met = store.failure(self.key, since=started, until=self.now())
             try:
                 if met is not None:
                     raise met
-                self.store.ready()
+                store.ready()
                 token = self.source.mint()
             except VertexEnvError as e:
                 if e is not met:
-                    self.store.fail(self.key, e, at=self.now())
+                    store.fail(self.key, e, at=self.now())
                 if not isinstance(e, UnavailableError) or stored is None or refresh or not self._is_usable(stored):
                     raise
                 left = int(stored.remaining(self.now()).total_seconds())
                 self.warn(f"{e.message}; using the stored token, which lasts {left} s more")
                 return stored
-            self.store.save(self.key, token)
+            store.save(self.key, token)
             return token
 
     def _is_fresh(self, token: Token) -> bool:

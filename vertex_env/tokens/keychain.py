@@ -13,9 +13,12 @@ from contextlib import closing, suppress
 from typing import Any
 
 from vertex_env import freshness
-from vertex_env.cache import answers as warm
+from vertex_env.cache import private
+from vertex_env.cache.folder import is_own_folder, prune, stored, write_private
+from vertex_env.cache.private import KEYCHAIN, PIN
 from vertex_env.errors import StoreError
-from vertex_env.tokens.store import FileStore, epoch_seconds, is_own_folder, our_files, write_private
+from vertex_env.freshness import epoch_seconds
+from vertex_env.tokens.store import FileStore, format_stored, parse_stored, write_stamp
 from vertex_env.tokens.token import Token
 
 SERVICE = "vertex-env"
@@ -32,9 +35,8 @@ https://github.com/jaraco/keyring/issues/540 (2026-11-22).
 _MOST_ITEMS = 64
 """More than the longest token that is read needs."""
 
-_PIN = "keychain.pin"
 _SECRET_SERVICE = "keyring.backends.SecretService.Keyring"  # noqa: S105 -- a class
-_KNOWN = frozenset(
+KNOWN = frozenset(
     (
         _SECRET_SERVICE,
         "keyring.backends.libsecret.Keyring",
@@ -61,42 +63,42 @@ class KeyringStore(FileStore):
 
     def load(self, key: str) -> Token | None:
         """The token under *key*; None if there is none or anything about it is not as it was."""
-        meta = self._read(f"{key}.keychain")
+        meta = self._read(KEYCHAIN.name(key))
         backend = None if meta is None else _load_backend(meta["backend"])
         text, token = "", None
         for _, part in _items(backend, key) if backend is not None else ():
             text += part
-            token = self._parse(text.encode(errors="replace"), key)
-            if token is not None or len(text) > warm.MAX_BYTES:
+            token = parse_stored(text.encode(errors="replace"), key)
+            if token is not None or len(text) > private.MAX_BYTES:
                 break
         return token
 
     def save(self, key: str, token: Token) -> None:
         """Keep *token* under *key*, if the folder can be written: `delete` has to find it."""
         backend = self._backend()
-        text = self._format(key, token).decode()
+        text = format_stored(key, token).decode()
         limit = _WINDOWS_LIMIT if "Windows" in _name(backend) else len(text)
         parts = [text[i : i + limit] for i in range(0, len(text), limit)]
-        old = self._read(f"{key}.keychain")
+        old = self._read(KEYCHAIN.name(key))
         if old is not None and old["backend"] != _name(backend):
             with suppress(StoreError):
                 self.delete(key)
         # First, so that what is saved when somebody kills us half-way is found as well.
-        if not self._write(f"{key}.keychain", {"backend": _name(backend), "expiry": token.expiry.timestamp()}):
+        if not self._write(KEYCHAIN.name(key), {"backend": _name(backend), "expiry": token.expiry.timestamp()}):
             return
         for i, part in enumerate(parts):
             _ask(backend, backend.set_password, SERVICE, f"{key}-{i}", part)
         _remove(backend, key, len(parts))
-        self._stamp(key, token)
+        write_stamp(self.folder, key, token)
         self._prune()
 
     def delete(self, key: str) -> None:
         """Forget the token under *key*."""
         super().delete(key)
-        path = self.folder / f"{key}.keychain"
+        path = self.folder / KEYCHAIN.name(key)
         if is_own_folder(self.folder) and os.path.lexists(path):
             # The pinned one where the file does not tell.
-            known = [meta["backend"] for meta in (self._read(path.name), self._read(_PIN)) if meta is not None]
+            known = [meta["backend"] for meta in (self._read(path.name), self._read(PIN.name())) if meta is not None]
             backend = next(filter(None, map(_load_backend, known)), None)
             if backend is not None:
                 _remove(backend, key)
@@ -126,7 +128,7 @@ class KeyringStore(FileStore):
 
     def _known(self) -> list[str]:
         """Keys of tokens that are, or may be, in a keychain."""
-        return [path.stem for path in our_files(self.folder) if path.suffix == ".keychain"]
+        return stored(self.folder, KEYCHAIN)
 
     def problem(self) -> str | None:
         """What is wrong with the keychain, if anything."""
@@ -138,7 +140,7 @@ class KeyringStore(FileStore):
 
     def _backend(self) -> Any:
         """The keychain: the one that has proved before that it keeps what it is given, else the best that does now."""
-        pinned = self._read(_PIN)
+        pinned = self._read(PIN.name())
         backend = None if pinned is None else _load_backend(pinned["backend"])
         if backend is not None:
             return backend
@@ -149,22 +151,22 @@ class KeyringStore(FileStore):
             # keyring's `null` takes everything and keeps nothing.
             raise StoreError(f"the keychain {_name(backend)} does not keep what it is given", _CURE)
         _ask(backend, backend.delete_password, SERVICE, name)
-        self._write(_PIN, {"backend": _name(backend)})
+        self._write(PIN.name(), {"backend": _name(backend)})
         return backend
 
     def _prune(self) -> None:
         """Remove the items of tokens that ended as well: those of an identity that is no more would stay for ever."""
-        super()._prune()
+        prune(self.folder)
         oldest = time.time() - freshness.MAX_LIFETIME
         for key in self._known():
-            meta = self._read(f"{key}.keychain")
+            meta = self._read(KEYCHAIN.name(key))
             if meta is not None and meta["expiry"] < oldest:
                 with suppress(StoreError):
                     self.delete(key)
 
     def _read(self, name: str) -> Mapping[str, Any] | None:
         try:
-            found = json.loads(warm.read_private(str(self.folder / name)) or b"")
+            found = json.loads(private.read_private(str(self.folder / name)) or b"")
             return {"backend": str(found["backend"]), "expiry": epoch_seconds(found.get("expiry", 0))}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
@@ -197,7 +199,7 @@ def _load_backend(name: str) -> Any | None:
     from keyring import core
 
     def load() -> Any | None:
-        if name not in _KNOWN:
+        if name not in KNOWN:
             return next((backend for backend in _offered() if _name(backend) == name), None)
         if name == _SECRET_SERVICE:
             _check_secret_service()

@@ -1,0 +1,79 @@
+"""The refresh that nobody waits for: who may start it, and how it is started.
+
+On the warm path when a token is late: imports os and sys alone.
+"""
+
+import os
+import sys
+
+from vertex_env import program
+from vertex_env.cache.private import BEHIND, is_private_file, is_private_folder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+REFRESH_GAP_S = 60.0
+"""At most one refresh behind the user's back in so long."""
+
+
+def may_refresh(folder: str, key: str, now: float) -> bool:
+    """Whether nobody has started a refresh of *key* lately; from now on somebody has."""
+    if os.name != "posix":
+        return False
+    import fcntl
+
+    if not is_private_folder(folder):
+        return False
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(BEHIND.path(folder, key), flags, 0o600)
+    except OSError:
+        return False
+    try:
+        # Shells that start at once all come here: whoever has the lock is the one to go.
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(fd)
+        if not is_private_file(status):
+            return False  # a pipe keeps no time of the last refresh
+        if status.st_size and 0 <= now - status.st_mtime < REFRESH_GAP_S:
+            return False
+        os.write(fd, b"\n")
+        os.utime(fd, (now, now))
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
+
+
+def refresh_behind(args: "Sequence[str]", environ: "Mapping[str, str]") -> None:
+    """Start `vertex-env ARGS --refresh`, detached: nobody waits for it, and it holds none of our descriptors.
+
+    One left open would keep `$(…)` waiting, and direnv, which waits for its descriptor 3 to close.
+    """
+    if os.name != "posix":
+        return
+    argv = program.own_argv(args[0], "--refresh", *args[1:])
+    actions: list[tuple[int, ...] | tuple[int, int, str, int, int]] = [
+        (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)
+    ]
+    actions += [(os.POSIX_SPAWN_CLOSE, fd) for fd in _inherited()]
+    try:
+        os.posix_spawn(sys.executable, argv, dict(environ), file_actions=actions, setsid=True)
+    except (OSError, NotImplementedError):
+        return  # the token is renewed when it is too late
+
+
+def _inherited() -> "Iterable[int]":
+    """Descriptors besides the first three that a child would get; to close another one is an error on macOS."""
+    try:
+        found = [int(name) for name in os.listdir("/dev/fd")]
+    except OSError:
+        found = list(range(256))
+    for fd in found:
+        try:
+            if fd > 2 and os.get_inheritable(fd):  # noqa: PLR2004
+                yield fd
+        except OSError:
+            pass  # the one that listed them
