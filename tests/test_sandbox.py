@@ -29,7 +29,7 @@ from google.oauth2 import credentials, gdch_credentials, service_account
 from vertex_env.sandbox.faults import Fault
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.sandbox.tokens import Google
-from vertex_env.vertex.refusals import read_answer
+from vertex_env.vertex.refusals import read_error_body
 
 # google-auth says that it is typed, but its constructors and methods are not: as Any they can be called.
 LOGIN: Any = external_account_authorized_user.Credentials
@@ -663,7 +663,7 @@ def test_refusals_are_arrays(status: int) -> None:
         name, message = REFUSED[status]
         assert (answer.status, error["code"], error["status"]) == (status, status, name)
         assert message in error["message"]
-        told = read_answer(answer.body)
+        told = read_error_body(answer.body)
         assert told is not None
         assert (told.error, told.reason) == (name, "IAM_PERMISSION_DENIED" if status == 403 else "")
         assert chat(sandbox, token).status == 200
