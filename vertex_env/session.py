@@ -274,7 +274,7 @@ class Session:
         """
         s = self.settings
         *delegates, target = s.impersonate.value or (None,)
-        if s.lifetime.value and target is None and self.adc.target is None:
+        if s.lifetime.value and target is None and self.adc.impersonated is None:
             raise SettingsError(
                 f"lifetime from {s.lifetime.source} needs a service account to impersonate: only then can it be chosen",
                 "add --impersonate ACCOUNT, or leave --lifetime out",
@@ -424,7 +424,7 @@ class Session:
             "identity": {
                 "kind": self.adc.kind,
                 "principal": self.identity.impersonate
-                or self.adc.target
+                or self.adc.impersonated
                 or self.adc.who.principal
                 or f"{self.adc.kind.replace('_', ' ')} credentials",
                 "credentials": self.adc.source,
@@ -596,7 +596,7 @@ class Session:
         who = (
             self.adc.who
             if self.identity.impersonate is None
-            else replace(self.adc.who, target=self.identity.impersonate)
+            else replace(self.adc.who, impersonated=self.identity.impersonate)
         )
         return http_get(self.token().value, who, self.settings.quota_project.value)
 

@@ -65,7 +65,7 @@ class Who:
     """Such as `robot@my-project.iam.gserviceaccount.com`, where the credentials say."""
     source: str
     """Where the credentials come from, such as `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`."""
-    target: str | None = None
+    impersonated: str | None = None
     """The service account to impersonate."""
     named_by: str | None = None
     """What names the file, such as `GOOGLE_APPLICATION_CREDENTIALS`; None if it is the one that a login writes."""
@@ -297,7 +297,7 @@ def _impersonation_refused(exchange: Exchange, answer: ErrorBody, who: Who, said
 def _api_refused(exchange: Exchange, answer: ErrorBody, who: Who, project: str, said: str) -> VertexEnvError:
     """The error for a 4xx answer of the Vertex AI API itself."""
     project = one_line(project)
-    billed, member = answer.consumer or project, _member(who.target or who.principal)
+    billed, member = answer.consumer or project, _member(who.impersonated or who.principal)
     grant = "run: gcloud projects add-iam-policy-binding"
     if _lacks_quota_project(answer):
         hint = _set_quota_project(project, who)
