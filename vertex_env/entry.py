@@ -125,9 +125,9 @@ def _replay(args: "Sequence[str]") -> None:
     found = warm.recall(args, os.environ, time())
     if found is None:
         return
-    text, late = found
+    text, renew = found
     if _write(text.encode("utf-8", "surrogateescape")):
-        if late:
+        if renew:
             warm.refresh_behind(args, os.environ)
         # Nothing is open, nothing is registered: what the interpreter would do now is of no use.
         os._exit(0)

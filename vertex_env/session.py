@@ -305,7 +305,7 @@ class Session:
             default_scopes=s.scope.value == DEFAULTS["scope"],
             iam_endpoint=iam and self._check_url(iam, f"the IAM endpoint from {s.iam_endpoint.source}"),
         )
-        late = self.adc.kind == METADATA and s.impersonate.value == ()
+        renews_late = self.adc.kind == METADATA and s.impersonate.value == ()
         key = self.identity.key
 
         def behind() -> None:
@@ -314,7 +314,7 @@ class Session:
             if warm.may_refresh(str(self.folder), key, self.now().timestamp()):
                 self.behind()
 
-        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, late, behind)
+        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, renews_late, behind)
 
     @cached_property
     def store(self) -> Store:

@@ -393,10 +393,10 @@ def recall(args: "Sequence[str]", environ: "Mapping[str, str]", now: float) -> t
     value, issued, expiry = stored
     if not freshness.is_fresh(issued, expiry, answer.min_ttl, now):
         return None
-    late = answer.refreshes and now >= freshness.behind(issued, expiry, answer.min_ttl)
-    if late and not may_refresh(folder, answer.key, now):
-        late = False
-    return answer.fill(value, issued, expiry, now), late
+    renew = answer.refreshes and now >= freshness.behind(issued, expiry, answer.min_ttl)
+    if renew and not may_refresh(folder, answer.key, now):
+        renew = False
+    return answer.fill(value, issued, expiry, now), renew
 
 
 # --- behind the user's back ---
