@@ -19,7 +19,6 @@ from vertex_env.formats.render import RENDERERS
 from vertex_env.sandbox.faults import Fault
 
 COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
-DATA = ("json", "dotenv")
 TWO_LINES = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
 
 
