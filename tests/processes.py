@@ -18,7 +18,8 @@ from typing import Any, Self, TypeVar
 import pytest
 
 from tests.google import clean_environ, run_cli
-from vertex_env.sandbox.server import Fault, Sandbox
+from vertex_env.sandbox.faults import Fault
+from vertex_env.sandbox.server import Sandbox
 
 T = TypeVar("T")
 Scenario = Callable[[Path], None]

@@ -551,7 +551,7 @@ def test_null_is_absent(tmp_path: Path) -> None:
         info = google.external_account_file(subject(tmp_path), answers.url) | optional
         found = source_of(info, tmp_path)
         assert found.mint().value == PLANTED
-    assert (found.adc.universe, found.adc.target) == ("googleapis.com", None)
+    assert (found.adc.universe, found.adc.impersonated) == ("googleapis.com", None)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "\ud800"], ids=["NUL", "half a character"])
@@ -637,7 +637,7 @@ def test_pipe_for_a_subject_token(tmp_path: Path) -> None:
 def test_who(info: Info, principal: str | None, target: str | None, tmp_path: Path) -> None:
     """Who is meant in messages: the account that asks, and the one that it becomes."""
     who = read_adc(write_adc(tmp_path / "adc.json", info), "a test").who
-    assert (who.principal, who.target, who.named_by) == (principal, target, "a test")
+    assert (who.principal, who.impersonated, who.named_by) == (principal, target, "a test")
     assert who.source == f"{tmp_path / 'adc.json'} (from a test)"
 
 

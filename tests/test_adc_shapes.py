@@ -591,4 +591,4 @@ def test_googles_hosts_for_impersonation(root: str, tmp_path: Path) -> None:
     """Private Service Connect is one, and this machine may be."""
     url = f"{root}/{URL_END}"
     info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
-    assert read_adc(write_adc(tmp_path / "adc.json", info), "a test").target == "robot@p.iam.gserviceaccount.com"
+    assert read_adc(write_adc(tmp_path / "adc.json", info), "a test").impersonated == "robot@p.iam.gserviceaccount.com"

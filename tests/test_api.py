@@ -25,7 +25,8 @@ import vertex_env
 from tests.forking import IN_A_SCRIPT
 from tests.google import clean_environ, run_cli
 from vertex_env import api
-from vertex_env.sandbox.server import Fault, Sandbox
+from vertex_env.sandbox.faults import Fault
+from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Token
 

@@ -16,10 +16,9 @@ import pytest
 from tests.google import clean_environ, run_cli
 from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until
 from vertex_env.formats.render import RENDERERS
-from vertex_env.sandbox.server import Fault
+from vertex_env.sandbox.faults import Fault
 
 COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
-DATA = ("json", "dotenv")
 TWO_LINES = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
 
 

@@ -11,7 +11,8 @@ import pytest
 from tests.google import clean_environ, run_cli
 from tests.processes import PROGRAM
 from vertex_env.sandbox import demo
-from vertex_env.sandbox.server import Fault, Sandbox
+from vertex_env.sandbox.faults import Fault
+from vertex_env.sandbox.server import Sandbox
 
 HOSTILE = {
     "HTTPS_PROXY": "http://127.0.0.1:9",

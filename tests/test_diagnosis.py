@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from tests.fakes import PLANTED
 from vertex_env.errors import CredentialsError, RefusedError, SettingsError, UnavailableError
-from vertex_env.vertex.refusals import Answer, Exchange, Who, explain, make_anew, one_line, read_answer, unreachable
+from vertex_env.vertex.refusals import (
+    ErrorBody,
+    Exchange,
+    Who,
+    explain,
+    make_anew,
+    one_line,
+    read_error_body,
+    unreachable,
+)
 
 USER = Who("authorized_user", None, "/home/me/adc.json (from a test)")
 ROBOT = Who("service_account", "robot@p.iam.gserviceaccount.com", "/key.json (from a test)")
@@ -25,36 +34,36 @@ def body(**error: object) -> bytes:
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
-        pytest.param(b'{"error": "invalid_grant"}', Answer("invalid_grant"), id="OAuth"),
+        pytest.param(b'{"error": "invalid_grant"}', ErrorBody("invalid_grant"), id="OAuth"),
         pytest.param(
             b'{"error": "invalid_grant", "error_description": "Expired.", "error_subtype": "invalid_rapt"}',
-            Answer("invalid_grant", "Expired", "invalid_rapt"),
+            ErrorBody("invalid_grant", "Expired", "invalid_rapt"),
             id="OAuth, all of it",
         ),
-        pytest.param(b'{"error": "x", "error_description": ["y"]}', Answer("x"), id="OAuth, a wrong type"),
+        pytest.param(b'{"error": "x", "error_description": ["y"]}', ErrorBody("x"), id="OAuth, a wrong type"),
         pytest.param(
             body(code=403, message="Denied.", status="PERMISSION_DENIED", details=[{"reason": "SERVICE_DISABLED"}]),
-            Answer("PERMISSION_DENIED", "Denied", "SERVICE_DISABLED"),
+            ErrorBody("PERMISSION_DENIED", "Denied", "SERVICE_DISABLED"),
             id="API",
         ),
-        pytest.param(b"[" + body(status="NOT_FOUND") + b"]", Answer("NOT_FOUND"), id="API, in a list"),
+        pytest.param(b"[" + body(status="NOT_FOUND") + b"]", ErrorBody("NOT_FOUND"), id="API, in a list"),
         pytest.param(
             body(details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/123"}}]),
-            Answer("", "", "SERVICE_DISABLED", "123"),
+            ErrorBody("", "", "SERVICE_DISABLED", "123"),
             id="API, with the project",
         ),
         pytest.param(
             body(details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/1; rm -rf /"}}]),
-            Answer("", "", "SERVICE_DISABLED"),
+            ErrorBody("", "", "SERVICE_DISABLED"),
             id="API, with a project that is none",
         ),
         pytest.param(
             body(status="X", details=["?", {"a": 1}, {"reason": 5}, {"reason": "R"}]),
-            Answer("X", "", "R"),
+            ErrorBody("X", "", "R"),
             id="API, the reason after other details",
         ),
-        pytest.param(body(status=5, message=None, details="?"), Answer(), id="API, wrong types"),
-        pytest.param(body(), Answer(), id="API, empty"),
+        pytest.param(body(status=5, message=None, details="?"), ErrorBody(), id="API, wrong types"),
+        pytest.param(body(), ErrorBody(), id="API, empty"),
         pytest.param(b'{"error": null}', None, id="no error"),
         pytest.param(b'{"message": "Not found"}', None, id="somebody else's"),
         pytest.param(b"[]", None, id="empty list"),
@@ -65,9 +74,9 @@ def body(**error: object) -> bytes:
         pytest.param(b"[" * 100_000, None, id="deep"),
     ],
 )
-def test_answers(text: bytes, answer: Answer | None) -> None:
+def test_answers(text: bytes, answer: ErrorBody | None) -> None:
     """Each shape of Google's errors is read; what is not one of them is None."""
-    assert read_answer(text) == answer
+    assert read_error_body(text) == answer
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from tests.processes import until
 from tests.shells import POSIX_SHELLS, Place, Shell, backdate, hook_file, settle, source
 from tests.tools import need
-from vertex_env.sandbox.server import Fault
+from vertex_env.sandbox.faults import Fault
 from vertex_env.settings.options import OPTIONS, Option
 from vertex_env.tokens.store import FileStore
 

@@ -15,7 +15,7 @@ import pytest
 from tests.processes import until
 from tests.shells import POSIX_SHELLS, PROMPT, Place, Shell, backdate, hook_file, settle, source
 from tests.tools import need
-from vertex_env.sandbox.server import Fault
+from vertex_env.sandbox.faults import Fault
 
 Open = Callable[..., Shell]
 

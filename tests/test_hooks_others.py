@@ -11,7 +11,8 @@ import pytest
 
 from tests.othershells import SHELLS, Place, Shell, Terminal, ours, read_report
 from tests.tools import need
-from vertex_env.sandbox.server import Fault, Sandbox
+from vertex_env.sandbox.faults import Fault
+from vertex_env.sandbox.server import Sandbox
 
 ASK = "export --format lines"
 FAR = "9000000000"

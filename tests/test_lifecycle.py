@@ -18,10 +18,10 @@ from vertex_env.run.lifecycle import (
     Ask,
     End,
     Finish,
+    Instant,
     Kill,
     Lease,
     Lifecycle,
-    Now,
     Reclaim,
     Rules,
     Start,
@@ -68,8 +68,8 @@ class World:
         self.life = Lifecycle(env, self.now, self.rules, lambda: 0.0)
 
     @property
-    def now(self) -> Now:
-        return Now(self.wall, self.boot, self.awake)
+    def now(self) -> Instant:
+        return Instant(self.wall, self.boot, self.awake)
 
     @property
     def left(self) -> float:

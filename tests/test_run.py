@@ -37,7 +37,7 @@ from tests.processes import (
     until,
 )
 from tests.tools import need
-from vertex_env.sandbox.server import Fault
+from vertex_env.sandbox.faults import Fault
 
 pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
 
@@ -928,7 +928,7 @@ A_NIGHT = (
     + """
 import os, signal, sys, time
 from vertex_env.run import system
-from vertex_env.run.lifecycle import Now, Rules
+from vertex_env.run.lifecycle import Instant, Rules
 from vertex_env.run.supervisor import Supervisor
 
 clock, started = system.choose(), time.monotonic()
@@ -936,7 +936,7 @@ clock, started = system.choose(), time.monotonic()
 def suspended():
     now = clock.now()
     night = 8 * 3600 if now.awake - started > 0.5 else 0
-    return Now(now.wall + night, now.boot + night, now.awake)
+    return Instant(now.wall + night, now.boot + night, now.awake)
 
 HELPER = '''
 import json, time

@@ -22,7 +22,7 @@ from tests.processes import (
     until,
 )
 from tests.tools import need
-from vertex_env.sandbox.server import Fault
+from vertex_env.sandbox.faults import Fault
 
 pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
 

@@ -26,8 +26,10 @@ from google.auth import exceptions, external_account_authorized_user, identity_p
 from google.auth.transport.requests import Request
 from google.oauth2 import credentials, gdch_credentials, service_account
 
-from vertex_env.sandbox.server import Fault, Sandbox, _Google
-from vertex_env.vertex.refusals import read_answer
+from vertex_env.sandbox.faults import Fault
+from vertex_env.sandbox.server import Sandbox
+from vertex_env.sandbox.tokens import Google
+from vertex_env.vertex.refusals import read_error_body
 
 # google-auth says that it is typed, but its constructors and methods are not: as Any they can be called.
 LOGIN: Any = external_account_authorized_user.Credentials
@@ -481,7 +483,7 @@ def test_impersonation_needs_a_token(sandbox: Sandbox) -> None:
 
 def test_memory_stays_bounded() -> None:
     """Tokens that expired long ago are forgotten; those that live or died lately are not."""
-    google = _Google(timedelta(hours=1), (), timedelta(0))
+    google = Google(timedelta(hours=1), (), timedelta(0))
     now = datetime.now(UTC)
     lately, living = google.mint(now - timedelta(minutes=59)), google.mint(now + timedelta(hours=12))
     for _ in range(5000):
@@ -511,7 +513,7 @@ def test_metadata_gives_everybody_the_same_token() -> None:
 @pytest.mark.parametrize(("lifetime", "kept"), [(3600, 3358), (400, 298)])
 def test_metadata_renews_near_the_end(lifetime: int, kept: int) -> None:
     """A new token comes with four minutes left, or a quarter of a short life."""
-    google = _Google(timedelta(seconds=lifetime), (), timedelta(0))
+    google = Google(timedelta(seconds=lifetime), (), timedelta(0))
     token, expiry = "old", datetime.now(UTC) + timedelta(seconds=lifetime)
     google._shared = token, expiry - timedelta(seconds=kept)
     assert google.shared()[0] == "old"
@@ -661,7 +663,7 @@ def test_refusals_are_arrays(status: int) -> None:
         name, message = REFUSED[status]
         assert (answer.status, error["code"], error["status"]) == (status, status, name)
         assert message in error["message"]
-        told = read_answer(answer.body)
+        told = read_error_body(answer.body)
         assert told is not None
         assert (told.error, told.reason) == (name, "IAM_PERMISSION_DENIED" if status == 403 else "")
         assert chat(sandbox, token).status == 200

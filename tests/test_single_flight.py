@@ -16,7 +16,8 @@ from tests.forks import Forks
 from tests.google import clean_environ
 from tests.kills import KEY, Counted, broker, now
 from vertex_env.errors import UnavailableError
-from vertex_env.sandbox.server import Fault, Sandbox
+from vertex_env.sandbox.faults import Fault
+from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.keychain import KeyringStore
 from vertex_env.tokens.store import FileStore
 

@@ -470,7 +470,7 @@ def test_headers_are_not_logged(tmp_path: Path) -> None:
         assertion = answers.asked[0].fields["assertion"]
         assert [asked.path for asked in answers.asked] == ["/token", "/v1/list"]
         # The control.
-        shown = logged(tmp_path, env, "from vertex_env import transport as t; del t._Answer.begin")
+        shown = logged(tmp_path, env, "from vertex_env import transport as t; del t._Response.begin")
         other = answers.asked[2].fields["assertion"]
     assert "/v1/list" in said  # it does log
     assert not any(secret in said for secret in (assertion, PLANTED))

@@ -99,7 +99,7 @@ def _start(args: "Sequence[str]") -> None:
         run.check_command(command)
         run.start(command, env, overlay, rules=rules, say=say)
     except VertexEnvError as e:
-        from vertex_env.cli.main import tell_error
+        from vertex_env.cli import tell_error
 
         tell_error(e)
         sys.exit(run.failure(e))
@@ -125,9 +125,9 @@ def _replay(args: "Sequence[str]") -> None:
     found = recall(args, os.environ, time())
     if found is None:
         return
-    text, late = found
+    text, renew = found
     if _write(text.encode("utf-8", "surrogateescape")):
-        if late:
+        if renew:
             from vertex_env.cache.background import refresh_behind
 
             refresh_behind(args, os.environ)

@@ -269,7 +269,7 @@ class Session:
         """
         s = self.settings
         *delegates, target = s.impersonate.value or (None,)
-        if s.lifetime.value and target is None and self.adc.target is None:
+        if s.lifetime.value and target is None and self.adc.impersonated is None:
             raise SettingsError(
                 f"lifetime from {s.lifetime.source} needs a service account to impersonate: only then can it be chosen",
                 "add --impersonate ACCOUNT, or leave --lifetime out",
@@ -301,7 +301,7 @@ class Session:
             default_scopes=s.scope.value == Settings.scope.default,
             iam_endpoint=iam and self._check_url(iam, f"the IAM endpoint from {s.iam_endpoint.source}"),
         )
-        late = self.adc.kind == METADATA and s.impersonate.value == ()
+        renews_late = self.adc.kind == METADATA and s.impersonate.value == ()
         key = self.identity.key
 
         def behind() -> None:
@@ -310,7 +310,7 @@ class Session:
             if background.may_refresh(str(self.folder), key, self.now().timestamp()):
                 self.behind()
 
-        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, late, behind)
+        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, renews_late, behind)
 
     @cached_property
     def store(self) -> Store | None:
@@ -422,7 +422,7 @@ class Session:
             "identity": {
                 "kind": self.adc.kind,
                 "principal": self.identity.impersonate
-                or self.adc.target
+                or self.adc.impersonated
                 or self.adc.who.principal
                 or f"{self.adc.kind.replace('_', ' ')} credentials",
                 "credentials": self.adc.source,
@@ -597,7 +597,7 @@ class Session:
         who = (
             self.adc.who
             if self.identity.impersonate is None
-            else replace(self.adc.who, target=self.identity.impersonate)
+            else replace(self.adc.who, impersonated=self.identity.impersonate)
         )
         budget_s = self.settings.mint_timeout.value.total_seconds()
         return http_get(self.token().value, who, self.settings.quota_project.value, budget_s)

@@ -27,7 +27,7 @@ class TooLargeError(OSError):
     """An answer has more bytes than it may have."""
 
 
-class _Answer(http.client.HTTPResponse):
+class _Response(http.client.HTTPResponse):
     """An answer whose headers have nothing left that was not understood.
 
     urllib3 logs that as it is (2.8.0 `urllib3/connection.py` getresponse, 2026-11), and a server may
@@ -65,7 +65,7 @@ class Line:
             debuglevel = 0
             """A program that sets it for all of http.client's connections would have our secrets on stdout."""
 
-            response_class = _Answer
+            response_class = _Response
 
             def connect(self) -> None:
                 line._connections.append(self)

@@ -202,9 +202,9 @@ def recall(args: "Sequence[str]", environ: "Mapping[str, str]", now: float) -> t
     value, issued, expiry = stored
     if not freshness.is_fresh(issued, expiry, answer.min_ttl, now):
         return None
-    late = answer.refreshes and now >= freshness.behind(issued, expiry, answer.min_ttl)
-    if late:
+    renew = answer.refreshes and now >= freshness.behind(issued, expiry, answer.min_ttl)
+    if renew:
         from vertex_env.cache.background import may_refresh
 
-        late = may_refresh(folder, answer.key, now)
-    return answer.fill(value, issued, expiry, now), late
+        renew = may_refresh(folder, answer.key, now)
+    return answer.fill(value, issued, expiry, now), renew

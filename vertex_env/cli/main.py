@@ -703,7 +703,8 @@ def sandbox(
 
     from vertex_env.run import start as run
     from vertex_env.run.child import die_like
-    from vertex_env.sandbox.server import Fault, Sandbox
+    from vertex_env.sandbox.faults import Fault
+    from vertex_env.sandbox.server import Sandbox
 
     run.check_command(command)
     if lifetime < timedelta(seconds=1):

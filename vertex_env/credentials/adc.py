@@ -117,7 +117,7 @@ class Adc:
         return _text(self.info.get("quota_project_id"))
 
     @property
-    def target(self) -> str | None:
+    def impersonated(self) -> str | None:
         """The service account that the credentials themselves impersonate."""
         url = self.info.get("service_account_impersonation_url")
         found = _TARGET.search(url) if isinstance(url, str) else None
@@ -129,7 +129,7 @@ class Adc:
         source = _innermost(self.info)
         account = self.metadata.email if self.metadata else source.get("client_email") or source.get("account")
         principal = account if isinstance(account, str) and _ACCOUNT.fullmatch(account) else None
-        return Who(self.kind, principal, self.source, self.target, self.named_by)
+        return Who(self.kind, principal, self.source, self.impersonated, self.named_by)
 
 
 def read_adc(path: Path, source: str, environ: Mapping[str, str] = os.environ, again: str = "") -> Adc:
@@ -562,7 +562,7 @@ class AdcSource:
             case "impersonated_service_account":
                 # google-auth's own loader always asks for an hour and knows three kinds of source only.
                 source = self._load(data["source_credentials"], (), None)
-                return self._impersonated(source, self.adc.target or "", data.get("delegates", ()), lifetime)
+                return self._impersonated(source, self.adc.impersonated or "", data.get("delegates", ()), lifetime)
             case "external_account_authorized_user":
                 from google.auth import external_account_authorized_user
 

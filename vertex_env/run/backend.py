@@ -12,7 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from vertex_env.run.lifecycle import Now
+    from vertex_env.run.lifecycle import Instant
 
 
 def known(*names: str) -> set[signal.Signals]:
@@ -114,7 +114,7 @@ class Backend(ABC):
     # --- others ---
 
     @abstractmethod
-    def now(self) -> Now:
+    def now(self) -> Instant:
         """This instant."""
 
     @abstractmethod

@@ -46,7 +46,7 @@ _INTERRUPTED = (-2, -3, 128 + 2)
 """How commands end after a Ctrl-C (SIGINT, SIGQUIT), which the terminal tells them and not us."""
 
 
-class Now:
+class Instant:
     """An instant on three clocks, in seconds (clock_gettime(2)).
 
     Args:
@@ -89,7 +89,7 @@ class Lease:
         now: When they came.
     """
 
-    def __init__(self, env: Environment, now: Now) -> None:
+    def __init__(self, env: Environment, now: Instant) -> None:
         self.env = env
         self.token = env.get("OPENAI_API_KEY")
         self._wall = float(env.get("VERTEX_ENV_EXPIRES_AT") or 0)
@@ -97,11 +97,11 @@ class Lease:
         self.margin = self._wall - float(env.get("VERTEX_ENV_REFRESH_AT") or 0)
         """How long before its end it is due."""
 
-    def left(self, now: Now) -> float:
+    def left(self, now: Instant) -> float:
         """Seconds until its end."""
         return min(self._wall - now.wall, self._boot - now.boot)
 
-    def is_due(self, now: Now) -> bool:
+    def is_due(self, now: Instant) -> bool:
         """Whether the next one should be there."""
         return self.left(now) <= self.margin
 
@@ -164,7 +164,7 @@ class Lifecycle:
         random: At least 0, less than 1.
     """
 
-    def __init__(self, env: Environment, now: Now, rules: Rules, random: Callable[[], float]) -> None:
+    def __init__(self, env: Environment, now: Instant, rules: Rules, random: Callable[[], float]) -> None:
         self._policy = rules.policy
         self._on_failure = rules.on_failure
         self._grace_s = rules.grace_s
@@ -176,7 +176,7 @@ class Lifecycle:
         self._queue: list[str] = []
         self._begin(Lease(env, now), 0, now)
 
-    def _begin(self, lease: Lease, generation: int, now: Now) -> None:
+    def _begin(self, lease: Lease, generation: int, now: Instant) -> None:
         self._lease = lease
         # Not all at the same instant, where many were started at the same instant.
         self._early = lease.margin * (1 + self._random() / 10)
@@ -199,7 +199,7 @@ class Lifecycle:
 
     # --- what has happened ---
 
-    def gave(self, env: Environment, now: Now) -> None:
+    def gave(self, env: Environment, now: Instant) -> None:
         """The process that mints has given variables."""
         self._asked_until = None
         lease, old = Lease(env, now), self._next if self.is_stopping else None
@@ -215,11 +215,11 @@ class Lifecycle:
             self._fruitless += 1
             self._retry_at = now.boot + max(1.0, min(30.0, self._lease.left(now) / 4))
 
-    def _is_newer(self, lease: Lease, now: Now) -> bool:
+    def _is_newer(self, lease: Lease, now: Instant) -> bool:
         gained = lease.left(now) - self._lease.left(now)
         return lease.token != self._lease.token and gained >= min(60.0, 2 * self._lease.margin)
 
-    def failed(self, said: str, now: Now, *, permanent: bool = False) -> None:
+    def failed(self, said: str, now: Instant, *, permanent: bool = False) -> None:
         """The process that mints has failed; *permanent* if a person has to do something about it."""
         self._asked_until = None
         if self._unanswered:
@@ -237,7 +237,7 @@ class Lifecycle:
             self._tell_once(said, f"the token could not be renewed, trying again:\n{said.rstrip()}")
         self._retry_at = now.boot + pause
 
-    def exited(self, code: int, now: Now, *, has_keys: bool = False) -> None:
+    def exited(self, code: int, now: Instant, *, has_keys: bool = False) -> None:
         """The command itself has ended; others of its group may be left.
 
         Args:
@@ -265,7 +265,7 @@ class Lifecycle:
 
     # --- what is to be done ---
 
-    def look(self, now: Now, *, busy: bool, gone: bool) -> list[Action]:
+    def look(self, now: Instant, *, busy: bool, gone: bool) -> list[Action]:
         """What to do now.
 
         Args:
@@ -282,7 +282,7 @@ class Lifecycle:
             actions = self._look_running(now, busy=busy)
         return actions if busy else [*self._flush(), *actions]
 
-    def _notice_suspend(self, now: Now) -> None:
+    def _notice_suspend(self, now: Instant) -> None:
         suspended = now.boot - now.awake
         if suspended > self._suspended + _SUSPENDED_S:
             self._waking_until = now.boot + NETWORK_S
@@ -290,7 +290,7 @@ class Lifecycle:
             self._failures = self._fruitless = 0
         self._suspended = max(suspended, self._suspended)
 
-    def _look_running(self, now: Now, *, busy: bool) -> list[Action]:
+    def _look_running(self, now: Instant, *, busy: bool) -> list[Action]:
         left = self._lease.left(now)
         if busy:
             self._busy_at = now.boot
@@ -321,7 +321,7 @@ class Lifecycle:
             )
         return self._renew(now, left, wanted=not self._deferred)
 
-    def _must_end(self, left: float, now: Now) -> bool:
+    def _must_end(self, left: float, now: Instant) -> bool:
         """Whether it may not outlive its token, for which there is no successor."""
         if self._deferred or self._next is not None or now.boot < self._waking_until:
             return False
@@ -329,7 +329,7 @@ class Lifecycle:
             return left <= self._stop_margin()  # another token would be of no use
         return self._on_failure == "stop" and left <= 0 and self._has_failed(now)
 
-    def _has_failed(self, now: Now) -> bool:
+    def _has_failed(self, now: Instant) -> bool:
         """Whether there was no new token when there should have been; an answer that is too late is none."""
         return self._fruitless > 0 or (self._asked_until is not None and now.boot >= self._answer_by)
 
@@ -337,7 +337,7 @@ class Lifecycle:
         """How long before its token's end a command is told to end, so that it has ended by then."""
         return min(self._grace_s, self._lease.margin / 2)
 
-    def _renew(self, now: Now, left: float, *, wanted: bool) -> list[Action]:
+    def _renew(self, now: Instant, left: float, *, wanted: bool) -> list[Action]:
         """See to the process that mints; start one if it is *wanted* and not too soon.
 
         Args:
@@ -356,7 +356,7 @@ class Lifecycle:
         self._answer_by = now.boot + (left if left > 0 else LATE_ANSWER_S)
         return [Ask()]
 
-    def _end(self, now: Now) -> list[Action]:
+    def _end(self, now: Instant) -> list[Action]:
         left = self._lease.left(now) - 1
         self._kill_at = now.awake + (min(self._grace_s, left) if left > 0 else self._grace_s)
         self._retry_at = now.boot
@@ -365,7 +365,7 @@ class Lifecycle:
         self._unanswered = self._next is None
         return [Abandon(), End()]
 
-    def _look_stopping(self, now: Now, *, gone: bool) -> list[Action]:
+    def _look_stopping(self, now: Instant, *, gone: bool) -> list[Action]:
         """Wait until the old command and its group are gone, then start the new one, or end."""
         if not gone or self._code is None:
             if self._insists or now.awake >= (self._kill_at or 0):
@@ -384,7 +384,7 @@ class Lifecycle:
             return self._finish(STOPPED)
         return self._replace(self._next, now)
 
-    def _replace(self, lease: Lease, now: Now) -> list[Action]:
+    def _replace(self, lease: Lease, now: Instant) -> list[Action]:
         """Start the command anew, with a token that is good for a while: the old command may have taken long to end."""
         left = lease.left(now)
         if left <= 0 and self._on_failure == "stop" and self._has_failed(now):
@@ -419,7 +419,7 @@ class Lifecycle:
 
     # --- when to look again ---
 
-    def wait_s(self, now: Now) -> float:
+    def wait_s(self, now: Instant) -> float:
         """How long nothing can happen unless something is told."""
         if not self.is_stopping:
             soon = self._next_event(now)
@@ -431,7 +431,7 @@ class Lifecycle:
                 soon = min(soon, 0.05)  # nobody tells us when the last process of a group is gone
         return max(0.0, min(TICK_S, soon))
 
-    def _next_event(self, now: Now) -> float:
+    def _next_event(self, now: Instant) -> float:
         left = self._lease.left(now)
         events = [left] if left > 0 else []
         if self._user_stop or self._refused:
@@ -443,7 +443,7 @@ class Lifecycle:
         events.append(1.0 if self._deferred else self._next_answer(now))
         return min(events)
 
-    def _next_answer(self, now: Now) -> float:
+    def _next_answer(self, now: Instant) -> float:
         if self._asked_until is None:
             return self._retry_at - now.boot
         given_up = self._asked_until - now.awake

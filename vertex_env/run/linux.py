@@ -12,7 +12,7 @@ import signal
 import time
 
 from vertex_env.run.backend import Arrived, Backend
-from vertex_env.run.lifecycle import Now
+from vertex_env.run.lifecycle import Instant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,8 +88,8 @@ class Linux(Backend):
         except OSError:
             return set()
 
-    def now(self) -> Now:  # noqa: D102
-        return Now(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())
+    def now(self) -> Instant:  # noqa: D102
+        return Instant(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), time.monotonic())
 
     def memory(self) -> int:  # noqa: D102
         return os.memfd_create("vertex-env")

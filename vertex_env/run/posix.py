@@ -18,7 +18,7 @@ from contextlib import suppress
 from fcntl import F_DUPFD_CLOEXEC, fcntl
 
 from vertex_env.run.backend import FAULTS, Arrived, Backend
-from vertex_env.run.lifecycle import Now
+from vertex_env.run.lifecycle import Instant
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -146,14 +146,14 @@ class Posix(Backend):
 
     # --- others ---
 
-    def now(self) -> Now:
+    def now(self) -> Instant:
         """See `Backend`; where the two clocks are the same, sleep is seen by the wall clock alone.
 
         On macOS `time.monotonic` is mach_absolute_time(), which stands still while the machine sleeps
         (https://docs.python.org/3/library/time.html#time.monotonic); CLOCK_MONOTONIC does not (its clock_gettime(3):
         "will continue to increment while the system is asleep"), 2026-11-24.
         """
-        return Now(time.time(), time.clock_gettime(time.CLOCK_MONOTONIC), time.monotonic())
+        return Instant(time.time(), time.clock_gettime(time.CLOCK_MONOTONIC), time.monotonic())
 
     def memory(self) -> int:
         """See `Backend`: a temporary file of the user's alone, whose name is removed before anything is in it."""

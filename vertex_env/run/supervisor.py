@@ -24,7 +24,7 @@ from vertex_env.run.child import (
     start_error,
 )
 from vertex_env.run.helper import Helper, HelperError
-from vertex_env.run.lifecycle import Abandon, Ask, End, Finish, Kill, Lifecycle, Now, Reclaim, Start, Tell
+from vertex_env.run.lifecycle import Abandon, Ask, End, Finish, Instant, Kill, Lifecycle, Reclaim, Start, Tell
 from vertex_env.run.process import Process
 from vertex_env.run.relay import Relay
 from vertex_env.run.terminal import Terminal
@@ -61,7 +61,7 @@ class Supervisor:
         helper: tuple[Sequence[str], Mapping[str, str]],
         rules: Rules,
         say: Say,
-        clock: Callable[[], Now] | None = None,
+        clock: Callable[[], Instant] | None = None,
     ) -> None:
         self._command = command
         self._environ = environ

@@ -65,7 +65,7 @@ class Who:
     """Such as `robot@my-project.iam.gserviceaccount.com`, where the credentials say."""
     source: str
     """Where the credentials come from, such as `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`."""
-    target: str | None = None
+    impersonated: str | None = None
     """The service account to impersonate."""
     named_by: str | None = None
     """What names the file, such as `GOOGLE_APPLICATION_CREDENTIALS`; None if it is the one that a login writes."""
@@ -77,7 +77,7 @@ class Who:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ErrorBody:
     """What Google's error body says, whichever of its shapes it has."""
 
     error: str = ""
@@ -95,8 +95,8 @@ class Answer:
         return self.message or self.error
 
 
-def read_answer(body: bytes, secrets: Secrets | None = None) -> Answer | None:
-    """*body* as an `Answer` without *secrets*, or None if it is not Google's.
+def read_error_body(body: bytes, secrets: Secrets | None = None) -> ErrorBody | None:
+    """*body* as an `ErrorBody` without *secrets*, or None if it is not Google's.
 
     OAuth: `{"error": "invalid_grant", "error_description": "…", "error_subtype": "invalid_rapt"}` (RFC 6749 §5.2).
     APIs: `{"error": {"code": 403, "message": "…", "status": "PERMISSION_DENIED", "details": [{"reason": "…",
@@ -114,18 +114,18 @@ def read_answer(body: bytes, secrets: Secrets | None = None) -> Answer | None:
     error = data.get("error")
     if isinstance(error, str):
         texts = (one_line(data.get(name), secrets) for name in ("error", "error_description", "error_subtype"))
-        return Answer(*texts)
-    return _read_api_answer(error, secrets) if isinstance(error, dict) else None
+        return ErrorBody(*texts)
+    return _read_api_error(error, secrets) if isinstance(error, dict) else None
 
 
-def _read_api_answer(error: Mapping[str, object], secrets: Secrets | None) -> Answer:
+def _read_api_error(error: Mapping[str, object], secrets: Secrets | None) -> ErrorBody:
     details = error.get("details")
     infos = [d for d in details if isinstance(d, dict)] if isinstance(details, list) else []
     info = next((d for d in infos if isinstance(d.get("reason"), str)), {})
     metadata = info.get("metadata")
     consumer = str(metadata.get("consumer")) if isinstance(metadata, dict) else ""
     project = re.fullmatch(r"projects/([\w.:-]+)", consumer, re.ASCII)
-    return Answer(
+    return ErrorBody(
         one_line(error.get("status"), secrets),
         one_line(error.get("message"), secrets),
         one_line(info.get("reason"), secrets),
@@ -163,7 +163,7 @@ def _explain(exchange: Exchange | None, cause: str, who: Who, secrets: Secrets) 
             f"{exchange.host} answered {exchange.status}, but with nothing that can be used",
             "a captive portal or a proxy may have answered instead: open any web page to see, or check HTTPS_PROXY",
         )
-    answer = read_answer(exchange.body, secrets)
+    answer = read_error_body(exchange.body, secrets)
     said = f": {answer.said}" if answer and answer.said else ""
     if exchange.status == 429:  # noqa: PLR2004 -- HTTP's own number
         return UnavailableError(
@@ -248,14 +248,14 @@ _NETWORK = (
 )
 
 
-def _refused(exchange: Exchange, answer: Answer | None, who: Who, said: str) -> VertexEnvError:
+def _refused(exchange: Exchange, answer: ErrorBody | None, who: Who, said: str) -> VertexEnvError:
     """The error for a 4xx answer."""
     if answer is None and who.kind != "metadata":
         return RefusedError(
             f"{exchange.host} answered {exchange.status} to {who}",
             "that is not how Google answers: check HTTPS_PROXY, and the URLs in the credentials file",
         )
-    answer = answer or Answer()
+    answer = answer or ErrorBody()
     if answer.reason == "ACCESS_TOKEN_SCOPE_INSUFFICIENT":
         hint = (
             _CURES["metadata"]
@@ -275,7 +275,7 @@ def _refused(exchange: Exchange, answer: Answer | None, who: Who, said: str) -> 
     return RefusedError(f"{exchange.host} refused {who}{said}", hint)
 
 
-def _impersonation_refused(exchange: Exchange, answer: Answer, who: Who, said: str) -> VertexEnvError:
+def _impersonation_refused(exchange: Exchange, answer: ErrorBody, who: Who, said: str) -> VertexEnvError:
     target = one_line(exchange.path.rpartition("/")[2].partition(":")[0])
     if _lacks_quota_project(answer):
         hint = _set_quota_project("PROJECT", who)
@@ -298,10 +298,10 @@ def _impersonation_refused(exchange: Exchange, answer: Answer, who: Who, said: s
     return RefusedError(f"{who} cannot impersonate {target}{said}", hint)
 
 
-def _api_refused(exchange: Exchange, answer: Answer, who: Who, project: str, said: str) -> VertexEnvError:
+def _api_refused(exchange: Exchange, answer: ErrorBody, who: Who, project: str, said: str) -> VertexEnvError:
     """The error for a 4xx answer of the Vertex AI API itself."""
     project = one_line(project)
-    billed, member = answer.consumer or project, _member(who.target or who.principal)
+    billed, member = answer.consumer or project, _member(who.impersonated or who.principal)
     grant = "run: gcloud projects add-iam-policy-binding"
     if _lacks_quota_project(answer):
         hint = _set_quota_project(project, who)
@@ -325,7 +325,7 @@ _OF_GCLOUD = ("32555940559", "764086051850")
 `google/auth/_cloud_sdk.py` has the second client's ID; 2026-11-24)."""
 
 
-def _lacks_quota_project(answer: Answer) -> bool:
+def _lacks_quota_project(answer: ErrorBody) -> bool:
     """Whether Google counts the request for gcloud's own project, since none is named for it.
 
     Nobody can enable an API there. With some APIs the text says so instead: `… requires a quota
