@@ -17,7 +17,7 @@ from vertex_env.cache import private
 from vertex_env.cache.folder import delete_files, kind_of, our_files, prune
 from vertex_env.cache.private import KINDS, Kind
 from vertex_env.formats.render import CI_SYSTEMS, RENDERERS
-from vertex_env.sandbox.server import Fault
+from vertex_env.sandbox.faults import Fault
 
 KEY = "0123456789abcdef" * 4
 LATE = 400.0
