@@ -184,7 +184,7 @@ def app() -> None:
 @settings_options
 def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print statements that set (and unset) the variables."""
-    question = warm.ask(sys.argv[1:], os.environ)
+    question = warm.question_key(sys.argv[1:], os.environ)
     settings = as_environ(options_layer(options))
     again = _READ_AGAIN.get(format_name or "", "")
     if format_name == "direnv":
@@ -244,7 +244,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
 @settings_options
 def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print an access token, for tools that take a "key command"."""
-    question = warm.ask(sys.argv[1:], os.environ)
+    question = warm.question_key(sys.argv[1:], os.environ)
     session = _session(options, refreshes=True)
     minted = session.token(refresh=refresh)
     now = _now()  # not before Google has answered, or the token would seem to last longer than it does
@@ -336,7 +336,7 @@ def _run(rules: "Rules", command: Sequence[str], options: Mapping[str, Any]) -> 
 
     overlay = as_environ(options_layer(options))
     own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
-    question = warm.ask(own, os.environ)
+    question = warm.question_key(own, os.environ)
     in_place = rules.policy == "ignore"
     session = _session(options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)")
     if session.adc.is_pipe:
@@ -841,7 +841,9 @@ def _session(
         Watched(os.environ),
         _now,
         warn=lambda line: None if sys.argv[1:] == _HOOKS_CALL else _tell(f"warning: {line}"),
-        behind=(lambda: background.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
+        background_refresh=(lambda: background.start_background_refresh(sys.argv[1:], os.environ))
+        if refreshes
+        else None,
         looked_at=looked_at,
         again=again,
         anonymous=anonymous,
