@@ -32,7 +32,7 @@ KEY = "a" * 64
 QUESTION = "b" * 32
 NOW = 1_800_000_000.0
 NAMES = [
-    *(f"{KEY}.{kind}" for kind in ("token", "stamp", "failure", "keychain", "behind", "keeper")),
+    *(f"{KEY}.{kind}" for kind in ("token", "stamp", "failure", "keychain", "refresh", "keeper")),
     *(f"{QUESTION}.{kind}" for kind in ("answer", "mark")),
     *("no-metadata.note", f"endpoint-{KEY}.note", "shell.snapshot", "keychain.pin", f"lock-{KEY[:2]}"),
 ]
@@ -111,7 +111,7 @@ def write_all(folder: Path) -> None:
         store.save(KEY, token(issued=now))
         store.fail(KEY, VertexEnvError("message", "hint"), now)
         Notes(folder).save("no-metadata", {}, timedelta(hours=1))
-        background.may_refresh(str(folder), KEY, NOW)
+        background.claim_refresh(str(folder), KEY, NOW)
     store.problem()
 
 
@@ -133,10 +133,10 @@ def test_no_file_is_a_miss(folder: Path, place: str) -> None:
 
 def test_pipe_does_not_let_everybody_refresh(folder: Path) -> None:
     """It cannot keep when the last refresh was; a file does, which shows that the question is asked."""
-    assert background.may_refresh(str(folder), KEY, NOW)
-    assert not background.may_refresh(str(folder), KEY, NOW)
-    put(folder / f"{KEY}.behind", "FIFO")
-    assert not background.may_refresh(str(folder), KEY, NOW)
+    assert background.claim_refresh(str(folder), KEY, NOW)
+    assert not background.claim_refresh(str(folder), KEY, NOW)
+    put(folder / f"{KEY}.refresh", "FIFO")
+    assert not background.claim_refresh(str(folder), KEY, NOW)
 
 
 def test_folder_that_is_a_link_is_not_used(folder: Path) -> None:
@@ -253,7 +253,7 @@ def remembered(folder: Path, **changed: object) -> dict[str, str]:
     fields = {"refreshes": True, "names": ["HOME"], "files": ["/etc/passwd"], "text": "<T>\n", **good, **changed}
     data = warm.format_answer(warm.Answer(**fields), env)  # type: ignore[arg-type]
     if data is not None:
-        write_private(Path(private.ANSWER.path(str(folder), warm.ask(["token"], env))), data)
+        write_private(Path(private.ANSWER.path(str(folder), warm.question_key(["token"], env))), data)
     write_private(Path(private.TOKEN.path(str(folder), KEY)), private.format_token(KEY, "ya29.x", NOW, NOW + 3600))
     return env
 
@@ -378,7 +378,7 @@ def test_program_does_without_what_is_damaged(google: Sandbox, tmp_path: Path, p
     for args in asked:
         assert run_cli(*args, env=env).status == 0
     (key,) = FileStore(folder).keys()
-    kinds = ("failure", "keychain", "behind", "keeper")
+    kinds = ("failure", "keychain", "refresh", "keeper")
     names = [*(path.name for path in folder.iterdir()), *(f"{key}.{kind}" for kind in kinds), *NAMES]
     for args in (*asked, ["logout", "--all"]):
         for name in names:

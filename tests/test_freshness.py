@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vertex_env.freshness import CLOCK_SLACK, MAX_LIFETIME, behind, due, is_fresh, too_late
+from vertex_env.freshness import CLOCK_SLACK, MAX_LIFETIME, background_refresh, due, is_fresh, too_late
 
 ISSUED = 1_800_000_000.0
 FIVE_MINUTES = 300.0
@@ -30,7 +30,7 @@ durations = st.floats(0, 24 * 3600)
 def test_windows(lifetime_s: float, behind_s: float, too_late_s: float, due_s: float) -> None:
     """Seconds after issue for five minutes of least life; short lives have short windows."""
     expiry = ISSUED + lifetime_s
-    assert behind(ISSUED, expiry, FIVE_MINUTES) == pytest.approx(ISSUED + behind_s, abs=1e-3)
+    assert background_refresh(ISSUED, expiry, FIVE_MINUTES) == pytest.approx(ISSUED + behind_s, abs=1e-3)
     assert too_late(ISSUED, expiry, FIVE_MINUTES) == pytest.approx(ISSUED + too_late_s, abs=1e-3)
     assert due(ISSUED, expiry) == pytest.approx(ISSUED + due_s, abs=1e-3)
 
@@ -77,7 +77,7 @@ def test_the_windows_are_in_order(issued: float, lifetime: float, min_ttl: float
     if expiry - issued < 0.001:
         return  # lost in rounding
     late = too_late(issued, expiry, min_ttl)
-    assert issued <= behind(issued, expiry, min_ttl) < late <= expiry
+    assert issued <= background_refresh(issued, expiry, min_ttl) < late <= expiry
     assert issued < due(issued, expiry) < expiry
     assert is_fresh(issued, expiry, min_ttl, issued)
     assert not is_fresh(issued, expiry, min_ttl, late)
@@ -94,7 +94,7 @@ def test_age_and_demands_never_make_it_fresher(
         assert is_fresh(issued, expiry, min_ttl, issued + age)
         assert is_fresh(issued, expiry, min_ttl, issued + age / 2)
     assert too_late(issued, expiry, min_ttl + more) <= too_late(issued, expiry, min_ttl)
-    assert behind(issued, expiry, min_ttl + more) <= behind(issued, expiry, min_ttl)
+    assert background_refresh(issued, expiry, min_ttl + more) <= background_refresh(issued, expiry, min_ttl)
 
 
 @given(instants, lifetimes, st.floats(0, 3600), durations)
@@ -104,4 +104,4 @@ def test_a_longer_life_is_longer_fresh(issued: float, lifetime: float, more: flo
     slack = 1e-6  # floats at this size have steps of half a microsecond
     assert due(issued, expiry) <= due(issued, expiry + more) + slack
     assert too_late(issued, expiry, min_ttl) <= too_late(issued, expiry + more, min_ttl) + slack
-    assert behind(issued, expiry, min_ttl) <= behind(issued, expiry + more, min_ttl) + slack
+    assert background_refresh(issued, expiry, min_ttl) <= background_refresh(issued, expiry + more, min_ttl) + slack

@@ -66,7 +66,7 @@ def test_the_token_changes_by_itself(shell: Shell, tmp_path: Path) -> None:
 
 
 def test_renewal_does_not_keep_anybody_waiting(shell: Shell, place: Place) -> None:
-    """While the old token is good, the new one is fetched behind the user's back, and picked up when it is there."""
+    """While the old token is good, the new one is fetched in the background, and picked up when it is there."""
     place.prepare()
     with Terminal(shell, place) as terminal:
         first = terminal.report()

@@ -26,7 +26,13 @@ LATE = 400.0
 
 def dropped(folder: Path) -> None:
     """What is left by a process that was killed while it wrote, and what earlier versions left."""
-    for name in ("probe-4711.tmp", "probe-4711.tmp.4711.99.tmp", f"{KEY}.token.4711.99.tmp", f"{KEY}.answer.tmp"):
+    for name in (
+        "probe-4711.tmp",
+        "probe-4711.tmp.4711.99.tmp",
+        f"{KEY}.token.4711.99.tmp",
+        f"{KEY}.answer.tmp",
+        f"{KEY}.behind",
+    ):
         (folder / name).touch(0o600)
 
 

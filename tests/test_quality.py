@@ -83,3 +83,17 @@ def test_no_module_is_too_long_to_read_in_one_sitting() -> None:
     lengths = {str(path.relative_to(package)): code_lines(path) for path in package.rglob("*.py")}
     assert {name: n for name, n in lengths.items() if n > LONGER.get(name, LONGEST)} == {}
     assert {name for name in LONGER if lengths.get(name, 0) <= LONGEST} == set()
+
+
+def private_imports(text: str) -> list[str]:
+    """Private names that *text* takes from another module of the package; ruff finds attributes (SLF001)."""
+    imports = [n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.ImportFrom) and n.module]
+    ours = [n for n in imports if str(n.module).partition(".")[0] == "vertex_env"]
+    return [name.name for n in ours for name in n.names if name.name.startswith("_") and not name.name.endswith("__")]
+
+
+def test_no_module_takes_the_private_names_of_another() -> None:
+    """Nor does a test; a line that does is found, which is the control."""
+    paths = [*(ROOT / "vertex_env").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    assert {str(path.relative_to(ROOT)): found for path in paths if (found := private_imports(path.read_text()))} == {}
+    assert private_imports("from vertex_env.cache.folder import _concerns, kind_of") == ["_concerns"]

@@ -546,7 +546,10 @@ def remembered(folder: Path, env: Mapping[str, str], now: float, **more: object)
     )
     data = warm.format_answer(answer, env)
     assert data is not None
-    paths = Path(private.ANSWER.path(str(folder), warm.ask(["token"], env))), Path(private.TOKEN.path(str(folder), key))
+    paths = (
+        Path(private.ANSWER.path(str(folder), warm.question_key(["token"], env))),
+        Path(private.TOKEN.path(str(folder), key)),
+    )
     assert write_private(paths[0], data)
     assert write_private(paths[1], private.format_token(key, "ya29.x", now, now + 3600))
     return paths
@@ -699,7 +702,7 @@ def test_at_most_one_refresh_a_minute(tmp_path: Path) -> None:
     """Half-open: sixty seconds later is the next minute; a clock that was set back does not stop it for longer."""
     folder = str(tmp_path)
     times = [0, 1, 59.9, 60, 61, 119.9, 120, -3600, -3599]
-    assert [background.may_refresh(folder, "k", NOW + t) for t in times] == [
+    assert [background.claim_refresh(folder, "k", NOW + t) for t in times] == [
         True, False, False, True, False, False, True, True, False,
     ]  # fmt: skip
 
@@ -707,7 +710,7 @@ def test_at_most_one_refresh_a_minute(tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", ["pipe", "link", "folder"])
 def test_no_refresh_without_a_marker(tmp_path: Path, what: str) -> None:
     """Where none can be left, there would be no end of them."""
-    path = tmp_path / "k.behind"
+    path = tmp_path / "k.refresh"
     if what == "pipe":
         os.mkfifo(path)
     elif what == "link":
@@ -716,11 +719,11 @@ def test_no_refresh_without_a_marker(tmp_path: Path, what: str) -> None:
         path.mkdir()
     if what == "pipe":
         # Writing to it would not fail; it only must not hang.
-        background.may_refresh(str(tmp_path), "k", NOW)
+        background.claim_refresh(str(tmp_path), "k", NOW)
     else:
-        assert not background.may_refresh(str(tmp_path), "k", NOW)
+        assert not background.claim_refresh(str(tmp_path), "k", NOW)
     assert not (tmp_path / "elsewhere").exists()
-    assert not background.may_refresh(str(tmp_path / "nowhere"), "k", NOW)
+    assert not background.claim_refresh(str(tmp_path / "nowhere"), "k", NOW)
 
 
 ASK_LEAVE = (
@@ -732,7 +735,7 @@ from vertex_env.cache import background
 def ask(folder, go):
     while time.monotonic() < go:
         pass
-    os.write(1, b"1" if background.may_refresh(folder, "k", 2e9) else b"0")
+    os.write(1, b"1" if background.claim_refresh(folder, "k", 2e9) else b"0")
 
 for folder in sys.argv[1:]:
     go, pids = time.monotonic() + 0.02, []
@@ -758,7 +761,7 @@ def test_one_of_many_at_once_may_refresh(tmp_path: Path) -> None:
     assert [sorted(line) for line in said.splitlines()] == [["0"] * 7 + ["1"]] * len(folders)
 
 
-# --- behind the user's back ---
+# --- in the background ---
 
 
 @pytest.mark.parametrize("path", ["warm", "ordinary"])
@@ -805,7 +808,7 @@ def test_a_metadata_server_is_not_asked_behind(env: dict[str, str], google: Sand
     for _ in range(2):
         assert run_warm("token", env=env).stdout == "ya29.stored\n"
     assert is_hit("token", env=env)
-    assert not list(cache(env).glob("*.behind"))
+    assert not list(cache(env).glob("*.refresh"))
     assert google.counts["token"] == 0
 
 
@@ -914,7 +917,7 @@ def test_a_closed_stdout_is_told_by_the_ordinary_path(env: dict[str, str]) -> No
 
 def test_errno_tells_absent_files_apart() -> None:
     """ENOENT and ENOTDIR are two states."""
-    missing, not_a_folder = warm.look("/nowhere"), warm.look("/etc/passwd/x")
+    missing, not_a_folder = warm.file_state("/nowhere"), warm.file_state("/etc/passwd/x")
     assert missing == f"absent {errno.ENOENT}"
     assert missing != not_a_folder
 
@@ -945,8 +948,8 @@ def test_a_double_dash_of_the_command_is_not_ours(env: dict[str, str]) -> None:
 
 
 def test_a_run_leaves_the_refresh_to_others(env: dict[str, str]) -> None:
-    """It starts none behind the user's back, so it must not keep an `export` from doing so."""
+    """It starts none in the background, so it must not keep an `export` from doing so."""
     store_token(env, 400)
     for _ in range(2):
         assert run_warm("run", "--on-expiry", "ignore", "--", "true", env=env).status == 0
-    assert not list(cache(env).glob("*.behind"))
+    assert not list(cache(env).glob("*.refresh"))

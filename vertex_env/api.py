@@ -38,7 +38,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOOK_AGAIN_S = 10.0
-"""How long a token that is due is given out before the store is looked at again for the one fetched behind our back."""
+"""How long a token that is due is given out before the store is looked at again for one fetched in the background."""
 
 
 def _cleaned(error: BaseException) -> BaseException:
@@ -115,7 +115,7 @@ class _Holder:
         token, now = self._token, _now()
         if token is None or not token.is_fresh(now, self._min_left):
             return None
-        if token.is_behind(now, self._min_left) and time.monotonic() >= self._look_at:
+        if token.wants_background_refresh(now, self._min_left) and time.monotonic() >= self._look_at:
             return None
         return token.value
 
@@ -212,14 +212,14 @@ def _session(options: dict[str, str | Sequence[str] | None], *, anonymous: bool 
         with suppress(VertexEnvError):
             _session(options).token(refresh=True)
 
-    def behind() -> None:
+    def background_refresh() -> None:
         # Not a process as on the command line, which would be a zombie for as long as this one lives.
         threading.Thread(target=refresh, name="vertex-env", daemon=True).start()
 
     def warn(line: str) -> None:
         warnings.warn(line, stacklevel=4)
 
-    return open_session(options, Watched(os.environ), _now, warn, behind, anonymous=anonymous)
+    return open_session(options, Watched(os.environ), _now, warn, background_refresh, anonymous=anonymous)
 
 
 def _now() -> datetime:

@@ -128,9 +128,9 @@ def _replay(args: "Sequence[str]") -> None:
     text, renew = found
     if _write(text.encode("utf-8", "surrogateescape")):
         if renew:
-            from vertex_env.cache.background import refresh_behind
+            from vertex_env.cache.background import start_background_refresh
 
-            refresh_behind(args, os.environ)
+            start_background_refresh(args, os.environ)
         # Nothing is open, nothing is registered: what the interpreter would do now is of no use.
         os._exit(0)
 

@@ -33,8 +33,8 @@ def too_late(issued: float, expiry: float, min_ttl: float) -> float:
     return expiry - min(min_ttl, max(0.0, expiry - issued) / 2)
 
 
-def behind(issued: float, expiry: float, min_ttl: float) -> float:
-    """From when on a token is given out while the next one is fetched behind the user's back.
+def background_refresh(issued: float, expiry: float, min_ttl: float) -> float:
+    """From when on a token is given out while the next one is fetched in the background.
 
     Ten minutes before it is too late, or a sixth of a short life: with an hour's token, in its last quarter of an hour.
     """

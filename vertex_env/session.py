@@ -87,7 +87,7 @@ def open_session(  # noqa: PLR0913
     environ: Mapping[str, str],
     now: Now,
     warn: Callable[[str], None],
-    behind: Callable[[], None] | None = None,
+    background_refresh: Callable[[], None] | None = None,
     looked_at: dict[Path, str] | None = None,
     *,
     again: str = "",
@@ -100,7 +100,7 @@ def open_session(  # noqa: PLR0913
         environ: The environment.
         now: The clock.
         warn: See `Broker`.
-        behind: Starts a refresh in a process of its own; not called more than once a minute.
+        background_refresh: Starts a refresh in a process of its own; not called more than once a minute.
         looked_at: Gets the files that were looked at, also when that fails; see `Session`.
         again: Why the credentials have to be read again later; see `read_adc`.
         anonymous: Do without credentials where there are none and the base URL does not need them.
@@ -115,7 +115,7 @@ def open_session(  # noqa: PLR0913
     looked_at = {} if looked_at is None else looked_at
     for path in (config_path(environ), *gcloud_files(environ)[1], _well_known(environ)):
         if path is not None:
-            looked_at[path] = warm.look(str(path))
+            looked_at[path] = warm.file_state(str(path))
     config = read_config(config_path(environ))
     layers += [config.layer(first(layers, "profile")), google_layer(environ)]
     configuration, properties = read_gcloud(environ)
@@ -132,12 +132,14 @@ def open_session(  # noqa: PLR0913
         if not (anonymous and _says_where(layers) and not _is_there(layers, config.path, environ)):
             raise
         adc = Adc("anonymous", "nowhere", "")
-    looked_at |= {path: warm.look(str(path)) for path in adc.files}
+    looked_at |= {path: warm.file_state(str(path)) for path in adc.files}
     layers.append(_adc_layer(adc))
     if adc.is_pipe:
         # Nothing could tell later whose token it is, nor renew it.
         layers.insert(0, {"store": Found("none", f"{adc.source}, a pipe")})
-    session = Session(resolve(layers), adc, environ, folder, now, warn, behind, started, looked_at, unstored=unstored)
+    session = Session(
+        resolve(layers), adc, environ, folder, now, warn, background_refresh, started, looked_at, unstored=unstored
+    )
     if adc.kind == METADATA:
         session.facts_until = started + _REMEMBER_METADATA.total_seconds()
     return session
@@ -169,7 +171,7 @@ def _find_adc(
     named = first(layers, "credentials")
     if named is not None:
         path = _expand(named, config, environ)
-        looked_at[path] = warm.look(str(path))
+        looked_at[path] = warm.file_state(str(path))
         return read_adc(path, named.source, environ, again)
     known = _well_known(environ)
     if known is not None and os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
@@ -249,11 +251,11 @@ class Session:
     """Where tokens, answers and facts are kept; None where that would be a relative path."""
     now: Now
     warn: Callable[[str], None]
-    behind: Callable[[], None] | None
+    background_refresh: Callable[[], None] | None
     started: float
     """When the first of them was read, in epoch seconds."""
     looked_at: dict[Path, str]
-    """Files that the settings and credentials depend on, there or not, and what they were like (`warm.look`)."""
+    """Files that the settings and credentials depend on, there or not, and what they were like (`warm.file_state`)."""
     facts_until: float = 0.0
     """When the first of the remembered facts in use has to be looked up anew, in epoch seconds; 0 without any."""
     unstored: str | None = None
@@ -304,13 +306,13 @@ class Session:
         renews_late = self.adc.kind == METADATA and s.impersonate.value == ()
         key = self.identity.key
 
-        def behind() -> None:
-            if self.behind is None or self.folder is None:
+        def background_refresh() -> None:
+            if self.background_refresh is None or self.folder is None:
                 return
-            if background.may_refresh(str(self.folder), key, self.now().timestamp()):
-                self.behind()
+            if background.claim_refresh(str(self.folder), key, self.now().timestamp()):
+                self.background_refresh()
 
-        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, renews_late, behind)
+        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, renews_late, background_refresh)
 
     @cached_property
     def store(self) -> Store | None:
@@ -495,12 +497,12 @@ class Session:
 
         Args:
             args: The arguments.
-            question: As `warm.ask` put it for them at the beginning; if that is another now, nothing is kept.
+            question: As `warm.question_key` put it for them at the beginning; if that is another now, nothing is kept.
             render: What is printed for a token; it is called with one that stands for all.
             now: When it was printed.
-            refreshes: Whether the warm path may start a refresh behind the user's back.
+            refreshes: Whether the warm path may start a refresh in the background.
         """
-        if question != warm.ask(args, os.environ):
+        if question != warm.question_key(args, os.environ):
             return
         if self.folder is None or self.store is None or self.settings.store.value != "file":
             return
@@ -508,7 +510,9 @@ class Session:
             return
         if not all(path.is_absolute() for path in self.looked_at):
             return  # it depends on the folder that we are in
-        if any(_changed_since(p, self.started) or warm.look(str(p)) != look for p, look in self.looked_at.items()):
+        if any(
+            _changed_since(p, self.started) or warm.file_state(str(p)) != look for p, look in self.looked_at.items()
+        ):
             return  # perhaps after we had read it
         stand_in = self._stand_in()
         expiry = int(stand_in.expiry.timestamp())
@@ -608,7 +612,7 @@ class Session:
         name = "endpoint-" + hashlib.sha256(question.encode()).hexdigest()
         notes = Notes(self.folder)
         if (path := notes.path(name)) is not None:
-            self.looked_at.setdefault(path, warm.look(str(path)))
+            self.looked_at.setdefault(path, warm.file_state(str(path)))
         note = None if refresh else notes.load(name)
         if note is None or not self._is_endpoint(note[0]):
             from vertex_env.vertex.endpoints import find_endpoint

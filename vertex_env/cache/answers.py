@@ -41,7 +41,7 @@ class Answer:
     Args:
         key: Of the identity, to find the token by.
         min_ttl: Least seconds that the token must have left.
-        refreshes: Whether the token may be renewed behind the user's back before it is too late.
+        refreshes: Whether the token may be renewed in the background before it is too late.
         names: Variables that were looked at, set or not; as `RULE NAME` where only `is_kept` matters.
         files: Absolute paths that were looked at, there or not.
         until: When a fact in it has to be looked up anew, in epoch seconds; 0 for never.
@@ -80,7 +80,7 @@ class Answer:
         return text
 
 
-def ask(args: "Sequence[str]", environ: "Mapping[str, str]") -> str:
+def question_key(args: "Sequence[str]", environ: "Mapping[str, str]") -> str:
     """The question as 32 hexadecimal digits: the arguments, the variables that usually matter, and who asks."""
     chosen = sorted(
         f"{name}={value}" for name, value in environ.items() if name.startswith(_PREFIXES) and name not in _OWN_RESULTS
@@ -92,7 +92,7 @@ def ask(args: "Sequence[str]", environ: "Mapping[str, str]") -> str:
 
 def state(names: "Iterable[str]", files: "Iterable[str]", environ: "Mapping[str, str]") -> str:
     """What *names* and *files* are like now, as 32 hexadecimal digits."""
-    return digest(*(_seen(name, environ) for name in names), *(look(path) for path in files))
+    return digest(*(_seen(name, environ) for name in names), *(file_state(path) for path in files))
 
 
 def _seen(name: str, environ: "Mapping[str, str]") -> str:
@@ -130,7 +130,7 @@ def _host(url: str) -> str:
     return authority.rpartition("@")[2].partition(":")[0].rstrip(".").lower()
 
 
-def look(path: str) -> str:
+def file_state(path: str) -> str:
     """What tells the file at *path* from what it was or will be."""
     try:
         s = os.stat(path)
@@ -189,11 +189,11 @@ def _is_sound(answer: Answer) -> bool:
 
 
 def recall(args: "Sequence[str]", environ: "Mapping[str, str]", now: float) -> tuple[str, bool] | None:
-    """The text remembered for *args*, and whether its token should be renewed behind the user's back; else None."""
+    """The text remembered for *args*, and whether its token should be renewed in the background; else None."""
     folder = cache_dir(environ)
     if folder is None:
         return None
-    answer = parse_answer(read_private(ANSWER.path(folder, ask(args, environ))), environ)
+    answer = parse_answer(read_private(ANSWER.path(folder, question_key(args, environ))), environ)
     if answer is None or (answer.until and now >= answer.until):
         return None
     stored = parse_token(read_private(TOKEN.path(folder, answer.key)), answer.key)
@@ -202,9 +202,9 @@ def recall(args: "Sequence[str]", environ: "Mapping[str, str]", now: float) -> t
     value, issued, expiry = stored
     if not freshness.is_fresh(issued, expiry, answer.min_ttl, now):
         return None
-    renew = answer.refreshes and now >= freshness.behind(issued, expiry, answer.min_ttl)
+    renew = answer.refreshes and now >= freshness.background_refresh(issued, expiry, answer.min_ttl)
     if renew:
-        from vertex_env.cache.background import may_refresh
+        from vertex_env.cache.background import claim_refresh
 
-        renew = may_refresh(folder, answer.key, now)
+        renew = claim_refresh(folder, answer.key, now)
     return answer.fill(value, issued, expiry, now), renew

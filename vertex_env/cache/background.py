@@ -7,17 +7,17 @@ import os
 import sys
 
 from vertex_env import program
-from vertex_env.cache.private import BEHIND, is_private_file, is_private_folder
+from vertex_env.cache.private import REFRESH, is_private_file, is_private_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 REFRESH_GAP_S = 60.0
-"""At most one refresh behind the user's back in so long."""
+"""At most one refresh in the background in so long."""
 
 
-def may_refresh(folder: str, key: str, now: float) -> bool:
+def claim_refresh(folder: str, key: str, now: float) -> bool:
     """Whether nobody has started a refresh of *key* lately; from now on somebody has."""
     if os.name != "posix":
         return False
@@ -27,7 +27,7 @@ def may_refresh(folder: str, key: str, now: float) -> bool:
         return False
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        fd = os.open(BEHIND.path(folder, key), flags, 0o600)
+        fd = os.open(REFRESH.path(folder, key), flags, 0o600)
     except OSError:
         return False
     try:
@@ -47,7 +47,7 @@ def may_refresh(folder: str, key: str, now: float) -> bool:
     return True
 
 
-def refresh_behind(args: "Sequence[str]", environ: "Mapping[str, str]") -> None:
+def start_background_refresh(args: "Sequence[str]", environ: "Mapping[str, str]") -> None:
     """Start `vertex-env ARGS --refresh`, detached: nobody waits for it, and it holds none of our descriptors.
 
     One left open would keep `$(…)` waiting, and direnv, which waits for its descriptor 3 to close.

@@ -108,7 +108,9 @@ PIN = Kind("keychain.pin", ages=False)
 ANSWER = Kind("{}.answer", _HEX, identity="text")
 
 # cache/background; {} is the identity's key
-BEHIND = Kind("{}.behind", _HEX, identity="name")
+REFRESH = Kind("{}.refresh", _HEX, identity="name")
+OLD_REFRESH = Kind("{}.behind", _HEX, identity="name")
+"""Its name in earlier versions."""
 
 # cache/notes
 NOTE = Kind("{}.note", "endpoint-[0-9a-f]{64}|no-metadata")
@@ -118,7 +120,10 @@ SNAPSHOT = Kind("shell{}.snapshot", "(?:-[A-Za-z0-9._-]+)?", identity="text")
 MARK = Kind("{}.mark", _HEX, ages=False)
 """Its age is that of the file that it stands for: it goes when no snapshot names it any more."""
 
-KINDS = (TOKEN, STAMP, FAILURE, KEEPER, LOCK, PROBE, KEYCHAIN, PIN, ANSWER, BEHIND, NOTE, SNAPSHOT, MARK)
+KINDS = (
+    *(TOKEN, STAMP, FAILURE, KEEPER, LOCK, PROBE, KEYCHAIN, PIN),
+    *(ANSWER, REFRESH, OLD_REFRESH, NOTE, SNAPSHOT, MARK),
+)
 """All of them: a file of no kind is not ours. A kind that is written no more stays here, to be deleted."""
 
 

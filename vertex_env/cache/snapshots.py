@@ -12,7 +12,7 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from vertex_env.cache.answers import look
+from vertex_env.cache.answers import file_state
 from vertex_env.cache.folder import kind_of, write_private
 from vertex_env.cache.private import MARK, SNAPSHOT, digest, is_private_file
 
@@ -41,7 +41,7 @@ def write_snapshot(
     Args:
         folder: The store's.
         profile: May be empty.
-        files: Those that were looked at, there or not, with what `answers.look` saw.
+        files: Those that were looked at, there or not, with what `answers.file_state` saw.
         text: Makes it, for the files' time stamps and marks; None where something cannot be told in it.
     """
     name = SNAPSHOT.name(f"-{profile}" if profile else "")
@@ -56,7 +56,7 @@ def write_snapshot(
             continue
         if time.time() - status.st_mtime < _SETTLED_S:
             return Kept.NOT_YET
-        if _is_coarse(status.st_mtime_ns) or look(str(path)) != seen:
+        if _is_coarse(status.st_mtime_ns) or file_state(str(path)) != seen:
             return Kept.NEVER
         mark = _mark(folder, path, status.st_mtime_ns)
         if mark is None:

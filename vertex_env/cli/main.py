@@ -186,7 +186,7 @@ def app() -> None:
 @settings_options
 def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print statements that set (and unset) the variables."""
-    question = warm.ask(sys.argv[1:], os.environ)
+    question = warm.question_key(sys.argv[1:], os.environ)
     settings = as_environ(options_layer(options))
     again = _READ_AGAIN.get(format_name or "", "")
     if format_name == "direnv":
@@ -246,7 +246,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
 @settings_options
 def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print an access token, for tools that take a "key command"."""
-    question = warm.ask(sys.argv[1:], os.environ)
+    question = warm.question_key(sys.argv[1:], os.environ)
     session = _session(options, refreshes=True)
     minted = session.token(refresh=refresh)
     now = _now()  # not before Google has answered, or the token would seem to last longer than it does
@@ -340,7 +340,7 @@ def _run(
 
     overlay = as_environ(options_layer(options))
     own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
-    question = warm.ask(own, os.environ)
+    question = warm.question_key(own, os.environ)
     in_place = policy == "ignore"
     session = _session(options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)")
     rules = Rules(policy, on_failure, grace.total_seconds(), session.settings.mint_timeout.value.total_seconds())
@@ -847,7 +847,9 @@ def _session(
         Watched(os.environ),
         _now,
         warn=lambda line: None if sys.argv[1:] == _HOOKS_CALL else _tell(f"warning: {line}"),
-        behind=(lambda: background.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
+        background_refresh=(lambda: background.start_background_refresh(sys.argv[1:], os.environ))
+        if refreshes
+        else None,
         looked_at=looked_at,
         again=again,
         anonymous=anonymous,

@@ -38,7 +38,7 @@ class Broker:
         now: The clock.
         warn: Told in one line when a token is given that should have been renewed.
         renews_late: The source gives the same token until it is `EARLY` (a metadata server): to ask sooner is useless.
-        behind: Starts a refresh that nobody waits for.
+        background_refresh: Starts a refresh that nobody waits for.
     """
 
     source: Source
@@ -48,7 +48,7 @@ class Broker:
     now: Now
     warn: Callable[[str], None]
     renews_late: bool = False
-    behind: Callable[[], None] = lambda: None
+    background_refresh: Callable[[], None] = lambda: None
 
     @property
     def min_left(self) -> timedelta:
@@ -72,8 +72,8 @@ class Broker:
         """A fresh token, which *store* has or gets."""
         before = store.load(self.key)
         if before is not None and not refresh and self._is_fresh(before):
-            if not self.renews_late and before.is_behind(self.now(), self.min_left):
-                self.behind()
+            if not self.renews_late and before.wants_background_refresh(self.now(), self.min_left):
+                self.background_refresh()
             return before
         started = self.now()
         with store.lock(self.key):

@@ -52,9 +52,9 @@ class Token:
         """Whether it may be given out at *now*; see `freshness.is_fresh`."""
         return freshness.is_fresh(*self.seconds, min_ttl.total_seconds(), now.timestamp())
 
-    def is_behind(self, now: datetime, min_ttl: timedelta) -> bool:
-        """Whether the next one should be fetched behind the user's back by *now*; see `freshness.behind`."""
-        return now.timestamp() >= freshness.behind(*self.seconds, min_ttl.total_seconds())
+    def wants_background_refresh(self, now: datetime, min_ttl: timedelta) -> bool:
+        """Whether the next one should be fetched in the background by *now*; see `freshness.background_refresh`."""
+        return now.timestamp() >= freshness.background_refresh(*self.seconds, min_ttl.total_seconds())
 
 
 @dataclass(frozen=True, slots=True)
