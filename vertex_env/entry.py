@@ -99,7 +99,7 @@ def _start(args: "Sequence[str]") -> None:
         run.check_command(command)
         run.start(command, env, overlay, rules=rules, say=say)
     except VertexEnvError as e:
-        from vertex_env.cli.main import tell_error
+        from vertex_env.cli.output import tell_error
 
         tell_error(e)
         sys.exit(run.failure(e))

@@ -1,0 +1,142 @@
+"""`export`, `token` and `url`: what is asked for, on stdout."""
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vertex_env.cache import answers as warm
+from vertex_env.cli.invocation import HOOKS_CALL, READ_AGAIN, now_utc, session_for
+from vertex_env.cli.options import Command, settings_options
+from vertex_env.cli.output import tell, tell_error, write
+from vertex_env.errors import VertexEnvError
+from vertex_env.formats.render import CI_SYSTEMS, HOW_TO_USE, RENDERERS, guess_format, watch
+from vertex_env.settings.options import as_environ, options_layer
+from vertex_env.tokens.token import Token
+from vertex_env.vertex.variables import Environment
+
+
+@click.command(cls=Command)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice([*RENDERERS, *CI_SYSTEMS]),
+    envvar="VERTEX_ENV_EXPORT_FORMAT",
+    show_envvar=True,
+    help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
+)
+@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@settings_options
+def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
+    """Print statements that set (and unset) the variables."""
+    question = warm.ask(sys.argv[1:], os.environ)
+    settings = as_environ(options_layer(options))
+    again = READ_AGAIN.get(format_name or "", "")
+    if format_name == "direnv":
+        looked_at: dict[Path, str] = {}
+        stamps: list[Path] = []
+        try:
+            session = session_for(options, refreshes=True, looked_at=looked_at, again=again)
+            stamps += [session.stamp] if session.stamp else []
+            environment = session.environment(refresh=refresh)
+        except VertexEnvError as e:
+            # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
+            # the shell tries again as well, with the same settings.
+            tell_error(e)
+            write(RENDERERS["direnv"](settings) + watch(map(str, [*looked_at, *stamps])) + "false\n")
+            sys.exit(e.exit_code)
+    else:
+        session = session_for(options, refreshes=True, again=again)
+        environment = session.environment(refresh=refresh)
+    name = format_name or guess_format(_shells(session.environ))
+    if name in CI_SYSTEMS:
+        from vertex_env.cli.ci import hand_over
+
+        hand_over(name, environment, session.token(), options)
+        return  # what has effects besides its output cannot be replayed
+
+    in_lines = name in ("lines", "direnv")
+    stamp = session.stamp_of(session.token()) if in_lines else None
+
+    def render(environment: Environment) -> str:
+        if in_lines:
+            environment = {"VERTEX_ENV_STAMP": str(stamp) if stamp else None, **environment}
+        if name != "direnv":
+            return RENDERERS[name](environment)
+        files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
+        return RENDERERS[name]({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
+
+    write(render(environment))
+    if name in HOW_TO_USE and sys.stdout.isatty():
+        tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
+    # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
+    served = sys.argv[1:] == HOOKS_CALL and session.snapshot()
+    if not served and not refresh:
+        target = session.target()
+        session.remember(
+            sys.argv[1:], question, lambda token: render(session.environment_for(token, target)), now_utc()
+        )
+
+
+@click.command(cls=Command)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json", "header"]),
+    envvar="VERTEX_ENV_TOKEN_FORMAT",
+    default="text",
+    show_default=True,
+    show_envvar=True,
+    help="The token alone, an object with its expiry, or an Authorization header.",
+)
+@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@settings_options
+def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
+    """Print an access token, for tools that take a "key command"."""
+    question = warm.ask(sys.argv[1:], os.environ)
+    session = session_for(options, refreshes=True)
+    minted = session.token(refresh=refresh)
+    now = now_utc()  # not before Google has answered, or the token would seem to last longer than it does
+
+    def render(token: Token) -> str:
+        match format_name:
+            case "text":
+                return token.value + "\n"
+            case "header":
+                return f"Authorization: Bearer {token.value}\n"
+            case _:
+                import json
+
+                seconds = token.expiry.timestamp()
+                left = {"expiry": warm.rfc3339(seconds), "expires_in": int(seconds - now.timestamp())}
+                return json.dumps({"token": token.value, "token_type": "Bearer", **left}) + "\n"
+
+    write(render(minted))
+    if not refresh:
+        session.remember(sys.argv[1:], question, render, now)
+
+
+@click.command(cls=Command)
+@settings_options
+def url(**options: Any) -> None:
+    """Print the base URL alone, for a tool's own settings, without a token.
+
+    It needs no credentials where the settings have the project. With --endpoint the host is looked
+    up at Google, which needs a token; the answer is remembered for a day.
+    """
+    write(session_for(options, anonymous=True).target().base_url + "\n")
+
+
+def _shells(environ: Mapping[str, str]) -> list[str]:
+    """Names that may tell the calling shell, the most telling first."""
+    names = [environ.get("VERTEX_ENV_SHELL", "")]
+    with suppress(OSError, UnicodeDecodeError):
+        names.append(Path(f"/proc/{os.getppid()}/comm").read_text(encoding="utf-8"))
+    names.append(environ.get("SHELL", ""))
+    if os.name == "nt":
+        names.append("pwsh")
+    return names
