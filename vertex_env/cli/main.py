@@ -18,14 +18,9 @@ import click
 from vertex_env.cli.invocation import HOOKS_CALL
 from vertex_env.cli.options import NeedsHookError
 from vertex_env.cli.output import abandon_stdout, tell_error, write
-from vertex_env.errors import UnavailableError, VertexEnvError
+from vertex_env.errors import Exit, UnavailableError, VertexEnvError
 from vertex_env.formats.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS
 from vertex_env.version import __version__
-
-USAGE = 2
-BUG = 70
-INTERRUPTED = 130
-
 
 COMMANDS = {
     "export": "variables.export",
@@ -115,23 +110,23 @@ def execute(args: list[str]) -> int:
         return e.exit_code
     except click.exceptions.NoArgsIsHelpError as e:
         click.echo(e.ctx.get_help(), err=True)
-        return USAGE
+        return Exit.USAGE
     except click.UsageError as e:
         command = e.ctx.command_path if e.ctx else "vertex-env"
         hint = f"see {command} --help"
         if isinstance(e, NeedsHookError):
             hint = 'load it: eval "$(vertex-env hook bash)"; vertex-env hook --help has it for other shells'
-        return _fail(args, VertexEnvError(_sentence(e.format_message()), hint), USAGE)
+        return _fail(args, VertexEnvError(_sentence(e.format_message()), hint), Exit.USAGE)
     except VertexEnvError as e:
         return _fail(args, e, e.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _fail(args, None, INTERRUPTED)
+        return _fail(args, None, Exit.INTERRUPTED)
     except BrokenPipeError:
         abandon_stdout()  # the reader has gone; there is nobody to tell
-        return 0
+        return Exit.OK
     except Exception as e:  # noqa: BLE001 -- the last line of defence
         return _fail(args, *_unexpected(e))
-    return 0
+    return Exit.OK
 
 
 def _fail(args: list[str], error: VertexEnvError | None, status: int) -> int:
@@ -171,7 +166,7 @@ def _unexpected(error: Exception) -> tuple[VertexEnvError, int]:
         abandon_stdout()
         full = UnavailableError("cannot write to stdout: no space left", "free space, or redirect stdout elsewhere")
         return full, full.exit_code
-    return _bug(error), BUG
+    return _bug(error), Exit.BUG
 
 
 def _bug(error: Exception) -> VertexEnvError:

@@ -12,7 +12,7 @@ from vertex_env.cache import answers as warm
 from vertex_env.cli.invocation import now_utc, session_for
 from vertex_env.cli.options import Command, Duration, settings_options
 from vertex_env.cli.output import say, tell, tell_error
-from vertex_env.errors import VertexEnvError
+from vertex_env.errors import Exit, VertexEnvError
 from vertex_env.settings.options import as_environ, options_layer
 from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
@@ -57,7 +57,6 @@ def run_command(
 ) -> None:
     """Run COMMAND with the variables, and start it anew before its token expires."""
     from vertex_env.run import start as run
-    from vertex_env.run.child import OWN_FAILURE
     from vertex_env.run.helper import HelperError
     from vertex_env.run.lifecycle import Rules
 
@@ -67,7 +66,7 @@ def run_command(
     except HelperError as e:
         # Our own process has said it already, in the form that everything is said in.
         say(str(e))
-        sys.exit(OWN_FAILURE)
+        sys.exit(Exit.RUN_FAILURE)
     except VertexEnvError as e:
         tell_error(e)
         sys.exit(run.failure(e))
