@@ -15,11 +15,10 @@ import pytest
 
 from tests.google import clean_environ, run_cli
 from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until
-from vertex_env.formats.render import RENDERERS
+from vertex_env.formats.table import TEXT_FORMATS
 from vertex_env.sandbox.server import Fault
 
 COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
-DATA = ("json", "dotenv")
 TWO_LINES = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
 
 
@@ -101,7 +100,7 @@ def test_a_misspelt_command(hour: dict[str, str]) -> None:
 
 
 SUCCESSES = {
-    **{f"export {name}": ("export", "--format", name) for name in RENDERERS},
+    **{f"export {name}": ("export", "--format", name) for name in TEXT_FORMATS},
     "export": ("export",),
     "token": ("token",),
     "refresh": ("token", "--refresh"),

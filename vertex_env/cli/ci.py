@@ -3,21 +3,20 @@
 import os
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import click
 
 from vertex_env.cache import answers as warm
-from vertex_env.cli.invocation import READ_AGAIN, now_utc, session_for
+from vertex_env.cli.invocation import now_utc, session_for
 from vertex_env.cli.options import Command, Duration, settings_options
 from vertex_env.cli.output import tell, write
 from vertex_env.errors import SettingsError, UnavailableError
+from vertex_env.formats import ci
+from vertex_env.formats.table import CiSystem, recognise
 from vertex_env.settings.options import as_environ, environ_layer, options_layer
 from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
-
-if TYPE_CHECKING:
-    from vertex_env.formats.ci import Call
 
 
 @click.command(cls=Command, name="ci")
@@ -37,10 +36,8 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
     CircleCI, with a fresh token for each step:            vertex-env ci
     GitLab, Jenkins, for the rest of the script:           eval "$(vertex-env ci)"
     """  # noqa: D301 -- Click wants the control character itself
-    from vertex_env.formats import ci
-
-    system = ci.recognise(os.environ)
-    again = "the steps of a long job renew the token" if job_timeout is not None else READ_AGAIN.get(system, "")
+    system = recognise(os.environ)
+    again = "the steps of a long job renew the token" if job_timeout is not None else system.again
     session = session_for(options, again=again)
     environment = session.environment()
     stored, now = session.token(), now_utc()
@@ -68,12 +65,10 @@ def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
     return settings
 
 
-def hand_over(system: str, environment: Environment, token: Token, options: Mapping[str, Any]) -> None:
+def hand_over(system: CiSystem, environment: Environment, token: Token, options: Mapping[str, Any]) -> None:
     """Do what *system* needs to have the variables in later steps."""
     import shutil
     import stat
-
-    from vertex_env.formats import ci
 
     job = ci.Job(
         # Where none can be unset it is made empty: only what is there.
@@ -85,7 +80,7 @@ def hand_over(system: str, environment: Environment, token: Token, options: Mapp
         delimiter=f"ghadelimiter_{os.urandom(16).hex()}",
         agent=shutil.which("buildkite-agent") is not None,
     )
-    plan = ci.plan(system, job)
+    plan = system.plan(job)
     for call in plan.calls:
         _call(call)
     try:
@@ -107,8 +102,6 @@ def hand_over(system: str, environment: Environment, token: Token, options: Mapp
 
 def _make_room(file: BinaryIO, block: bytes) -> bytes:
     """Take the block of an earlier call out of *file*; return what to append now."""
-    from vertex_env.formats import ci
-
     before = file.read() or b""
     if block in before:
         return b""  # a file that says the same keeps every byte
@@ -120,7 +113,7 @@ def _make_room(file: BinaryIO, block: bytes) -> bytes:
     return kept + gap + block
 
 
-def _call(call: "Call") -> None:
+def _call(call: ci.Call) -> None:
     """Run a program that is told secrets. What it says is not repeated, for it might repeat them."""
     import subprocess
 

@@ -15,19 +15,6 @@ HOOKS_CALL = ["export", "--format", "lines"]
 """How a shell's hook asks: it hears of an error, but not, at each prompt of a train ride, that there is no network."""
 
 
-_EVALUATED = "what the job evaluates reads it again"
-
-
-READ_AGAIN = {
-    "lines": "the shell's hook renews the token",
-    "direnv": "direnv renews the token",
-    "circleci": "each step of the job reads it",
-    "gitlab": _EVALUATED,
-    "jenkins": _EVALUATED,
-}
-"""Formats after which the credentials are read again."""
-
-
 def session_for(
     options: Mapping[str, Any],
     *,

@@ -19,7 +19,7 @@ from vertex_env.cli.invocation import HOOKS_CALL
 from vertex_env.cli.options import NeedsHookError
 from vertex_env.cli.output import abandon_stdout, tell_error, write
 from vertex_env.errors import Exit, UnavailableError, VertexEnvError
-from vertex_env.formats.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS
+from vertex_env.formats.table import FORMATS, detect
 from vertex_env.version import __version__
 
 COMMANDS = {
@@ -142,9 +142,8 @@ def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
     """Whether a shell evaluates what *args* print, so that printing nothing would pass for success."""
     words = [word for word in args if not word.startswith("-")]
     if words[:1] == ["ci"]:
-        from vertex_env.formats import ci
-
-        return ci.detect(environ) in CI_EVALUATED
+        system = detect(environ)
+        return system is not None and system.evaluated
     if words[:1] != ["export"]:
         return False
     name = environ.get("VERTEX_ENV_EXPORT_FORMAT", "")
@@ -156,7 +155,7 @@ def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
             name = word.removeprefix("--format=")
         elif word.startswith("--") and "=" not in word and word not in ("--refresh", "--help"):
             next(rest, "")  # its value, which may look like anything
-    return name not in DATA_FORMATS and (name not in CI_SYSTEMS or name in CI_EVALUATED)
+    return name not in FORMATS or FORMATS[name].evaluated
 
 
 def _unexpected(error: Exception) -> tuple[VertexEnvError, int]:

@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from vertex_env.cache import answers as warm
-from vertex_env.cli.invocation import HOOKS_CALL, READ_AGAIN, now_utc, session_for
+from vertex_env.cli.invocation import HOOKS_CALL, now_utc, session_for
 from vertex_env.cli.options import Command, settings_options
 from vertex_env.cli.output import tell, tell_error, write
 from vertex_env.errors import VertexEnvError
-from vertex_env.formats.render import CI_SYSTEMS, HOW_TO_USE, RENDERERS, guess_format, watch
+from vertex_env.formats.render import watch
+from vertex_env.formats.table import FORMATS, CiSystem, TextFormat, guess_format
 from vertex_env.settings.options import as_environ, options_layer
 from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
@@ -24,7 +25,7 @@ from vertex_env.vertex.variables import Environment
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice([*RENDERERS, *CI_SYSTEMS]),
+    type=click.Choice(list(FORMATS)),
     envvar="VERTEX_ENV_EXPORT_FORMAT",
     show_envvar=True,
     help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
@@ -35,44 +36,41 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     """Print statements that set (and unset) the variables."""
     question = warm.ask(sys.argv[1:], os.environ)
     settings = as_environ(options_layer(options))
-    again = READ_AGAIN.get(format_name or "", "")
-    if format_name == "direnv":
-        looked_at: dict[Path, str] = {}
-        stamps: list[Path] = []
-        try:
-            session = session_for(options, refreshes=True, looked_at=looked_at, again=again)
-            stamps += [session.stamp] if session.stamp else []
-            environment = session.environment(refresh=refresh)
-        except VertexEnvError as e:
-            # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
-            # the shell tries again as well, with the same settings.
-            tell_error(e)
-            write(RENDERERS["direnv"](settings) + watch(map(str, [*looked_at, *stamps])) + "false\n")
-            sys.exit(e.exit_code)
-    else:
-        session = session_for(options, refreshes=True, again=again)
+    asked = FORMATS.get(format_name or "")
+    looked_at: dict[Path, str] = {}
+    stamps: list[Path] = []
+    try:
+        session = session_for(options, refreshes=True, looked_at=looked_at, again=asked.again if asked else "")
+        stamps += [session.stamp] if session.stamp else []
         environment = session.environment(refresh=refresh)
-    name = format_name or guess_format(_shells(session.environ))
-    if name in CI_SYSTEMS:
+    except VertexEnvError as e:
+        if not isinstance(asked, TextFormat) or not asked.watched:
+            raise
+        # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
+        # the shell tries again as well, with the same settings.
+        tell_error(e)
+        write(asked.render(settings) + watch(map(str, [*looked_at, *stamps])) + "false\n")
+        sys.exit(e.exit_code)
+    if isinstance(asked, CiSystem):
         from vertex_env.cli.ci import hand_over
 
-        hand_over(name, environment, session.token(), options)
+        hand_over(asked, environment, session.token(), options)
         return  # what has effects besides its output cannot be replayed
 
-    in_lines = name in ("lines", "direnv")
-    stamp = session.stamp_of(session.token()) if in_lines else None
+    form = asked if isinstance(asked, TextFormat) else guess_format(_shells(session.environ))
+    stamp = session.stamp_of(session.token()) if form.stamped else None
 
     def render(environment: Environment) -> str:
-        if in_lines:
+        if form.stamped:
             environment = {"VERTEX_ENV_STAMP": str(stamp) if stamp else None, **environment}
-        if name != "direnv":
-            return RENDERERS[name](environment)
+        if not form.watched:
+            return form.render(environment)
         files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
-        return RENDERERS[name]({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
+        return form.render({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
 
     write(render(environment))
-    if name in HOW_TO_USE and sys.stdout.isatty():
-        tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
+    if form.use and sys.stdout.isatty():
+        tell(f"hint: to set these in your shell: {form.use}")
     # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
     served = sys.argv[1:] == HOOKS_CALL and session.snapshot()
     if not served and not refresh:
