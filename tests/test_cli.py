@@ -294,6 +294,41 @@ def test_failed_data_is_empty(refusing: dict[str, str], name: str) -> None:
     assert re.fullmatch(TWO_LINES, done.stderr)
 
 
+FLAGGED = """
+import click, sys
+from vertex_env.cli.main import execute
+from vertex_env.cli.options import StatementsCommand
+from vertex_env.cli.variables import export
+export.callback = lambda **options: sys.exit("not parsed")
+export.params.append(click.Option(["--frob"], is_flag=True))
+export.params.append(click.Option(["--times"], type=int))
+sys.argv[1:], lenient = sys.argv[2:], sys.argv[1] == "lenient"
+if not lenient:
+    StatementsCommand.parse_leniently = lambda *_: None
+sys.exit(execute(sys.argv[1:]))
+"""
+"""The program, whose `export` has two more options; without `lenient` what is wrong is not parsed a second time."""
+
+
+def flagged(*args: str, lenient: bool = True) -> str:
+    """What it prints, after a usage error at the end."""
+    argv = [sys.executable, "-P", "-c", FLAGGED, "lenient" if lenient else "strict", *args, "--times", "many"]
+    done = subprocess.run(argv, env=clean_environ(Path("/nonexistent")), capture_output=True, text=True, check=False)
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    assert done.returncode == 2
+    return done.stdout
+
+
+@pytest.mark.parametrize("before", [("export",), ("--verbose", "export")])
+def test_what_is_evaluated_is_parsed_as_everything_is(before: tuple[str, ...]) -> None:
+    """A new flag before the format takes no value, and a wrong option of the program is before the command."""
+    for args in (("--frob", "--format", "json"), ("--frob", "--format=dotenv"), ("--times", "2", "--format", "github")):
+        assert flagged(*before, *args) == ""
+        assert flagged(*before, *args, "--format", "fish") == "false\n"  # control
+    assert flagged("export", "--format", "json", lenient=False) == "false\n"  # control
+    assert flagged("--verbose", "token") == ""
+
+
 UNWRITABLE = {
     "token": ("token",),
     "export": ("export",),

@@ -9,17 +9,22 @@ import click
 
 from vertex_env.cache import answers as warm
 from vertex_env.cli.invocation import now_utc, session_for
-from vertex_env.cli.options import Command, Duration, settings_options
+from vertex_env.cli.options import Duration, StatementsCommand, settings_options
 from vertex_env.cli.output import tell, write
 from vertex_env.errors import SettingsError, UnavailableError
 from vertex_env.formats import ci
-from vertex_env.formats.table import CiSystem, recognise
+from vertex_env.formats.table import CiSystem, detect, recognise
 from vertex_env.settings.options import as_environ, environ_layer, options_layer
 from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
 
 
-@click.command(cls=Command, name="ci")
+def _is_evaluated(_: Mapping[str, Any]) -> bool:
+    system = detect(os.environ)
+    return system is not None and system.evaluated
+
+
+@click.command(cls=StatementsCommand, name="ci", is_evaluated=_is_evaluated)
 @click.option(
     "--job-timeout",
     type=Duration(),

@@ -1,18 +1,40 @@
-"""How a command gets its session: from its options, this process's environment, and the clock."""
+"""How the program was called, and the session that a command gets for that."""
 
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import click
 
 from vertex_env.cache import answers as warm
 from vertex_env.cli.output import tell
 from vertex_env.session import Session, Watched, open_session
 
-HOOKS_CALL = ["export", "--format", "lines"]
-"""How a shell's hook asks: it hears of an error, but not, at each prompt of a train ride, that there is no network."""
+FALSE = "false\n"
+"""What fails in every shell that evaluates it, where nothing at all would succeed."""
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What a command has learnt of how it was called, for when it fails.
+
+    Args:
+        on_failure: What to print on stdout then.
+        at_prompt: A shell's hook asks, maybe at each prompt: it hears of errors, but not, at each prompt of a train
+            ride, that there is no network.
+    """
+
+    on_failure: str = ""
+    at_prompt: bool = False
+
+
+def current() -> Invocation:
+    """That of the command that is running."""
+    return click.get_current_context().ensure_object(Invocation)
 
 
 def session_for(
@@ -32,11 +54,12 @@ def session_for(
         again: See there.
         anonymous: See there.
     """
+    invocation = current()
     return open_session(
         options,
         Watched(os.environ),
         now_utc,
-        warn=lambda line: None if sys.argv[1:] == HOOKS_CALL else tell(f"warning: {line}"),
+        warn=lambda line: None if invocation.at_prompt else tell(f"warning: {line}"),
         behind=(lambda: warm.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
         looked_at=looked_at,
         again=again,

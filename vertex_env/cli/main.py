@@ -6,20 +6,18 @@ but `ci` says how long the token lasts.
 """
 
 import errno
-import os
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from importlib import import_module
+from itertools import dropwhile
 from pathlib import Path
 
 import click
 
-from vertex_env.cli.invocation import HOOKS_CALL
-from vertex_env.cli.options import NeedsHookError
+from vertex_env.cli.invocation import Invocation
+from vertex_env.cli.options import NeedsHookError, StatementsCommand
 from vertex_env.cli.output import abandon_stdout, tell_error, write
 from vertex_env.errors import Exit, UnavailableError, VertexEnvError
-from vertex_env.formats.table import FORMATS, detect
 from vertex_env.version import __version__
 
 COMMANDS = {
@@ -45,6 +43,18 @@ COMMANDS = {
 
 class Commands(click.Group):
     """The commands; for a misspelt name it suggests only those that `--help` shows."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, or fail as Click does; a command that comes after what is wrong learns how it was called."""
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError:
+            words = list(dropwhile(lambda word: word.startswith("-"), given))  # none of these takes a value
+            command = self.get_command(ctx, words[0]) if words else None
+            if isinstance(command, StatementsCommand):
+                command.parse_leniently(ctx, words[1:])
+            raise
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 -- Click's signature
         """Names of all commands, sorted."""
@@ -102,9 +112,10 @@ def app() -> None:
 
 def execute(args: list[str]) -> int:
     """Run the command line; the exit status."""
+    invocation = Invocation()
     try:
         # Not app.main, which ends with status 1 where the reader of stdout has gone.
-        with app.make_context("vertex-env", list(args)) as context:
+        with app.make_context("vertex-env", list(args), obj=invocation) as context:
             app.invoke(context)
     except click.exceptions.Exit as e:
         return e.exit_code
@@ -116,46 +127,26 @@ def execute(args: list[str]) -> int:
         hint = f"see {command} --help"
         if isinstance(e, NeedsHookError):
             hint = 'load it: eval "$(vertex-env hook bash)"; vertex-env hook --help has it for other shells'
-        return _fail(args, VertexEnvError(_sentence(e.format_message()), hint), Exit.USAGE)
+        return _fail(invocation, VertexEnvError(_sentence(e.format_message()), hint), Exit.USAGE)
     except VertexEnvError as e:
-        return _fail(args, e, e.exit_code)
+        return _fail(invocation, e, e.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _fail(args, None, Exit.INTERRUPTED)
+        return _fail(invocation, None, Exit.INTERRUPTED)
     except BrokenPipeError:
         abandon_stdout()  # the reader has gone; there is nobody to tell
         return Exit.OK
     except Exception as e:  # noqa: BLE001 -- the last line of defence
-        return _fail(args, *_unexpected(e))
+        return _fail(invocation, *_unexpected(e))
     return Exit.OK
 
 
-def _fail(args: list[str], error: VertexEnvError | None, status: int) -> int:
-    if error is not None and not (args == HOOKS_CALL and isinstance(error, UnavailableError)):
+def _fail(invocation: Invocation, error: VertexEnvError | None, status: int) -> int:
+    if error is not None and not (invocation.at_prompt and isinstance(error, UnavailableError)):
         tell_error(error)
-    if _is_evaluated(args, os.environ):
+    if invocation.on_failure:
         with suppress(VertexEnvError, BrokenPipeError):
-            write("false\n")
+            write(invocation.on_failure)
     return status
-
-
-def _is_evaluated(args: list[str], environ: Mapping[str, str]) -> bool:
-    """Whether a shell evaluates what *args* print, so that printing nothing would pass for success."""
-    words = [word for word in args if not word.startswith("-")]
-    if words[:1] == ["ci"]:
-        system = detect(environ)
-        return system is not None and system.evaluated
-    if words[:1] != ["export"]:
-        return False
-    name = environ.get("VERTEX_ENV_EXPORT_FORMAT", "")
-    rest = iter(args)
-    for word in rest:
-        if word == "--format":
-            name = next(rest, "")
-        elif word.startswith("--format="):
-            name = word.removeprefix("--format=")
-        elif word.startswith("--") and "=" not in word and word not in ("--refresh", "--help"):
-            next(rest, "")  # its value, which may look like anything
-    return name not in FORMATS or FORMATS[name].evaluated
 
 
 def _unexpected(error: Exception) -> tuple[VertexEnvError, int]:

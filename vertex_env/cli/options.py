@@ -1,11 +1,12 @@
 """What the commands' options are made of: the settings, which many commands share, and the types of their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
 
+from vertex_env.cli.invocation import FALSE, Invocation
 from vertex_env.settings.options import OPTIONS, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,6 +28,37 @@ class Command(click.Command):
         if shared:
             with formatter.section("Settings, each with its variable; also keys in config.toml"):
                 formatter.write_dl(shared)
+
+
+class StatementsCommand(Command):
+    """A command whose output a shell may evaluate: where that is so, it prints `false` on failure.
+
+    Click parses its arguments, also where they are wrong: then a second time, past what is wrong.
+
+    Args:
+        is_evaluated: Whether a shell evaluates the output, from the parameters such as `{"format_name": "fish"}`.
+    """
+
+    def __init__(self, *args: Any, is_evaluated: Callable[[Mapping[str, Any]], bool], **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._is_evaluated = is_evaluated
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, and note what is to be printed on failure."""
+        given = list(args)
+        invocation = ctx.ensure_object(Invocation)
+        invocation.on_failure = FALSE  # until more is known
+        try:
+            rest = super().parse_args(ctx, args)
+        except click.UsageError:
+            self.parse_leniently(ctx.parent, given)
+            raise
+        invocation.on_failure = FALSE if self._is_evaluated(ctx.params) else ""
+        return rest
+
+    def parse_leniently(self, parent: click.Context | None, args: list[str]) -> None:
+        """Note the same from a command line that has something wrong in it."""
+        self.make_context(self.name, args, parent, resilient_parsing=True, ignore_unknown_options=True)
 
 
 class NeedsHookError(click.UsageError):

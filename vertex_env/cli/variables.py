@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from vertex_env.cache import answers as warm
-from vertex_env.cli.invocation import HOOKS_CALL, now_utc, session_for
-from vertex_env.cli.options import Command, settings_options
-from vertex_env.cli.output import tell, tell_error, write
+from vertex_env.cli.invocation import FALSE, current, now_utc, session_for
+from vertex_env.cli.options import Command, StatementsCommand, settings_options
+from vertex_env.cli.output import tell, write
 from vertex_env.errors import VertexEnvError
 from vertex_env.formats.render import watch
 from vertex_env.formats.table import FORMATS, CiSystem, TextFormat, guess_format
@@ -21,7 +21,12 @@ from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
 
 
-@click.command(cls=Command)
+def _is_evaluated(params: Mapping[str, Any]) -> bool:
+    asked = FORMATS.get(params.get("format_name") or "")
+    return asked is None or asked.evaluated
+
+
+@click.command(cls=StatementsCommand, is_evaluated=_is_evaluated)
 @click.option(
     "--format",
     "format_name",
@@ -37,20 +42,20 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     question = warm.ask(sys.argv[1:], os.environ)
     settings = as_environ(options_layer(options))
     asked = FORMATS.get(format_name or "")
+    if isinstance(asked, TextFormat):
+        current().at_prompt = asked.at_prompt and not settings and not refresh
     looked_at: dict[Path, str] = {}
     stamps: list[Path] = []
     try:
         session = session_for(options, refreshes=True, looked_at=looked_at, again=asked.again if asked else "")
         stamps += [session.stamp] if session.stamp else []
         environment = session.environment(refresh=refresh)
-    except VertexEnvError as e:
-        if not isinstance(asked, TextFormat) or not asked.watched:
-            raise
-        # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
-        # the shell tries again as well, with the same settings.
-        tell_error(e)
-        write(asked.render(settings) + watch(map(str, [*looked_at, *stamps])) + "false\n")
-        sys.exit(e.exit_code)
+    except VertexEnvError:
+        if isinstance(asked, TextFormat) and asked.watched:
+            # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
+            # the shell tries again as well, with the same settings.
+            current().on_failure = asked.render(settings) + watch(map(str, [*looked_at, *stamps])) + FALSE
+        raise
     if isinstance(asked, CiSystem):
         from vertex_env.cli.ci import hand_over
 
@@ -72,7 +77,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     if form.use and sys.stdout.isatty():
         tell(f"hint: to set these in your shell: {form.use}")
     # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
-    served = sys.argv[1:] == HOOKS_CALL and session.snapshot()
+    served = current().at_prompt and session.snapshot()
     if not served and not refresh:
         target = session.target()
         session.remember(
