@@ -15,7 +15,7 @@ import pytest
 
 from tests.google import clean_environ, run_cli
 from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until
-from vertex_env.formats.table import TEXT_FORMATS
+from vertex_env.formats.table import FORMATS, TEXT_FORMATS
 from vertex_env.sandbox.server import Fault
 
 COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
@@ -327,6 +327,46 @@ def test_what_is_evaluated_is_parsed_as_everything_is(before: tuple[str, ...]) -
         assert flagged(*before, *args, "--format", "fish") == "false\n"  # control
     assert flagged("export", "--format", "json", lenient=False) == "false\n"  # control
     assert flagged("--verbose", "token") == ""
+
+
+@pytest.fixture(scope="module")
+def unavailable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of somebody whose network has failed."""
+    with sandboxed(tmp_path_factory.mktemp("unavailable"), faults=[Fault(1000, 503)]) as (_, env):
+        yield env
+
+
+HOOKS_CALLS = {
+    "as in shell/": (("--format", "lines"), {}, True),
+    "in one word": (("--format=lines",), {}, True),
+    "by its variable": ((), {"VERTEX_ENV_EXPORT_FORMAT": "lines"}, True),
+    "with a setting": (("--format", "lines", "--location", "global"), {}, False),
+    "on refresh": (("--format", "lines", "--refresh"), {}, False),
+    "another format": (("--format", "json"), {}, False),
+}
+
+
+@pytest.mark.parametrize("name", HOOKS_CALLS)
+def test_a_hook_hears_of_no_network_only_when_a_person_asks(unavailable: dict[str, str], name: str) -> None:
+    """At each prompt it would be noise; `use`, `refresh` and a person's own call say it: the control."""
+    args, more, quiet = HOOKS_CALLS[name]
+    done = run_cli("export", *args, env={**unavailable, **more})
+    assert (done.status, done.stdout) == (75, "")
+    assert re.fullmatch("" if quiet else TWO_LINES, done.stderr)
+
+
+INTERNAL = [row.name for row in FORMATS.values() if row.internal]
+
+
+def test_internal_formats_are_not_named(hour: dict[str, str]) -> None:
+    """Help and errors name the others; `SUCCESSES` has all of them, which are accepted."""
+    assert INTERNAL == ["lines", "direnv"]
+    shown = re.search(r"--format \[([^]]+)\]", " ".join(run_cli("export", "--help", env=hour).stdout.split()))
+    error = run_cli("export", "--format", "yaml", env=hour).stderr
+    said = re.findall(r"'(\w+)'", error.partition(" is not one of ")[2])
+    assert shown is not None
+    assert shown[1].replace(" ", "").split("|") == [name for name in FORMATS if name not in INTERNAL]
+    assert said == [name for name in FORMATS if name not in INTERNAL]
 
 
 UNWRITABLE = {

@@ -21,6 +21,17 @@ from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
 
 
+class FormatType(click.Choice[str]):
+    """A format's name; the internal ones are accepted, but help, completions and errors do not name them."""
+
+    def __init__(self) -> None:
+        super().__init__([row.name for row in FORMATS.values() if not row.internal])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, or fail as Click does."""
+        return value if value in FORMATS else super().convert(value, param, ctx)
+
+
 def _is_evaluated(params: Mapping[str, Any]) -> bool:
     asked = FORMATS.get(params.get("format_name") or "")
     return asked is None or asked.evaluated
@@ -30,7 +41,7 @@ def _is_evaluated(params: Mapping[str, Any]) -> bool:
 @click.option(
     "--format",
     "format_name",
-    type=click.Choice(list(FORMATS)),
+    type=FormatType(),
     envvar="VERTEX_ENV_EXPORT_FORMAT",
     show_envvar=True,
     help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
