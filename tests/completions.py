@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from vertex_env.cli.main import SettingsOption, app
+from vertex_env.cli.main import app
+from vertex_env.cli.options import SettingsOption
 from vertex_env.formats.shellfiles import COMPLETIONS, shell_dir
 from vertex_env.settings.options import OPTIONS
 

@@ -119,7 +119,9 @@ def _child(args: Sequence[str], env: Mapping[str, str], missed: int, *, warm: bo
 
     cli.execute = execute
     try:
-        (entry if warm else cli).main()
+        if warm:
+            entry.main()
+        status = cli.execute(list(args))
     except SystemExit as e:
         status = e.code
     sys.stdout.flush()

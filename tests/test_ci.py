@@ -22,8 +22,8 @@ from tests.processes import sandboxed, warmed
 from tests.runners import RUNNERS, Azure, Buildkite, CircleCi, Github, Gitlab, Jenkins, Runner, TeamCity, pairs, program
 from tests.tools import need
 from vertex_env.cache import private
-from vertex_env.formats.render import CI_SYSTEMS
 from vertex_env.formats.shellfiles import shell_dir
+from vertex_env.formats.table import CI_SYSTEMS
 
 SHOW = 'echo "key $OPENAI_API_KEY and $AUTH"'
 TOLD = (
@@ -378,7 +378,7 @@ def test_a_failure_is_false_where_it_is_evaluated(hour: dict[str, str], name: st
     """And only there: in a log it would be noise."""
     env = {**hour, "VERTEX_ENV_LOCATION": "$(id)"}
     by_name = run_cli("export", "--format", name, env=env)
-    detected = run_cli("ci", env={**env, CI_SYSTEMS[name]: "true"})
+    detected = run_cli("ci", env={**env, CI_SYSTEMS[name].sign: "true"})
     expected = "false\n" if name in ("gitlab", "jenkins") else ""
     assert (by_name.stdout, detected.stdout) == (expected, expected)
     assert by_name.status == detected.status == 78

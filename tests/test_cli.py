@@ -15,7 +15,7 @@ import pytest
 
 from tests.google import clean_environ, run_cli
 from tests.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until
-from vertex_env.formats.render import RENDERERS
+from vertex_env.formats.table import FORMATS, TEXT_FORMATS
 from vertex_env.sandbox.faults import Fault
 
 COMMANDS = ("export", "ci", "token", "url", "run", "endpoints", "sandbox", "demo")
@@ -100,7 +100,7 @@ def test_a_misspelt_command(hour: dict[str, str]) -> None:
 
 
 SUCCESSES = {
-    **{f"export {name}": ("export", "--format", name) for name in RENDERERS},
+    **{f"export {name}": ("export", "--format", name) for name in TEXT_FORMATS},
     "export": ("export",),
     "token": ("token",),
     "refresh": ("token", "--refresh"),
@@ -292,6 +292,81 @@ def test_failed_data_is_empty(refusing: dict[str, str], name: str) -> None:
     done = run_cli("export", *args, env={**refusing, **changed})
     assert (done.status, done.stdout) == (status, "")
     assert re.fullmatch(TWO_LINES, done.stderr)
+
+
+FLAGGED = """
+import click, sys
+from vertex_env.cli.main import execute
+from vertex_env.cli.options import StatementsCommand
+from vertex_env.cli.variables import export
+export.callback = lambda **options: sys.exit("not parsed")
+export.params.append(click.Option(["--frob"], is_flag=True))
+export.params.append(click.Option(["--times"], type=int))
+sys.argv[1:], lenient = sys.argv[2:], sys.argv[1] == "lenient"
+if not lenient:
+    StatementsCommand.parse_leniently = lambda *_: None
+sys.exit(execute(sys.argv[1:]))
+"""
+"""The program, whose `export` has two more options; without `lenient` what is wrong is not parsed a second time."""
+
+
+def flagged(*args: str, lenient: bool = True) -> str:
+    """What it prints, after a usage error at the end."""
+    argv = [sys.executable, "-P", "-c", FLAGGED, "lenient" if lenient else "strict", *args, "--times", "many"]
+    done = subprocess.run(argv, env=clean_environ(Path("/nonexistent")), capture_output=True, text=True, check=False)
+    assert re.fullmatch(TWO_LINES, done.stderr)
+    assert done.returncode == 2
+    return done.stdout
+
+
+@pytest.mark.parametrize("before", [("export",), ("--verbose", "export")])
+def test_what_is_evaluated_is_parsed_as_everything_is(before: tuple[str, ...]) -> None:
+    """A new flag before the format takes no value, and a wrong option of the program is before the command."""
+    for args in (("--frob", "--format", "json"), ("--frob", "--format=dotenv"), ("--times", "2", "--format", "github")):
+        assert flagged(*before, *args) == ""
+        assert flagged(*before, *args, "--format", "fish") == "false\n"  # control
+    assert flagged("export", "--format", "json", lenient=False) == "false\n"  # control
+    assert flagged("--verbose", "token") == ""
+
+
+@pytest.fixture(scope="module")
+def unavailable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of somebody whose network has failed."""
+    with sandboxed(tmp_path_factory.mktemp("unavailable"), faults=[Fault(1000, 503)]) as (_, env):
+        yield env
+
+
+HOOKS_CALLS = {
+    "as in shell/": (("--format", "lines"), {}, True),
+    "in one word": (("--format=lines",), {}, True),
+    "by its variable": ((), {"VERTEX_ENV_EXPORT_FORMAT": "lines"}, True),
+    "with a setting": (("--format", "lines", "--location", "global"), {}, False),
+    "on refresh": (("--format", "lines", "--refresh"), {}, False),
+    "another format": (("--format", "json"), {}, False),
+}
+
+
+@pytest.mark.parametrize("name", HOOKS_CALLS)
+def test_a_hook_hears_of_no_network_only_when_a_person_asks(unavailable: dict[str, str], name: str) -> None:
+    """At each prompt it would be noise; `use`, `refresh` and a person's own call say it: the control."""
+    args, more, quiet = HOOKS_CALLS[name]
+    done = run_cli("export", *args, env={**unavailable, **more})
+    assert (done.status, done.stdout) == (75, "")
+    assert re.fullmatch("" if quiet else TWO_LINES, done.stderr)
+
+
+INTERNAL = [row.name for row in FORMATS.values() if row.internal]
+
+
+def test_internal_formats_are_not_named(hour: dict[str, str]) -> None:
+    """Help and errors name the others; `SUCCESSES` has all of them, which are accepted."""
+    assert INTERNAL == ["lines", "direnv"]
+    shown = re.search(r"--format \[([^]]+)\]", " ".join(run_cli("export", "--help", env=hour).stdout.split()))
+    error = run_cli("export", "--format", "yaml", env=hour).stderr
+    said = re.findall(r"'(\w+)'", error.partition(" is not one of ")[2])
+    assert shown is not None
+    assert shown[1].replace(" ", "").split("|") == [name for name in FORMATS if name not in INTERNAL]
+    assert said == [name for name in FORMATS if name not in INTERNAL]
 
 
 UNWRITABLE = {

@@ -15,7 +15,8 @@ from tests.tools import need
 CASES = {
     "vertex-env stat": {"status"},
     "vertex-env export --form": {"--format"},
-    "vertex-env export --format d": {"dotenv", "direnv"},
+    "vertex-env export --format d": {"dotenv"},
+    "vertex-env export --format g": {"github", "gitlab"},
     "vertex-env run --on-expiry re": {"restart"},
     "vertex-env export --client go": {"goose"},
     "vertex-env hook xo": {"xonsh"},

@@ -16,7 +16,7 @@ from tests.test_warm import FILE_KEYRING
 from vertex_env.cache import private
 from vertex_env.cache.folder import delete_files, kind_of, our_files, prune
 from vertex_env.cache.private import KINDS, Kind
-from vertex_env.formats.render import CI_SYSTEMS, RENDERERS
+from vertex_env.formats.table import CI_SYSTEMS, TEXT_FORMATS
 from vertex_env.sandbox.faults import Fault
 
 KEY = "0123456789abcdef" * 4
@@ -44,13 +44,13 @@ def write_everything(place: Place) -> None:
         done = run_cli(*args, env={**env, **more})
         assert done.status == 0, (args, done.stderr)
 
-    for name in RENDERERS:
+    for name in TEXT_FORMATS:
         for _ in range(2):  # the second one is answered from what the first has left
             ok("export", "--format", name)
     for name in CI_SYSTEMS:
         files = {variable: str(place.folder / variable) for variable in ("GITHUB_ENV", "BASH_ENV")}
         run_cli("export", "--format", name, env={**env, **files})
-        run_cli("ci", env={**env, **files, CI_SYSTEMS[name]: "true"})
+        run_cli("ci", env={**env, **files, CI_SYSTEMS[name].sign: "true"})
     ok("export", "--format", "lines", VERTEX_ENV_PROFILE="")
     place.config.write_text("[profile.work]\n")
     os.utime(place.config, (START.timestamp(), START.timestamp() + 0.5))

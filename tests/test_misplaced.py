@@ -16,7 +16,8 @@ import pytest
 
 from tests.processes import sandboxed
 from vertex_env import redaction
-from vertex_env.cli import main as cli
+from vertex_env.cli.main import app
+from vertex_env.cli.options import SettingsOption
 from vertex_env.settings import config
 from vertex_env.settings.options import OPTIONS
 
@@ -52,7 +53,10 @@ def cases() -> Iterator[Case]:
     kinds = cycle(PASTED.values())
     yield Case("a command", [next(kinds)])
     yield Case("an option before the command", [f"--{next(kinds)}"])
-    for name, command in cli.app.commands.items():
+    context = click.Context(app)
+    for name in app.list_commands(context):
+        command = app.get_command(context, name)
+        assert command is not None
         needed = ["true"] if name in ("run", "sandbox") else []
         if name not in ("run", "sandbox", "hook", "completion"):
             yield Case(f"{name}: an argument too many", [name, next(kinds)])
@@ -93,7 +97,7 @@ def places(name: str, parameter: click.Parameter, needed: list[str], kinds: Iter
     assert isinstance(parameter, click.Option)
     option = parameter.opts[-1]
     yield Case(f"{name}: {option}", [name, f"{option}={next(kinds)}", *needed])
-    if not isinstance(parameter, cli.SettingsOption):
+    if not isinstance(parameter, SettingsOption):
         automatic = f"VERTEX_ENV_{name}_{parameter.name}".upper().replace("-", "_")
         variable = str(parameter.envvar or automatic)
         yield Case(variable, [name, *needed], {variable: next(kinds)})

@@ -70,7 +70,6 @@ def code_lines(path: Path) -> int:
 
 LONGEST = 300
 LONGER = {
-    "cli/main.py": 650,
     "credentials/adc.py": 560,
     "session.py": 500,
 }

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from tests.fakes import token
 from tests.tools import need
 from vertex_env.errors import SettingsError
-from vertex_env.formats.render import DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format
+from vertex_env.formats.table import TEXT_FORMATS, guess_format
 from vertex_env.vertex.target import Target
 from vertex_env.vertex.variables import Environment, environment
 
@@ -101,12 +101,12 @@ set-env E 'é\u2019x';
 @pytest.mark.parametrize("name", GOLDEN)
 def test_text(name: str) -> None:
     """The whole output, byte for byte."""
-    assert RENDERERS[name](ODD) == GOLDEN[name]
+    assert TEXT_FORMATS[name].render(ODD) == GOLDEN[name]
 
 
 def test_text_for_tcsh() -> None:
     """Tcsh gets what survives its backticks: plain values, in quotes."""
-    assert RENDERERS["tcsh"]({"A": "ya29.a0-_~/+=", "C": "", "D": None}) == (
+    assert TEXT_FORMATS["tcsh"].render({"A": "ya29.a0-_~/+=", "C": "", "D": None}) == (
         "setenv A 'ya29.a0-_~/+=';\nsetenv C '';\nunsetenv D;\n"
     )
 
@@ -114,19 +114,19 @@ def test_text_for_tcsh() -> None:
 def test_text_for_dotenv() -> None:
     """Plain values have no quotes, which `docker run --env-file` would keep; what is unset is left out."""
     env = {"A": "ya29.a0-_/+=", "B": "a b#c $x", "C": "", "D": None, "E": "~/x", "F": "a:~b", "G": "a~b"}
-    assert RENDERERS["dotenv"](env) == "A=ya29.a0-_/+=\nB='a b#c $x'\nC=\nE='~/x'\nF='a:~b'\nG=a~b\n"
+    assert TEXT_FORMATS["dotenv"].render(env) == "A=ya29.a0-_/+=\nB='a b#c $x'\nC=\nE='~/x'\nF='a:~b'\nG=a~b\n"
 
 
-@pytest.mark.parametrize("name", RENDERERS)
+@pytest.mark.parametrize("name", TEXT_FORMATS)
 def test_text_of_nothing(name: str) -> None:
     """No variables, no statements."""
-    assert RENDERERS[name]({}) == ("{}\n" if name == "json" else "")
+    assert TEXT_FORMATS[name].render({}) == ("{}\n" if name == "json" else "")
 
 
-@pytest.mark.parametrize("name", [name for name in RENDERERS if name not in DATA_FORMATS])
+@pytest.mark.parametrize("name", [name for name, row in TEXT_FORMATS.items() if row.evaluated])
 def test_statements_end_in_a_semicolon(name: str) -> None:
     """An unquoted eval joins the lines; each statement is closed, so that they do not run into one another."""
-    lines = RENDERERS[name]({"A": "x", "B": None, "C": ""}).splitlines()
+    lines = TEXT_FORMATS[name].render({"A": "x", "B": None, "C": ""}).splitlines()
     if name in ("sh", "direnv"):
         assert [lines.pop(0)[-5:], lines.pop(3), *lines[3:5]] == [" then", "else", *READ_ONLY.splitlines()]
         assert lines.pop() == "fi;"
@@ -142,7 +142,7 @@ def test_statements_end_in_a_semicolon(name: str) -> None:
 def test_tcsh_refuses_what_does_not_survive(value: str) -> None:
     """Tcsh takes backtick output apart, whatever the quotes: such values are an error that names the variable."""
     with pytest.raises(SettingsError, match="the value for B cannot be passed through tcsh's eval") as e:
-        RENDERERS["tcsh"]({"A": "x", "B": value})
+        TEXT_FORMATS["tcsh"].render({"A": "x", "B": value})
     assert "vertex-env run" in e.value.hint
 
 
@@ -150,7 +150,7 @@ def test_tcsh_refuses_what_does_not_survive(value: str) -> None:
 def test_dotenv_refuses_what_readers_disagree_about(value: str) -> None:
     """No way of quoting means the same to all readers: such values are an error that names the variable."""
     with pytest.raises(SettingsError, match="the value for B has a quote, a backslash or"):
-        RENDERERS["dotenv"]({"A": "x", "B": value})
+        TEXT_FORMATS["dotenv"].render({"A": "x", "B": value})
 
 
 # --- which format ---
@@ -187,7 +187,7 @@ def test_dotenv_refuses_what_readers_disagree_about(value: str) -> None:
 )
 def test_guess(shells: Sequence[str], name: str) -> None:
     """The first name that is a shell's decides; without any, sh."""
-    assert guess_format(shells) == name
+    assert guess_format(shells).name == name
 
 
 SH = ["sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "yash", "rbash"]
@@ -196,14 +196,14 @@ SH = ["sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "ya
 @pytest.mark.parametrize("shell", SH)
 def test_guess_of_a_shell_of_its_own_format(shell: str) -> None:
     """Every shell that reads what sh reads is known as one: a login shell further on does not count."""
-    assert guess_format([shell, "/usr/bin/fish"]) == "sh"
+    assert guess_format([shell, "/usr/bin/fish"]).name == "sh"
 
 
 @given(st.lists(st.text() | st.sampled_from(["fish", "nu", "-csh", "sh"])))
 @examples(deadline=None, max_examples=200)
 def test_guess_is_always_a_format(shells: list[str]) -> None:
     """Whatever the process is called, there is a renderer for the guess, and a way to use it."""
-    assert guess_format(shells) in RENDERERS.keys() & HOW_TO_USE.keys()
+    assert guess_format(shells).use
 
 
 # --- real shells ---
@@ -293,7 +293,7 @@ class Place:
         self._write("dump", f"#!{sys.executable} -IS\n{DUMP}\n", mode=0o755)
         self._write("vertex-env", f'#!/bin/sh\ncat "$0.${{3-sh}}"\nexit {status}\n', mode=0o755)
         for name in {"sh", "json", *(shell.format for shell in SHELLS.values())}:
-            text = RENDERERS[name](env) if status == 0 else "" if name in DATA_FORMATS else "false\n"
+            text = TEXT_FORMATS[name].render(env) if status == 0 else "false\n" if TEXT_FORMATS[name].evaluated else ""
             self._write(f"vertex-env.{name}", text)
 
     def _write(self, name: str, text: str, mode: int = 0o644) -> None:
@@ -342,7 +342,7 @@ def seen(
 def test_round_trip(name: str, values: Sequence[str]) -> None:
     """A child of the real shell sees every value as it was, with the very line that users are told; None is unset."""
     shell = SHELLS[name]
-    found, wanted = seen(shell, HOW_TO_USE[shell.format], values)
+    found, wanted = seen(shell, TEXT_FORMATS[shell.format].use, values)
     assert found == wanted
 
 
@@ -362,8 +362,8 @@ def test_round_trip_in_pwsh() -> None:
     with tempfile.TemporaryDirectory() as folder:
         env = {**{f"T_{i}": value for i, value in enumerate(values)}, "T_GONE": None}
         place = Place(Path(folder), {})
-        (Path(folder) / "vertex-env.pwsh").write_text(RENDERERS["pwsh"](env), encoding="utf-8")
-        done = place.run(pwsh, f"{HOW_TO_USE['pwsh']}\nDUMP\n", {"T_GONE": "here"})
+        (Path(folder) / "vertex-env.pwsh").write_text(TEXT_FORMATS["pwsh"].render(env), encoding="utf-8")
+        done = place.run(pwsh, f"{TEXT_FORMATS['pwsh'].use}\nDUMP\n", {"T_GONE": "here"})
     assert json.loads(done.stdout) == {name: value for name, value in env.items() if value is not None}
 
 
@@ -402,8 +402,8 @@ def test_round_trip_in_tcsh() -> None:
     env: Environment = {**{f"T_{i}": value for i, value in enumerate([*TOKENS, "x" * 12_288])}, "T_GONE": None}
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), {})
-        (Path(folder) / "vertex-env.tcsh").write_text(RENDERERS["tcsh"](env), encoding="utf-8")
-        done = place.run(tcsh, f"{HOW_TO_USE['tcsh']}\nDUMP\n", {"T_GONE": "here"})
+        (Path(folder) / "vertex-env.tcsh").write_text(TEXT_FORMATS["tcsh"].render(env), encoding="utf-8")
+        done = place.run(tcsh, f"{TEXT_FORMATS['tcsh'].use}\nDUMP\n", {"T_GONE": "here"})
     assert json.loads(done.stdout) == {name: value for name, value in env.items() if value is not None}
 
 
@@ -419,7 +419,7 @@ LISTS = {
 @pytest.mark.parametrize("name", SHELLS)
 def test_names_that_shells_treat_as_lists(name: str) -> None:
     """A URL under a name that ends in PATH or DIRS stays as it was, also where the shell makes a list of it."""
-    found, wanted = seen(SHELLS[name], HOW_TO_USE[SHELLS[name].format], list(LISTS.values()), list(LISTS))
+    found, wanted = seen(SHELLS[name], TEXT_FORMATS[SHELLS[name].format].use, list(LISTS.values()), list(LISTS))
     del found["T_0"]
     assert found == wanted
 
@@ -430,7 +430,7 @@ BYTES = ["\udcff", "a\udc80\udc83\udc85'\udca0", "\udc81\udc82\udc88 x"]
 @pytest.mark.parametrize("name", [*POSIX, "fish", "xonsh"])
 def test_bytes_that_are_not_utf8(name: str) -> None:
     """Where a shell can hold any bytes it gets them, though `environment` refuses such values."""
-    found, wanted = seen(SHELLS[name], HOW_TO_USE[SHELLS[name].format], BYTES)
+    found, wanted = seen(SHELLS[name], TEXT_FORMATS[SHELLS[name].format].use, BYTES)
     assert found == wanted
 
 
@@ -449,7 +449,7 @@ def test_round_trip_of_anything(name: str) -> None:
     @given(st.lists(ANYTHING | SYNTAX, min_size=1, max_size=80))
     @examples(deadline=None, max_examples=25, suppress_health_check=list(HealthCheck))
     def batch(values: list[str]) -> None:
-        found, wanted = seen(shell, HOW_TO_USE[shell.format], values)
+        found, wanted = seen(shell, TEXT_FORMATS[shell.format].use, values)
         assert found == wanted
 
     batch()
@@ -459,7 +459,7 @@ def test_round_trip_of_anything(name: str) -> None:
 @examples(deadline=None, max_examples=200)
 def test_round_trip_of_json(env: dict[str, str | None]) -> None:
     """A JSON reader sees every value, and null for what is unset."""
-    assert json.loads(RENDERERS["json"](env)) == env
+    assert json.loads(TEXT_FORMATS["json"].render(env)) == env
 
 
 @given(st.dictionaries(st.from_regex("T_[A-Z]{1,3}", fullmatch=True), ANYTHING | SYNTAX, max_size=30))
@@ -469,13 +469,13 @@ def test_dotenv_file_in_a_shell(values: dict[str, str]) -> None:
     kept = {}
     for name, value in values.items():
         try:
-            RENDERERS["dotenv"]({name: value})
+            TEXT_FORMATS["dotenv"].render({name: value})
         except SettingsError:
             continue
         kept[name] = value
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), {})
-        (Path(folder) / "env").write_bytes(RENDERERS["dotenv"](kept).encode())
+        (Path(folder) / "env").write_bytes(TEXT_FORMATS["dotenv"].render(kept).encode())
         done = place.run(SHELLS["sh"], f"set -a\n. {folder}/env\nDUMP\n", {})
     assert json.loads(done.stdout) == kept
 
@@ -487,14 +487,14 @@ def test_dotenv_file_in_a_shell(values: dict[str, str]) -> None:
 def test_failure_stops_the_script(name: str, tmp_path: Path) -> None:
     """When export fails, so does the line that users are told: a strict script ends there. Fish has no such mode."""
     shell = SHELLS[name]
-    done = Place(tmp_path, {}, status=1).run(shell, f"{HOW_TO_USE[shell.format]}\necho went on\n", {})
+    done = Place(tmp_path, {}, status=1).run(shell, f"{TEXT_FORMATS[shell.format].use}\necho went on\n", {})
     assert done.stdout == ""
     assert done.returncode != 0
 
 
 SEEN_TO_FAIL = {
-    **{name: (SHELLS[name], f"{HOW_TO_USE['sh']} && echo went on || echo failed") for name in POSIX},
-    "fish": (SHELLS["fish"], f"{HOW_TO_USE['fish']}; and echo went on; or echo failed"),
+    **{name: (SHELLS[name], f"{TEXT_FORMATS['sh'].use} && echo went on || echo failed") for name in POSIX},
+    "fish": (SHELLS["fish"], f"{TEXT_FORMATS['fish'].use}; and echo went on; or echo failed"),
     "fish, eval": (SHELLS["fish"], "eval (vertex-env export --format fish); and echo went on; or echo failed"),
 }
 
@@ -510,7 +510,7 @@ def test_failure_is_seen_in_tcsh(tmp_path: Path) -> None:
     """Tcsh sees the status of the eval as well."""
     place = Place(tmp_path, {}, status=1)
     (tmp_path / "vertex-env.tcsh").write_text("false\n", encoding="utf-8")
-    done = place.run(Shell("tcsh", ("-f",), "tcsh"), f"{HOW_TO_USE['tcsh']} && echo went on || echo failed", {})
+    done = place.run(Shell("tcsh", ("-f",), "tcsh"), f"{TEXT_FORMATS['tcsh'].use} && echo went on || echo failed", {})
     assert done.stdout == "failed\n"
 
 
@@ -521,7 +521,7 @@ def test_going_on_after_success(name: str) -> None:
     then = {"fish": "; and DUMP", "sh": " && DUMP"}.get(shell.format, "\nDUMP")
     with tempfile.TemporaryDirectory() as folder:
         done = Place(Path(folder), {"T_A": "x", "T_B": None, "T_C": None}).run(
-            shell, HOW_TO_USE[shell.format] + then, {"T_B": "here"}
+            shell, TEXT_FORMATS[shell.format].use + then, {"T_B": "here"}
         )
     assert json.loads(done.stdout) == {"T_A": "x"}
 
@@ -531,7 +531,7 @@ def test_universal_variables_of_fish_are_kept(tmp_path: Path) -> None:
     place = Place(tmp_path, {"T_ORG": None})
     fish = Shell("fish", (), "fish")  # --no-config would leave out universal variables
     assert place.run(fish, "set -Ux T_ORG org-1", {}).returncode == 0
-    done = place.run(fish, f"{HOW_TO_USE['fish']}\nDUMP", {})
+    done = place.run(fish, f"{TEXT_FORMATS['fish'].use}\nDUMP", {})
     assert json.loads(done.stdout) == {"T_ORG": ""}
     assert json.loads(place.run(fish, "DUMP", {}).stdout) == {"T_ORG": "org-1"}
 
@@ -600,7 +600,7 @@ def test_attributes_that_stay(name: str, line: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("scope", ["-lx", "-fx", "-l"])
 def test_local_variable_of_fish(scope: str, tmp_path: Path) -> None:
     """It does not cover the URL; the control: without the line in front, it does."""
-    lines = f"function f; set {scope} T_URL https://corp.example/v1; {HOW_TO_USE['fish']}; DUMP; end; f"
+    lines = f"function f; set {scope} T_URL https://corp.example/v1; {TEXT_FORMATS['fish'].use}; DUMP; end; f"
     place = Place(tmp_path, BESIDE)
     assert json.loads(place.run(SHELLS["fish"], lines, {}).stdout)["T_URL"] == BESIDE["T_URL"]
     text = tmp_path / "vertex-env.fish"
@@ -641,15 +641,16 @@ def test_export_as_a_shell_sees_it(tmp_path: Path) -> None:
         extra={"T_URL": "{host}/{path}", "T_ODD": "it's {location}"},
     )
     show = "echo $OPENAI_BASE_URL $OPENAI_BASE_PATH ${OPENAI_ORG_ID-unset}"
-    done = Place(tmp_path, env).run(SHELLS["dash"], f"{HOW_TO_USE['sh']}\n{show}\nDUMP\n", {"OPENAI_ORG_ID": "org"})
+    load = f"{TEXT_FORMATS['sh'].use}\n{show}\nDUMP\n"
+    done = Place(tmp_path, env).run(SHELLS["dash"], load, {"OPENAI_ORG_ID": "org"})
     path = "v1/projects/my-project-123/locations/global/endpoints/openapi"
     first, second = done.stdout.splitlines()
     assert first == f"https://aiplatform.googleapis.com/{path} {path}/chat/completions unset"
     assert json.loads(second) == {"T_URL": f"https://aiplatform.googleapis.com/{path}", "T_ODD": "it's global"}
 
 
-@pytest.mark.parametrize("name", HOW_TO_USE)
+@pytest.mark.parametrize("name", [name for name, row in TEXT_FORMATS.items() if row.use])
 def test_how_to_use_names_the_command(name: str) -> None:
     """The line that users are told calls export, with a format where it is not the default's."""
-    assert re.search(r"vertex-env export( --format (?!sh)[a-z]+)?[^a-z-]*", HOW_TO_USE[name])
+    assert re.search(r"vertex-env export( --format (?!sh)[a-z]+)?[^a-z-]*", TEXT_FORMATS[name].use)
     assert name in {shell.format for shell in SHELLS.values()} | {"pwsh", "tcsh"}

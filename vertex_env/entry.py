@@ -70,9 +70,8 @@ def _start(args: "Sequence[str]") -> None:
         text, command = found[0], args[split:]
     else:
         return
-    from vertex_env.errors import VertexEnvError
+    from vertex_env.errors import Exit, VertexEnvError
     from vertex_env.run import start as run
-    from vertex_env.run.child import OWN_FAILURE
 
     try:
         env, overlay, rules = run.unpack(text)
@@ -80,7 +79,7 @@ def _start(args: "Sequence[str]") -> None:
         if is_handed:
             # Minting again would lead here again.
             sys.stderr.write(f"vertex-env: error: {_LOST}\nvertex-env: hint: --on-expiry ignore needs no such file\n")
-            sys.exit(OWN_FAILURE)
+            sys.exit(Exit.RUN_FAILURE)
         return
 
     def say(line: str) -> None:
@@ -158,5 +157,7 @@ def _write(data: bytes) -> bool:
         except OSError:
             if done == 0:
                 return False
-            os._exit(1)
+            from vertex_env.errors import Exit
+
+            os._exit(Exit.FAILURE)
     return True

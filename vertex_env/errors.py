@@ -1,4 +1,4 @@
-"""What can go wrong, as types.
+"""What can go wrong, as types, and the one table of exit statuses.
 
 ::
 
@@ -8,15 +8,45 @@
     ├─ RefusedError                      77   Google answered "no": login expired, permission missing, API disabled
     ├─ UnavailableError                  75   Google could not be reached or did not answer sensibly: try again later
     ├─ StoreError                         1   the keychain cannot be used, or `logout` cannot delete
-    └─ ChildError                  126, 127   the command of `run` cannot be executed, or was not found
+    └─ ChildError             125, 126, 127   the command of `run` got no process, cannot be executed, or was not found
+
+In `run` each of the others ends with 125, so that its status is not taken for the command's.
 
 Modules raise; only `cli` prints and exits. Every error carries a hint: the command or the change that cures it.
-The exit codes follow sysexits.h (https://man7.org/linux/man-pages/man3/sysexits.h.3head.html, 2026-11-22).
 """
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+class Exit:
+    """Every exit status of the program; `run` and `sandbox` end with their command's own where it has one.
+
+    Those from 64 to 78 follow sysexits.h (https://man7.org/linux/man-pages/man3/sysexits.h.3head.html, 2026-11-22),
+    those from 125 on what shells and env(1) do.
+    """
+
+    OK = 0
+    FAILURE = 1
+    USAGE = 2
+    """The command line is wrong."""
+    BUG = 70
+    """An exception that nobody expected."""
+    TRY_AGAIN = 75
+    """No network, a server's failure, a full disk; or `run` has stopped its command before the token expires."""
+    REFUSED = 77
+    """Google answered, and the answer was no."""
+    CONFIG = 78
+    """The settings or the credentials are wrong."""
+    RUN_FAILURE = 125
+    """`run` itself failed, before or beside its command; the same as in `env` and `timeout` of coreutils."""
+    NOT_EXECUTABLE = 126
+    """The command of `run` was found, but could not be executed."""
+    NOT_FOUND = 127
+    """The command of `run` was not found."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
 
 
 _LONG_WORD = 20
@@ -46,7 +76,7 @@ class VertexEnvError(Exception):
         hint: What cures it, as a command where there is one.
     """
 
-    exit_code = 1
+    exit_code = Exit.FAILURE
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(message)
@@ -67,25 +97,25 @@ class VertexEnvError(Exception):
 class SettingsError(VertexEnvError):
     """A setting is missing, wrong or contradicts another; the message names where it came from."""
 
-    exit_code = 78
+    exit_code = Exit.CONFIG
 
 
 class CredentialsError(VertexEnvError):
     """The ADC file is absent, damaged or incomplete."""
 
-    exit_code = 78
+    exit_code = Exit.CONFIG
 
 
 class RefusedError(VertexEnvError):
     """Google answered, and the answer was no."""
 
-    exit_code = 77
+    exit_code = Exit.REFUSED
 
 
 class UnavailableError(VertexEnvError):
     """Google could not be reached, or what answered was not Google; trying again later may help."""
 
-    exit_code = 75
+    exit_code = Exit.TRY_AGAIN
 
 
 class StoreError(VertexEnvError):
@@ -98,7 +128,7 @@ class ChildError(VertexEnvError):
     Args:
         message: As for `VertexEnvError`.
         hint: As for `VertexEnvError`.
-        status: 127 if the command was not found, 126 if it was found but could not be executed, as in a shell.
+        status: `Exit.NOT_FOUND`, `Exit.NOT_EXECUTABLE`, or `Exit.RUN_FAILURE` if no process could be started.
     """
 
     def __init__(self, message: str, hint: str, status: int) -> None:

@@ -45,7 +45,7 @@ _vertex_env() {
   endpoints:--api) words='chat responses' ;;
   endpoints:--store) words='file keyring none' ;;
   endpoints:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;
-  export:--format) words='sh fish nu pwsh xonsh elvish tcsh json dotenv lines direnv github gitlab azure circleci buildkite teamcity jenkins' ;;
+  export:--format) words='sh fish nu pwsh xonsh elvish tcsh json dotenv github gitlab azure circleci buildkite teamcity jenkins' ;;
   export:--api) words='chat responses' ;;
   export:--store) words='file keyring none' ;;
   export:--client) words='aider anything-llm fabric goose gptme open-webui promptfoo shell-gpt' ;;

@@ -47,7 +47,7 @@ complete -c vertex-env -n '__fish_seen_subcommand_from ci endpoints export logou
 complete -c vertex-env -n '__fish_seen_subcommand_from ci completion demo endpoints export hook logout off refresh run sandbox status token url use' -l help -d 'Show this message and exit'
 complete -c vertex-env -n '__fish_seen_subcommand_from endpoints' -l all-locations -d 'Look in every region'
 complete -c vertex-env -n '__fish_seen_subcommand_from endpoints status' -l format -x -a 'table json' -d 'For reading, or for programs'
-complete -c vertex-env -n '__fish_seen_subcommand_from export' -l format -x -a 'sh fish nu pwsh xonsh elvish tcsh json dotenv lines direnv github gitlab azure circleci buildkite teamcity jenkins' -d 'Shell or data format, or a CI system, to do what the command ci does'
+complete -c vertex-env -n '__fish_seen_subcommand_from export' -l format -x -a 'sh fish nu pwsh xonsh elvish tcsh json dotenv github gitlab azure circleci buildkite teamcity jenkins' -d 'Shell or data format, or a CI system, to do what the command ci does'
 complete -c vertex-env -n '__fish_seen_subcommand_from export token' -l refresh -d 'Mint a new token even if the stored one is fresh'
 complete -c vertex-env -n '__fish_seen_subcommand_from logout' -l all -d 'Of every identity'
 complete -c vertex-env -n '__fish_seen_subcommand_from run' -l on-expiry -x -a 'auto restart ignore stop' -d 'Before the token expires'

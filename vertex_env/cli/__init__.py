@@ -1,11 +1,8 @@
-"""The command line. What is here has to be found by a supervisor (`run`) that has lived through an upgrade.
+"""The command line. A supervisor (`run`) that has lived through an upgrade imports `tell_error` from here.
 
-Such a process has the modules of its own version loaded, so this imports nothing but a leaf. In the version before the
-rooms this package was a module, and `tell_error` was here as well.
+Such a process has the modules of its own version loaded. In the version before the rooms this package was a module, and
+`tell_error` was in it.
 """
-
-import os
-import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,16 +10,7 @@ if TYPE_CHECKING:
 
 
 def tell_error(error: "VertexEnvError") -> None:
-    """Say what failed and what cures it, such as a command that is gone when it is to be started anew."""
-    from vertex_env.redaction import hide, of_environ
+    """Say what failed and what cures it; see `output.tell_error`."""
+    from vertex_env.cli import output
 
-    secrets = of_environ(os.environ)
-    error.rewrite(secrets.redact)  # before line breaks are escaped
-    for kind, text in (("error", error.message), ("hint", error.hint)):
-        # A path may have a line break in it, or what a terminal takes for a command.
-        shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-        try:
-            sys.stderr.write(secrets.redact(hide(f"vertex-env: {kind}: {shown}\n")))
-            sys.stderr.flush()
-        except (OSError, AttributeError):
-            pass  # nobody listens
+    output.tell_error(error)

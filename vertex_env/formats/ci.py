@@ -1,6 +1,6 @@
 """What each CI system wants: how values are masked in its log, and how variables reach the later steps of a job.
 
-`plan` says what is to be done, `cli` does it. A token never stands in a log: where a system masks what it is told to,
+A plan says what is to be done, `cli` does it. A token never stands in a log: where a system masks what it is told to,
 that comes first; where it cannot, a *command* that gets the variables is handed over in place of their values, so that
 there is no token in a file either, and each step has a fresh one. All of this as of 2026-11-22.
 
@@ -28,12 +28,12 @@ there is no token in a file either, and each step has a fresh one. All of this a
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from vertex_env.errors import SettingsError
-from vertex_env.formats.render import CI_SYSTEMS, quote_sh
+from vertex_env.formats.render import quote_sh
 from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
 
@@ -103,38 +103,6 @@ class Job:
         return {name: value or "" for name, value in self.env.items()}
 
 
-def detect(environ: Mapping[str, str]) -> str | None:
-    """The system that runs us, if it is one that we know."""
-    return next(
-        (name for name, sign in CI_SYSTEMS.items() if environ.get(sign, "").lower() not in ("", "0", "false")), None
-    )
-
-
-def recognise(environ: Mapping[str, str]) -> str:
-    """The same.
-
-    Raises:
-        SettingsError: There is none.
-    """
-    found = detect(environ)
-    if found is None:
-        raise SettingsError(
-            f"no CI system is recognised: none of {', '.join(CI_SYSTEMS.values())} is set",
-            'in the step\'s own script: eval "$(vertex-env export)"; or name one: vertex-env export --format '
-            + "|".join(CI_SYSTEMS),
-        )
-    return found
-
-
-def plan(system: str, job: Job) -> Plan:
-    """What to do for *system*.
-
-    Raises:
-        SettingsError: The step is not set up for it.
-    """
-    return _PLANS[system](job)
-
-
 def check_lasts(token: Token, wanted: timedelta, now: datetime) -> None:
     """Refuse a token that ends before the job does.
 
@@ -164,13 +132,16 @@ def lasts(token: Token, now: datetime) -> str:
     )
 
 
-def _github(job: Job) -> Plan:
+def github(job: Job) -> Plan:
+    """Masks as commands in the log, variables in the file of the job."""
     masks = [f"::add-mask::{value.replace('%', '%25')}\n" for value in _once(job)]
     blocks = [f"{name}<<{job.delimiter}\n{value}\n{job.delimiter}\n" for name, value in job.values.items()]
     return Plan(stdout="".join(masks), file=_file(job, "GITHUB_ENV"), text="\n" + "".join(blocks))
 
 
-def _azure(job: Job) -> Plan:
+def azure(job: Job) -> Plan:
+    """Commands in the log; what has the token in it is a secret variable."""
+
     def escape(value: str) -> str:
         return value.replace("%", "%AZP25")
 
@@ -181,7 +152,8 @@ def _azure(job: Job) -> Plan:
     return Plan(stdout="".join(lines))
 
 
-def _buildkite(job: Job) -> Plan:
+def buildkite(job: Job) -> Plan:
+    """Calls of the agent, which is told the secrets first."""
     if not job.agent or not job.environ.get("BUILDKITE_AGENT_JOB_API_SOCKET"):
         raise SettingsError(
             f"this job has no API to tell secrets to: no {_AGENT} on PATH, or no BUILDKITE_AGENT_JOB_API_SOCKET",
@@ -198,7 +170,8 @@ def _buildkite(job: Job) -> Plan:
     return Plan(calls=tuple(calls))
 
 
-def _teamcity(job: Job) -> Plan:
+def teamcity(job: Job) -> Plan:
+    """Service messages in the log, if the parameters that TeamCity masks are declared."""
     for name in job.secrets:
         # A declared parameter is in the environment of each step, whatever its value; whether it is a password
         # parameter cannot be seen from here.
@@ -221,7 +194,8 @@ def _teamcity(job: Job) -> Plan:
     return Plan(stdout="".join(lines))
 
 
-def _circleci(job: Job) -> Plan:
+def circleci(job: Job) -> Plan:
+    """A command in the file that bash reads at the start of each step."""
     # bash takes no notice of -e in this file. A step that has no token must not go on with a key for somebody else.
     block = _BEGIN + _statement(job, " || exit") + _END
     return Plan(file=_file(job, "BASH_ENV"), text=block, once=True)
@@ -235,19 +209,9 @@ def without_block(text: bytes) -> bytes:
     return re.sub(rb"^%b.*?^%b" % (_BEGIN.encode(), _END.encode()), b"", text, flags=re.DOTALL | re.MULTILINE)
 
 
-def _eval(job: Job) -> Plan:
+def statement(job: Job) -> Plan:
+    """A command for the script to evaluate: GitLab and Jenkins."""
     return Plan(stdout=_statement(job))
-
-
-_PLANS: Mapping[str, Callable[[Job], Plan]] = {
-    "github": _github,
-    "gitlab": _eval,
-    "azure": _azure,
-    "circleci": _circleci,
-    "buildkite": _buildkite,
-    "teamcity": _teamcity,
-    "jenkins": _eval,
-}
 
 
 def _once(job: Job) -> list[str]:

@@ -2,12 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from vertex_env.errors import SettingsError
 from vertex_env.vertex.variables import Environment
-
-Renderer = Callable[[Environment], str]
 
 _PLAIN = re.compile(r"[A-Za-z0-9._~:/@%+=,-]+", re.ASCII)
 
@@ -151,67 +149,6 @@ def dotenv(env: Environment) -> str:
 def lines(env: Environment) -> str:
     """`set NAME=value` and `unset NAME`, one a line, for the shells' hooks: they read it and evaluate nothing."""
     return _lines(env, "set {}={}", "unset {}", str)
-
-
-RENDERERS: Mapping[str, Renderer] = {
-    "sh": sh,
-    "fish": fish,
-    "nu": nu,
-    "pwsh": pwsh,
-    "xonsh": xonsh,
-    "elvish": elvish,
-    "tcsh": tcsh,
-    "json": as_json,
-    "dotenv": dotenv,
-    "lines": lines,
-    "direnv": sh,
-}
-
-CI_SYSTEMS: Mapping[str, str] = {
-    "github": "GITHUB_ACTIONS",
-    "gitlab": "GITLAB_CI",
-    "azure": "TF_BUILD",
-    "circleci": "CIRCLECI",
-    "buildkite": "BUILDKITE",
-    "teamcity": "TEAMCITY_VERSION",
-    "jenkins": "JENKINS_URL",
-}
-"""CI system, which is a format as well, to the variable by which it is recognised; `ci` knows what each wants."""
-
-CI_EVALUATED = ("gitlab", "jenkins")
-"""CI systems for which a statement for `eval` is printed."""
-
-DATA_FORMATS = ("json", "dotenv", "lines")
-"""Formats that no shell evaluates: on failure they print nothing, where the others print `false`."""
-
-_SHELLS = {
-    **dict.fromkeys(("sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "yash", "rbash"), "sh"),
-    **dict.fromkeys(("fish", "nu", "pwsh", "xonsh", "elvish", "tcsh"), None),
-    "powershell": "pwsh",
-    "csh": "tcsh",
-}
-
-HOW_TO_USE: Mapping[str, str] = {
-    "sh": 'eval "$(vertex-env export)"',
-    "fish": "vertex-env export --format fish | source",
-    "nu": "vertex-env export --format json | from json | load-env",
-    "pwsh": "vertex-env export --format pwsh | Out-String | Invoke-Expression",
-    "xonsh": "execx($(vertex-env export --format xonsh))",
-    "elvish": "eval (vertex-env export --format elvish | slurp)",
-    "tcsh": "eval `vertex-env export --format tcsh`",
-}
-
-
-def guess_format(shells: Iterable[str]) -> str:
-    """The format for the first name in *shells* that is a shell's, such as `-zsh`, `/usr/bin/fish` or `nu.exe`.
-
-    Without any, sh: it is right for most, and a wrong guess fails loudly in the others.
-    """
-    for shell in shells:
-        name = re.split(r"[/\\]", shell.strip())[-1].removeprefix("-").lower().removesuffix(".exe")
-        if name in _SHELLS:
-            return _SHELLS[name] or name
-    return "sh"
 
 
 def _lines(env: Environment, assign: str, unset: str, quote: Callable[[str], str]) -> str:

@@ -10,7 +10,7 @@ import os
 import sys
 
 from vertex_env import program
-from vertex_env.errors import ChildError
+from vertex_env.errors import ChildError, Exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from vertex_env.vertex.variables import Environment
-
-OWN_FAILURE = 125
-"""Exit status for failures of ours, as with `env` and `timeout` of coreutils."""
-
 
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
 
@@ -171,7 +167,7 @@ def restore_signals() -> None:
 
 def start_error(error: OSError) -> ChildError:
     """Why no process could be started at all."""
-    return ChildError(f"cannot start a process for the command: {error.strerror}", limit_hint(error), OWN_FAILURE)
+    return ChildError(f"cannot start a process for the command: {error.strerror}", limit_hint(error), Exit.RUN_FAILURE)
 
 
 def limit_hint(error: OSError) -> str:
@@ -199,7 +195,7 @@ def child_error(command: str, number: int, environ: Mapping[str, str]) -> ChildE
     name = shlex.quote(command) if command.isprintable() else repr(command)
     absent = number == errno.ENOENT or (number == errno.ENOTDIR and "/" not in command)
     if absent and not shutil.which(command, path=environ.get("PATH")):
-        return ChildError(f"{name}: command not found", "check the name and PATH", 127)
+        return ChildError(f"{name}: command not found", "check the name and PATH", Exit.NOT_FOUND)
     reason = "its interpreter was not found" if absent else os.strerror(number)
     hint = f"see what it is: ls -ld {name}; a script needs a first line such as #!/bin/sh and chmod +x"
-    return ChildError(f"{name} cannot be executed: {reason}", hint, 126)
+    return ChildError(f"{name} cannot be executed: {reason}", hint, Exit.NOT_EXECUTABLE)

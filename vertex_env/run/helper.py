@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 
 from vertex_env import program
-from vertex_env.errors import clean
+from vertex_env.errors import Exit, clean
 from vertex_env.run import lifecycle, system
 from vertex_env.run.child import die_like, held, limit_hint
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from vertex_env.run.backend import Backend
     from vertex_env.vertex.variables import Environment
 
-_PERMANENT = (77, 78)
-"""Exit statuses of ours (`errors`): Google refused, or something is not configured."""
+_PERMANENT = (Exit.REFUSED, Exit.CONFIG)
+"""Exit statuses of the program after which trying again does not help."""
 
 
 def helper_argv() -> list[str]:

@@ -14,6 +14,8 @@ The supervisor tells what has happened (`gave`, `failed`, `exited`, `refused`, `
 
 from __future__ import annotations
 
+from vertex_env.errors import Exit
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     Policy = Literal["auto", "restart", "ignore", "stop"]
     OnFailure = Literal["keep", "stop"]
 
-STOPPED = 75
-"""Exit status of `stop`: EX_TEMPFAIL, for an outer supervisor to start everything again."""
+STOPPED = Exit.TRY_AGAIN
+"""Exit status of `stop`, for an outer supervisor to start everything again."""
 TICK_S = 30.0
 """The clocks are read again at least so often: the timers of a suspended machine stand still."""
 HELPER_SLACK_S = 120.0 + 30.0

@@ -12,9 +12,8 @@ import stat
 import sys
 
 from vertex_env import freshness, program
-from vertex_env.errors import ChildError, SettingsError, VertexEnvError
+from vertex_env.errors import ChildError, Exit, SettingsError, VertexEnvError
 from vertex_env.run.child import (
-    OWN_FAILURE,
     apply,
     as_started,
     child_error,
@@ -174,7 +173,7 @@ def check_command(command: Sequence[str]) -> None:
 
 def failure(error: VertexEnvError) -> int:
     """Exit status of `run` for a failure of ours."""
-    return error.status if isinstance(error, ChildError) else OWN_FAILURE
+    return error.status if isinstance(error, ChildError) else Exit.RUN_FAILURE
 
 
 def run_once(command: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -11,9 +11,9 @@ import signal
 import time
 from contextlib import suppress
 
+from vertex_env.errors import Exit
 from vertex_env.run import system
 from vertex_env.run.child import (
-    OWN_FAILURE,
     apply,
     as_started,
     child_error,
@@ -218,7 +218,7 @@ class Supervisor:
             except (OSError, ValueError) as e:
                 os.write(write, str(getattr(e, "errno", errno.EINVAL)).encode())
             finally:
-                os._exit(OWN_FAILURE)
+                os._exit(Exit.RUN_FAILURE)
         os.close(write)
         if own_group:
             with suppress(OSError):

@@ -1,0 +1,157 @@
+"""`export`, `token` and `url`: what is asked for, on stdout."""
+
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vertex_env.cache import answers as warm
+from vertex_env.cache.snapshots import Kept
+from vertex_env.cli.invocation import FALSE, current, now_utc, session_for
+from vertex_env.cli.options import Command, StatementsCommand, settings_options
+from vertex_env.cli.output import tell, write
+from vertex_env.errors import VertexEnvError
+from vertex_env.formats.render import watch
+from vertex_env.formats.table import FORMATS, CiSystem, TextFormat, guess_format
+from vertex_env.settings.resolve import as_environ, options_layer
+from vertex_env.tokens.token import Token
+from vertex_env.vertex.variables import Environment
+
+
+class FormatType(click.Choice[str]):
+    """A format's name; the internal ones are accepted, but help, completions and errors do not name them."""
+
+    def __init__(self) -> None:
+        super().__init__([row.name for row in FORMATS.values() if not row.internal])
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The name, or fail as Click does."""
+        return value if value in FORMATS else super().convert(value, param, ctx)
+
+
+def _is_evaluated(params: Mapping[str, Any]) -> bool:
+    asked = FORMATS.get(params.get("format_name") or "")
+    return asked is None or asked.evaluated
+
+
+@click.command(cls=StatementsCommand, is_evaluated=_is_evaluated)
+@click.option(
+    "--format",
+    "format_name",
+    type=FormatType(),
+    envvar="VERTEX_ENV_EXPORT_FORMAT",
+    show_envvar=True,
+    help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
+)
+@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@settings_options
+def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
+    """Print statements that set (and unset) the variables."""
+    question = warm.question_key(sys.argv[1:], os.environ)
+    settings = as_environ(options_layer(options))
+    asked = FORMATS.get(format_name or "")
+    if isinstance(asked, TextFormat):
+        current().at_prompt = asked.at_prompt and not settings and not refresh
+    looked_at: dict[Path, str] = {}
+    stamps: list[Path] = []
+    try:
+        session = session_for(options, refreshes=True, looked_at=looked_at, again=asked.again if asked else "")
+        stamps += [session.stamp] if session.stamp else []
+        environment = session.environment(refresh=refresh)
+    except VertexEnvError:
+        if isinstance(asked, TextFormat) and asked.watched:
+            # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
+            # the shell tries again as well, with the same settings.
+            current().on_failure = asked.render(settings) + watch(map(str, [*looked_at, *stamps])) + FALSE
+        raise
+    if isinstance(asked, CiSystem):
+        from vertex_env.cli.ci import hand_over
+
+        hand_over(asked, environment, session.token(), options)
+        return  # what has effects besides its output cannot be replayed
+
+    form = asked if isinstance(asked, TextFormat) else guess_format(_shells(session.environ))
+    stamp = session.stamp_of(session.token()) if form.stamped else None
+
+    def render(environment: Environment) -> str:
+        if form.stamped:
+            environment = {"VERTEX_ENV_STAMP": str(stamp) if stamp else None, **environment}
+        if not form.watched:
+            return form.render(environment)
+        files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
+        return form.render({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
+
+    write(render(environment))
+    if form.use and sys.stdout.isatty():
+        tell(f"hint: to set these in your shell: {form.use}")
+    # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
+    served = current().at_prompt and session.snapshot() is not Kept.NEVER
+    if not served and not refresh:
+        target = session.target()
+        session.remember(
+            sys.argv[1:], question, lambda token: render(session.environment_for(token, target)), now_utc()
+        )
+
+
+@click.command(cls=Command)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json", "header"]),
+    envvar="VERTEX_ENV_TOKEN_FORMAT",
+    default="text",
+    show_default=True,
+    show_envvar=True,
+    help="The token alone, an object with its expiry, or an Authorization header.",
+)
+@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@settings_options
+def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
+    """Print an access token, for tools that take a "key command"."""
+    question = warm.question_key(sys.argv[1:], os.environ)
+    session = session_for(options, refreshes=True)
+    minted = session.token(refresh=refresh)
+    now = now_utc()  # not before Google has answered, or the token would seem to last longer than it does
+
+    def render(token: Token) -> str:
+        match format_name:
+            case "text":
+                return token.value + "\n"
+            case "header":
+                return f"Authorization: Bearer {token.value}\n"
+            case _:
+                import json
+
+                seconds = token.expiry.timestamp()
+                left = {"expiry": warm.rfc3339(seconds), "expires_in": int(seconds - now.timestamp())}
+                return json.dumps({"token": token.value, "token_type": "Bearer", **left}) + "\n"
+
+    write(render(minted))
+    if not refresh:
+        session.remember(sys.argv[1:], question, render, now)
+
+
+@click.command(cls=Command)
+@settings_options
+def url(**options: Any) -> None:
+    """Print the base URL alone, for a tool's own settings, without a token.
+
+    It needs no credentials where the settings have the project. With --endpoint the host is looked
+    up at Google, which needs a token; the answer is remembered for a day.
+    """
+    write(session_for(options, anonymous=True).target().base_url + "\n")
+
+
+def _shells(environ: Mapping[str, str]) -> list[str]:
+    """Names that may tell the calling shell, the most telling first."""
+    names = [environ.get("VERTEX_ENV_SHELL", "")]
+    with suppress(OSError, UnicodeDecodeError):
+        names.append(Path(f"/proc/{os.getppid()}/comm").read_text(encoding="utf-8"))
+    names.append(environ.get("SHELL", ""))
+    if os.name == "nt":
+        names.append("pwsh")
+    return names

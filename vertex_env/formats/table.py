@@ -1,0 +1,186 @@
+"""The formats that `export --format` knows, one row each: shells' statements, data, and CI systems.
+
+A new format is a function, in `render` for a text and in `ci` for a CI system, and a row here.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from vertex_env.errors import SettingsError
+from vertex_env.formats import ci, render
+from vertex_env.formats.ci import Job, Plan
+from vertex_env.vertex.variables import Environment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Format:
+    """What the variables leave as.
+
+    Args:
+        name: As in `--format fish`.
+        evaluated: Whether a shell evaluates what is printed; on failure that is then `false`, and not nothing.
+        again: Why the credentials are read again later, so that they cannot be a pipe; empty if they are not.
+        internal: Whether only our own files in `shell/` ask for it: neither help nor completions name it.
+    """
+
+    name: str
+    evaluated: bool
+    again: str = ""
+    internal: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextFormat(Format):
+    """A format that is printed.
+
+    Args:
+        render: Makes the text.
+        shells: Programs that take it, such as `bash` and `zsh`; by these it is guessed.
+        use: The command that sets the variables in the shell, for a person who sees them printed.
+        stamped: Whether the text also sets `VERTEX_ENV_STAMP`.
+        watched: Whether it is direnv's: it also names the files to watch, and keeps the settings for later.
+        at_prompt: Whether a hook asks for it at each prompt. Then it is no news that there is no network.
+    """
+
+    render: Callable[[Environment], str]
+    shells: tuple[str, ...] = ()
+    use: str = ""
+    stamped: bool = False
+    watched: bool = False
+    at_prompt: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CiSystem(Format):
+    """A CI system, to whose later steps the variables are handed over.
+
+    Args:
+        sign: The variable by which it is recognised.
+        plan: Says what is to be done, or raises `SettingsError` if the step is not set up for it.
+    """
+
+    sign: str
+    plan: Callable[[Job], Plan]
+
+
+_EVALUATED = "what the job evaluates reads it again"
+
+_ROWS: tuple[Format, ...] = (
+    TextFormat(
+        name="sh",
+        render=render.sh,
+        evaluated=True,
+        shells=("sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "yash", "rbash"),
+        use='eval "$(vertex-env export)"',
+    ),
+    TextFormat(
+        name="fish",
+        render=render.fish,
+        evaluated=True,
+        shells=("fish",),
+        use="vertex-env export --format fish | source",
+    ),
+    TextFormat(
+        name="nu",
+        render=render.nu,
+        evaluated=True,
+        shells=("nu",),
+        use="vertex-env export --format json | from json | load-env",
+    ),
+    TextFormat(
+        name="pwsh",
+        render=render.pwsh,
+        evaluated=True,
+        shells=("pwsh", "powershell"),
+        use="vertex-env export --format pwsh | Out-String | Invoke-Expression",
+    ),
+    TextFormat(
+        name="xonsh",
+        render=render.xonsh,
+        evaluated=True,
+        shells=("xonsh",),
+        use="execx($(vertex-env export --format xonsh))",
+    ),
+    TextFormat(
+        name="elvish",
+        render=render.elvish,
+        evaluated=True,
+        shells=("elvish",),
+        use="eval (vertex-env export --format elvish | slurp)",
+    ),
+    TextFormat(
+        name="tcsh",
+        render=render.tcsh,
+        evaluated=True,
+        shells=("tcsh", "csh"),
+        use="eval `vertex-env export --format tcsh`",
+    ),
+    TextFormat(name="json", render=render.as_json, evaluated=False),
+    TextFormat(name="dotenv", render=render.dotenv, evaluated=False),
+    TextFormat(
+        name="lines",
+        render=render.lines,
+        evaluated=False,
+        again="the shell's hook renews the token",
+        internal=True,
+        stamped=True,
+        at_prompt=True,
+    ),
+    TextFormat(
+        name="direnv",
+        render=render.sh,
+        evaluated=True,
+        again="direnv renews the token",
+        internal=True,
+        stamped=True,
+        watched=True,
+    ),
+    CiSystem(name="github", plan=ci.github, evaluated=False, sign="GITHUB_ACTIONS"),
+    CiSystem(name="gitlab", plan=ci.statement, evaluated=True, sign="GITLAB_CI", again=_EVALUATED),
+    CiSystem(name="azure", plan=ci.azure, evaluated=False, sign="TF_BUILD"),
+    CiSystem(
+        name="circleci", plan=ci.circleci, evaluated=False, sign="CIRCLECI", again="each step of the job reads it"
+    ),
+    CiSystem(name="buildkite", plan=ci.buildkite, evaluated=False, sign="BUILDKITE"),
+    CiSystem(name="teamcity", plan=ci.teamcity, evaluated=False, sign="TEAMCITY_VERSION"),
+    CiSystem(name="jenkins", plan=ci.statement, evaluated=True, sign="JENKINS_URL", again=_EVALUATED),
+)
+
+FORMATS: Mapping[str, Format] = {row.name: row for row in _ROWS}
+TEXT_FORMATS: Mapping[str, TextFormat] = {row.name: row for row in _ROWS if isinstance(row, TextFormat)}
+CI_SYSTEMS: Mapping[str, CiSystem] = {row.name: row for row in _ROWS if isinstance(row, CiSystem)}
+
+
+def guess_format(shells: Iterable[str]) -> TextFormat:
+    """The format for the first name in *shells* that is a shell's, such as `-zsh`, `/usr/bin/fish` or `nu.exe`.
+
+    Without any, sh: it is right for most, and a wrong guess fails loudly in the others.
+    """
+    known = {shell: row for row in TEXT_FORMATS.values() for shell in row.shells}
+    for shell in shells:
+        name = re.split(r"[/\\]", shell.strip())[-1].removeprefix("-").lower().removesuffix(".exe")
+        if name in known:
+            return known[name]
+    return TEXT_FORMATS["sh"]
+
+
+def detect(environ: Mapping[str, str]) -> CiSystem | None:
+    """The CI system that runs us, if it is one that we know."""
+    return next((s for s in CI_SYSTEMS.values() if environ.get(s.sign, "").lower() not in ("", "0", "false")), None)
+
+
+def recognise(environ: Mapping[str, str]) -> CiSystem:
+    """The same.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    found = detect(environ)
+    if found is None:
+        raise SettingsError(
+            f"no CI system is recognised: none of {', '.join(s.sign for s in CI_SYSTEMS.values())} is set",
+            'in the step\'s own script: eval "$(vertex-env export)"; or name one: vertex-env export --format '
+            + "|".join(CI_SYSTEMS),
+        )
+    return found
