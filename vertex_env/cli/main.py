@@ -841,9 +841,7 @@ def _session(
         Watched(os.environ),
         _now,
         warn=lambda line: None if sys.argv[1:] == _HOOKS_CALL else _tell(f"warning: {line}"),
-        background_refresh=(lambda: background.start_background_refresh(sys.argv[1:], os.environ))
-        if refreshes
-        else None,
+        background_refresh=(lambda: background.start_refresh(sys.argv[1:], os.environ)) if refreshes else None,
         looked_at=looked_at,
         again=again,
         anonymous=anonymous,
