@@ -127,9 +127,9 @@ def _replay(args: "Sequence[str]") -> None:
     text, renew = found
     if _write(text.encode("utf-8", "surrogateescape")):
         if renew:
-            from vertex_env.cache.background import start_background_refresh
+            from vertex_env.cache.background import start_refresh
 
-            start_background_refresh(args, os.environ)
+            start_refresh(args, os.environ)
         # Nothing is open, nothing is registered: what the interpreter would do now is of no use.
         os._exit(0)
 

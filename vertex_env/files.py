@@ -89,6 +89,19 @@ def is_descriptor(path: Path) -> bool:
     return False
 
 
+def changed_since(path: Path, instant: float) -> bool:
+    """Whether the file may have been changed at *instant* or later, as far as its time stamp can tell.
+
+    The kernel's clock for time stamps is a few ms coarse; some file systems keep whole seconds, or every second one.
+    """
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    slack = 2.0 if status.st_ctime_ns % 1_000_000_000 == 0 else 0.02
+    return status.st_ctime > instant - slack
+
+
 def _is_stdin(path: Path) -> bool:
     try:
         return os.path.samestat(path.stat(), os.fstat(0))

@@ -23,6 +23,7 @@ from vertex_env.cache.notes import Notes
 from vertex_env.cache.snapshots import Kept, write_snapshot
 from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
+from vertex_env.files import changed_since
 from vertex_env.formats.snapshot import snapshot
 from vertex_env.settings.config import read_config
 from vertex_env.settings.gcloud import gcloud_files, read_gcloud
@@ -510,9 +511,7 @@ class Session:
             return
         if not all(path.is_absolute() for path in self.looked_at):
             return  # it depends on the folder that we are in
-        if any(
-            _changed_since(p, self.started) or warm.file_state(str(p)) != look for p, look in self.looked_at.items()
-        ):
+        if any(changed_since(p, self.started) or warm.file_state(str(p)) != was for p, was in self.looked_at.items()):
             return  # perhaps after we had read it
         stand_in = self._stand_in()
         expiry = int(stand_in.expiry.timestamp())
@@ -550,8 +549,7 @@ class Session:
 
     def keep_fresh(self) -> None:
         """Wait until the stored token is due and mint the next; at once where somebody waits already, or none is."""
-        store = self.store
-        if store is None:
+        if (store := self.store) is None:
             return
         with store.keeper(self.identity.key) as alone:
             stored = store.load(self.identity.key)
@@ -654,19 +652,6 @@ class Session:
 
     def _check_url(self, url: str, what: str) -> str:
         return check_url(url, what=what, allowed=self.settings.allow_host.value, universe=self.adc.universe)
-
-
-def _changed_since(path: Path, instant: float) -> bool:
-    """Whether the file may have been changed at *instant* or later, as far as its time stamp can tell.
-
-    The kernel's clock for time stamps is a few ms coarse; some file systems keep whole seconds, or every second one.
-    """
-    try:
-        status = path.stat()
-    except OSError:
-        return False
-    slack = 2.0 if status.st_ctime_ns % 1_000_000_000 == 0 else 0.02
-    return status.st_ctime > instant - slack
 
 
 def _instant(seconds: float) -> datetime:

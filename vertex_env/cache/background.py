@@ -47,7 +47,7 @@ def claim_refresh(folder: str, key: str, now: float) -> bool:
     return True
 
 
-def start_background_refresh(args: "Sequence[str]", environ: "Mapping[str, str]") -> None:
+def start_refresh(args: "Sequence[str]", environ: "Mapping[str, str]") -> None:
     """Start `vertex-env ARGS --refresh`, detached: nobody waits for it, and it holds none of our descriptors.
 
     One left open would keep `$(…)` waiting, and direnv, which waits for its descriptor 3 to close.

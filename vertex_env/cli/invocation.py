@@ -60,7 +60,7 @@ def session_for(
         Watched(os.environ),
         now_utc,
         warn=lambda line: None if invocation.at_prompt else tell(f"warning: {line}"),
-        background_refresh=(lambda: background.start_background_refresh(sys.argv[1:], os.environ))
+        background_refresh=(lambda: background.start_refresh(sys.argv[1:], os.environ))
         if refreshes
         else None,
         looked_at=looked_at,
