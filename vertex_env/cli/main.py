@@ -318,7 +318,7 @@ def run_command(
 
     try:
         run.check_command(command)
-        _run(on_expiry, on_failure, grace, command, options)
+        _run(on_expiry, on_failure, grace.total_seconds(), command, options)
     except HelperError as e:
         # Our own process has said it already, in the form that everything is said in.
         _say(str(e))
@@ -328,9 +328,7 @@ def run_command(
         sys.exit(run.failure(e))
 
 
-def _run(
-    policy: "Policy", on_failure: "OnFailure", grace: timedelta, command: Sequence[str], options: Mapping[str, Any]
-) -> NoReturn:
+def _run(policy: "Policy", on_failure: "OnFailure", grace_s: float, command: Sequence[str], options: Any) -> NoReturn:
     from vertex_env.run import start as run
     from vertex_env.run.helper import ask_helper, helper_argv
     from vertex_env.run.lifecycle import Rules
@@ -338,9 +336,9 @@ def _run(
     overlay = as_environ(options_layer(options))
     own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
     question = warm.ask(own, os.environ)
-    in_place = policy == "ignore"
-    session = _session(options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)")
-    rules = Rules(policy, on_failure, grace.total_seconds(), session.settings.mint_timeout.value.total_seconds())
+    again = "" if policy == "ignore" else "run renews the token (not so with --on-expiry ignore)"
+    session = _session(options, again=again)
+    rules = Rules(policy, on_failure, grace_s, session.settings.mint_timeout.value.total_seconds())
     if session.adc.is_pipe:
         environment: Environment = session.environment()  # the helper could not read it any more
     elif session.broker.stored() is not None and session.settings.endpoint.value is None:
@@ -403,8 +401,8 @@ def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
     if config:
         settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100 -- no link is followed
     for name in [option.variable for option in OPTIONS if option.kind.is_file and option.variable in settings]:
-        named = os.path.expanduser(settings[name])  # noqa: PTH111 -- as `adc` does
-        settings[name] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
+        # As `adc` does, and no link is followed.
+        settings[name] = os.path.abspath(os.path.expanduser(settings[name]))  # noqa: PTH100, PTH111
     return settings
 
 
