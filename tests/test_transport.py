@@ -418,7 +418,7 @@ def spoken(folder: Path, env: Mapping[str, str], more: str = "") -> str:
         "from vertex_env.vertex import endpoints\n"
         "from vertex_env.vertex.refusals import Who\n"
         "import sys\n"
-        "endpoints.http_get(vertex_env.token(), Who('', None, ''), None)(sys.argv[1] + '/v1/list', {})\n"
+        "endpoints.http_get(vertex_env.token(), Who('', None, ''), None, 10)(sys.argv[1] + '/v1/list', {})\n"
     )
     base = json.loads((folder / "adc.json").read_text())["token_uri"].removesuffix("/token")
     command = [sys.executable, "-c", code, base]
@@ -455,7 +455,7 @@ def logged(folder: Path, env: Mapping[str, str], more: str = "") -> str:
         "from vertex_env.vertex.refusals import Who\n"
         "try: vertex_env.token()\n"
         "except vertex_env.VertexEnvError: pass\n"
-        f"endpoints.http_get({PLANTED!r}, Who('', None, ''), None)(sys.argv[1] + '/v1/list', {{}})\n"
+        f"endpoints.http_get({PLANTED!r}, Who('', None, ''), None, 10)(sys.argv[1] + '/v1/list', {{}})\n"
     )
     base = json.loads((folder / "adc.json").read_text())["token_uri"].removesuffix("/token")
     command = [sys.executable, "-c", code, base]
@@ -485,8 +485,8 @@ def test_no_proxy_for_plain_http_on_loopback(tmp_path: Path) -> None:
         spoken(tmp_path, env)
         assert (len(answers.asked), len(proxy.asked)) == (2, 0)
         # The controls: the proxy does not know the path, so that the first has no token for a list.
-        for count, module in enumerate(("adc", "endpoints"), start=1):
-            spoken(tmp_path, env, f"from vertex_env import {module} as m; m.may_have_proxy = lambda _: True")
+        for count, module in enumerate(("credentials.adc", "vertex.endpoints"), start=1):
+            spoken(tmp_path, env, f"import vertex_env.{module} as m; m.may_have_proxy = lambda _: True")
             assert len(proxy.asked) == count
         assert "assertion" in proxy.asked[0].fields
         assert proxy.asked[1].headers["Authorization"] == f"Bearer {PLANTED}"

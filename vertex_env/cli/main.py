@@ -110,6 +110,581 @@ def app() -> None:
     """  # noqa: D301 -- Click wants the control character itself
 
 
+@app.command(cls=Command)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice([*RENDERERS, *CI_SYSTEMS]),
+    envvar="VERTEX_ENV_EXPORT_FORMAT",
+    show_envvar=True,
+    help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
+)
+@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@settings_options
+def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
+    """Print statements that set (and unset) the variables."""
+    question = warm.ask(sys.argv[1:], os.environ)
+    settings = as_environ(options_layer(options))
+    again = _READ_AGAIN.get(format_name or "", "")
+    if format_name == "direnv":
+        looked_at: dict[Path, str] = {}
+        stamps: list[Path] = []
+        try:
+            session = _session(options, refreshes=True, looked_at=looked_at, again=again)
+            stamps += [session.stamp] if session.stamp else []
+            environment = session.environment(refresh=refresh)
+        except VertexEnvError as e:
+            # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
+            # the shell tries again as well, with the same settings.
+            tell_error(e)
+            _print(RENDERERS["direnv"](settings) + watch(map(str, [*looked_at, *stamps])) + "false\n")
+            sys.exit(e.exit_code)
+    else:
+        session = _session(options, refreshes=True, again=again)
+        environment = session.environment(refresh=refresh)
+    name = format_name or guess_format(_shells(session.environ))
+    if name in CI_SYSTEMS:
+        _hand_over(name, environment, session.token(), options)
+        return  # what has effects besides its output cannot be replayed
+
+    in_lines = name in ("lines", "direnv")
+    stamp = session.stamp_of(session.token()) if in_lines else None
+
+    def render(environment: Environment) -> str:
+        if in_lines:
+            environment = {"VERTEX_ENV_STAMP": str(stamp) if stamp else None, **environment}
+        if name != "direnv":
+            return RENDERERS[name](environment)
+        files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
+        return RENDERERS[name]({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
+
+    _print(render(environment))
+    if name in HOW_TO_USE and sys.stdout.isatty():
+        _tell(f"hint: to set these in your shell: {HOW_TO_USE[name]}")
+    # A shell that asks although there is a snapshot could not use it: it shall have a new one, not the same answer.
+    served = sys.argv[1:] == _HOOKS_CALL and session.snapshot()
+    if not served and not refresh:
+        target = session.target()
+        session.remember(sys.argv[1:], question, lambda token: render(session.environment_for(token, target)), _now())
+
+
+@app.command(cls=Command)
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(["text", "json", "header"]),
+    envvar="VERTEX_ENV_TOKEN_FORMAT",
+    default="text",
+    show_default=True,
+    show_envvar=True,
+    help="The token alone, an object with its expiry, or an Authorization header.",
+)
+@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@settings_options
+def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
+    """Print an access token, for tools that take a "key command"."""
+    question = warm.ask(sys.argv[1:], os.environ)
+    session = _session(options, refreshes=True)
+    minted = session.token(refresh=refresh)
+    now = _now()  # not before Google has answered, or the token would seem to last longer than it does
+
+    def render(token: Token) -> str:
+        match format_name:
+            case "text":
+                return token.value + "\n"
+            case "header":
+                return f"Authorization: Bearer {token.value}\n"
+            case _:
+                import json
+
+                seconds = token.expiry.timestamp()
+                left = {"expiry": warm.rfc3339(seconds), "expires_in": int(seconds - now.timestamp())}
+                return json.dumps({"token": token.value, "token_type": "Bearer", **left}) + "\n"
+
+    _print(render(minted))
+    if not refresh:
+        session.remember(sys.argv[1:], question, render, now)
+
+
+@app.command(cls=Command)
+@settings_options
+def url(**options: Any) -> None:
+    """Print the base URL alone, for a tool's own settings, without a token.
+
+    It needs no credentials where the settings have the project. With --endpoint the host is looked
+    up at Google, which needs a token; the answer is remembered for a day.
+    """
+    _print(_session(options, anonymous=True).target().base_url + "\n")
+
+
+@app.command(cls=Command, name="run", context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--on-expiry",
+    type=click.Choice(["auto", "restart", "ignore", "stop"]),
+    default="auto",
+    show_default=True,
+    show_envvar=True,
+    help="Before the token expires: restart the command, but not while it holds the terminal or when its stdin is a "
+    "pipe (auto); restart it always; run it in place of ourselves (ignore); stop it with status 75.",
+)
+@click.option(
+    "--grace",
+    type=Duration(),
+    default="10s",
+    show_default=True,
+    show_envvar=True,
+    metavar="DURATION",
+    help="How long the command may take to end after SIGTERM.",
+)
+@click.option(
+    "--on-refresh-failure",
+    "on_failure",
+    type=click.Choice(["keep", "stop"]),
+    envvar="VERTEX_ENV_RUN_ON_REFRESH_FAILURE",
+    default="keep",
+    show_default=True,
+    show_envvar=True,
+    help="If the token expires and there is no new one: keep the command running, or stop it with status 75.",
+)
+@settings_options
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run_command(
+    on_expiry: "Policy", grace: timedelta, on_failure: "OnFailure", command: tuple[str, ...], **options: Any
+) -> None:
+    """Run COMMAND with the variables, and start it anew before its token expires."""
+    from vertex_env.run import start as run
+    from vertex_env.run.child import OWN_FAILURE
+    from vertex_env.run.helper import HelperError
+
+    try:
+        run.check_command(command)
+        _run(on_expiry, on_failure, grace.total_seconds(), command, options)
+    except HelperError as e:
+        # Our own process has said it already, in the form that everything is said in.
+        _say(str(e))
+        sys.exit(OWN_FAILURE)
+    except VertexEnvError as e:
+        tell_error(e)
+        sys.exit(run.failure(e))
+
+
+def _run(policy: "Policy", on_failure: "OnFailure", grace_s: float, command: Sequence[str], options: Any) -> NoReturn:
+    from vertex_env.run import start as run
+    from vertex_env.run.helper import ask_helper, helper_argv
+    from vertex_env.run.lifecycle import Rules
+
+    overlay = as_environ(options_layer(options))
+    own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
+    question = warm.ask(own, os.environ)
+    again = "" if policy == "ignore" else "run renews the token (not so with --on-expiry ignore)"
+    session = _session(options, again=again)
+    rules = Rules(policy, on_failure, grace_s, session.settings.mint_timeout.value.total_seconds())
+    if session.adc.is_pipe:
+        environment: Environment = session.environment()  # the helper could not read it any more
+    elif session.broker.stored() is not None and session.settings.endpoint.value is None:
+        environment = session.environment()
+        target = session.target()
+
+        def render(token: Token) -> str:
+            return run.pack(session.environment_for(token, target), overlay, rules)
+
+        if "--" in own and own.index("--") == len(own) - 1:
+            session.remember(own, question, render, _now(), refreshes=False)
+    else:
+        # google-auth would stay in the supervisor's memory.
+        environment = ask_helper(helper_argv(), {**os.environ, **overlay})
+    if rules.policy != "ignore" and run.can_supervise():
+        run.start_lean(command, run.pack(environment, overlay, rules))
+    run.start(command, environment, overlay, rules=rules, say=_tell)
+
+
+@app.command(cls=Command, name="ci")
+@click.option(
+    "--job-timeout",
+    type=Duration(),
+    show_envvar=True,
+    metavar="DURATION",
+    help="Fail now if a new token would not last as long.",
+)
+@settings_options
+def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
+    """Set the variables for a CI job's later steps, masked in its log; say how long the token lasts.
+
+    \b
+    GitHub Actions, Azure Pipelines, Buildkite, TeamCity:  vertex-env ci
+    CircleCI, with a fresh token for each step:            vertex-env ci
+    GitLab, Jenkins, for the rest of the script:           eval "$(vertex-env ci)"
+    """  # noqa: D301 -- Click wants the control character itself
+    from vertex_env.formats import ci
+
+    system = ci.recognise(os.environ)
+    again = "the steps of a long job renew the token" if job_timeout is not None else _READ_AGAIN.get(system, "")
+    session = _session(options, again=again)
+    environment = session.environment()
+    stored, now = session.token(), _now()
+    # What an earlier job on this machine has left may do for a shell, but no step renews it.
+    if stored.remaining(now) < max(job_timeout or timedelta(), (stored.expiry - stored.issued) / 2):
+        environment = session.environment(refresh=True)
+    if job_timeout is not None:
+        ci.check_lasts(session.token(), job_timeout, _now())
+    _hand_over(system, environment, session.token(), options)
+    _tell(ci.lasts(session.token(), _now()))
+
+
+def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
+    """The step's settings, such as `{"VERTEX_ENV_PROFILE": "work"}`, for a step in another folder.
+
+    A path in them is absolute, and the file that a profile is in is named.
+    """
+    config = os.environ.get("VERTEX_ENV_CONFIG")
+    settings = as_environ({**environ_layer(os.environ), **options_layer(options)})
+    if config:
+        settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100 -- no link is followed
+    for name in [option.variable for option in OPTIONS if option.kind.is_file and option.variable in settings]:
+        # As `adc` does, and no link is followed.
+        settings[name] = os.path.abspath(os.path.expanduser(settings[name]))  # noqa: PTH100, PTH111
+    return settings
+
+
+def _hand_over(system: str, environment: Environment, token: Token, options: Mapping[str, Any]) -> None:
+    """Do what *system* needs to have the variables in later steps."""
+    import shutil
+    import stat
+
+    from vertex_env.formats import ci
+
+    job = ci.Job(
+        # Where none can be unset it is made empty: only what is there.
+        env={name: value for name, value in environment.items() if value is not None or name in os.environ},
+        token=token,
+        environ=os.environ,
+        again=warm.own_argv("export", "--format", "sh"),
+        settings=_settings_elsewhere(options),
+        delimiter=f"ghadelimiter_{os.urandom(16).hex()}",
+        agent=shutil.which("buildkite-agent") is not None,
+    )
+    plan = ci.plan(system, job)
+    for call in plan.calls:
+        _call(call)
+    try:
+        # Opened before anything is printed, so that a failure leaves stdout empty; written to when all is masked.
+        # Nothing reads a pipe there before the step ends: that would be waiting for ever.
+        access = os.O_RDWR if plan.once else os.O_WRONLY
+        flags = access | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+        with os.fdopen(os.open(plan.file or os.devnull, flags, 0o600), "r+b" if plan.once else "wb", 0) as file:
+            if plan.file and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SettingsError(f"{plan.file} is not a regular file", "check that the job may write there")
+            _print(plan.stdout)
+            text = plan.text.encode("utf-8", "surrogateescape")
+            file.write(_make_room(file, text) if plan.once else text)
+    except OSError as e:
+        if isinstance(e, BrokenPipeError):
+            raise
+        raise SettingsError(f"cannot write to {plan.file}: {e.strerror}", "check that the job may write there") from e
+
+
+def _make_room(file: BinaryIO, block: bytes) -> bytes:
+    """Take the block of an earlier call out of *file*; return what to append now."""
+    from vertex_env.formats import ci
+
+    before = file.read() or b""
+    if block in before:
+        return b""  # a file that says the same keeps every byte
+    kept = ci.without_block(before)
+    gap = b"" if kept.endswith(b"\n") or not kept else b"\n"
+    if kept == before:
+        return gap + block
+    file.truncate(0)
+    return kept + gap + block
+
+
+def _call(call: "Call") -> None:
+    """Run a program that is told secrets. What it says is not repeated, for it might repeat them."""
+    import subprocess
+
+    name = " ".join(call.argv[:3])
+    try:
+        subprocess.run(call.argv, input=call.stdin.encode(), capture_output=True, check=True, timeout=60)  # noqa: S603
+    except (OSError, subprocess.SubprocessError) as e:
+        reason = f"status {e.returncode}" if isinstance(e, subprocess.CalledProcessError) else type(e).__name__
+        raise UnavailableError(
+            f"{name} failed: {reason}", 'update the agent, or in a pre-command hook: eval "$(vertex-env export)"'
+        ) from None
+
+
+@app.command(cls=Command)
+@click.option("--all-locations", is_flag=True, show_envvar=True, help="Look in every region.")
+@table_or_json("VERTEX_ENV_ENDPOINTS_FORMAT")
+@settings_options
+def endpoints(all_locations: bool, format_name: str, **options: Any) -> None:  # noqa: FBT001
+    """List self-deployed endpoints: ID, name, location, models and dedicated host."""
+    import json
+    from dataclasses import asdict
+
+    found, failures = _list_endpoints(_session(options), all_locations=all_locations)
+    for location, error in failures:
+        _tell(f"warning: {location} is not in the list: {error.message}")
+    if format_name == "json":
+        _print(json.dumps([asdict(endpoint) for endpoint in found], indent=2) + "\n")
+    else:
+        rows = [(e.id, e.name, e.location, ", ".join(e.models) or "-", e.host or "-") for e in found]
+        _print(_table(("ID", "NAME", "LOCATION", "MODELS", "DEDICATED HOST"), rows))
+
+
+def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any], list[tuple[str, VertexEnvError]]]:
+    """Endpoints, and the locations that could not be asked; if none could, that is an error."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from vertex_env.vertex.endpoints import Endpoint, list_endpoints, list_locations
+
+    project, location = session.project, session.settings.location
+    if not all_locations and location.value in ("global", "us", "eu"):
+        raise SettingsError(
+            f"endpoints are in regions, but location is {location}", "add --location REGION, or --all-locations"
+        )
+    get = session.get()
+
+    def ask(name: str) -> list[Endpoint] | VertexEnvError:
+        try:
+            return list(list_endpoints(get, f"{session.root_for(name)}/v1", f"projects/{project}/locations/{name}"))
+        except VertexEnvError as e:
+            return e
+
+    everywhere = f"{session.root_for('global')}/v1"
+    names = list_locations(get, everywhere, project) if all_locations else [location.value]
+    with ThreadPoolExecutor(16) as pool:
+        answers = pool.map(ask, names)
+        if all_locations and sys.stderr.isatty():
+            with click.progressbar(answers, length=len(names), label="regions", file=sys.stderr) as bar:
+                answers = iter(list(bar))
+        results = list(zip(names, answers, strict=True))
+    failures = [(name, answer) for name, answer in results if isinstance(answer, VertexEnvError)]
+    if failures and len(failures) == len(results):
+        raise failures[0][1]
+    found = [endpoint for _, answer in results if isinstance(answer, list) for endpoint in answer]
+    return found, failures
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    safe = [["".join(c if c.isprintable() else "?" for c in cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in safe) for i in range(len(head))]
+    return "".join("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in safe)
+
+
+@app.command(cls=Command)
+@table_or_json("VERTEX_ENV_STATUS_FORMAT")
+@settings_options
+def status(format_name: str, **options: Any) -> None:
+    """Show every setting and where it comes from, the identity, the stored token's expiry, and the store."""
+    import json
+
+    report = _without_secrets(_session(options).report())
+    if format_name == "json":
+        _print(json.dumps(report, indent=2, default=_plain) + "\n")
+        return
+    identity, stored, store = report["identity"], report["token"], report["store"]
+    rows = [(name, _plain(s["value"]), s["source"]) for name, s in report["settings"].items()]
+    rows += [
+        ("identity", identity["principal"], identity["credentials"]),
+        ("base URL", report["base_url"], ""),
+        ("token", _lasts(stored) if stored else "none stored", stored["expiry"] if stored else ""),
+        ("stored in", store["kind"], store["folder"] if store["kind"] != "none" else ""),
+    ]
+    _print(_table(("SETTING", "VALUE", "FROM"), [(a, b or "-", c) for a, b, c in rows]))
+    if store["problem"]:
+        _tell(f"warning: {store['problem']}")
+    for name in report["unset"]:
+        _tell(
+            f"warning: {name} is set, and export and run unset it: "
+            "it would go to Google, override the token, or have a client send the token elsewhere"
+        )
+    for name in report["kept"]:
+        _tell(f"warning: {name} is set and stays: {_what_it_does(name)}")
+
+
+def _what_it_does(name: str) -> str:
+    from vertex_env.vertex.variables import SHARED
+
+    if name not in SHARED:
+        return "openai-agents sends the token and the prompts to api.openai.com; =1 stops that"
+    clients = " and ".join(SHARED[name])
+    return f"{clients} sends the token to its host; --client {SHARED[name][0]} sets it"
+
+
+def _without_secrets(value: Any) -> Any:
+    """*value* without what looks like a token, in a folder's name, say, or in a profile's."""
+    if isinstance(value, Mapping):
+        return {hide(name): _without_secrets(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_without_secrets, value))
+    return hide(value) if isinstance(value, str) else value
+
+
+def _plain(value: object) -> str:
+    """A setting's value for reading: a list with commas, a duration in seconds."""
+    if isinstance(value, timedelta):
+        return f"{value.total_seconds():g}s"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={template}" for name, template in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "" if value is None else str(value)
+
+
+def _lasts(stored: Mapping[str, Any]) -> str:
+    seconds = stored["expires_in"]
+    if seconds <= 0:
+        return "expired"
+    return f"lasts {timedelta(seconds=seconds)}" + ("" if stored["fresh"] else ", to be renewed at the next use")
+
+
+@app.command()
+@click.argument("shell", type=click.Choice(list(HOOKS)))
+def hook(shell: str) -> None:
+    """Print the shell integration for SHELL: fresh variables at its start, at each prompt and on `use PROFILE`.
+
+    \b
+      bash, zsh   eval "$(vertex-env hook bash)"
+      fish        status is-interactive; and vertex-env hook fish | source
+      nushell     vertex-env hook nu | save -f ($nu.default-config-dir | path join vertex-env.nu)
+      xonsh       exec($(vertex-env hook xonsh))
+      PowerShell  vertex-env hook pwsh | Out-String | Invoke-Expression
+      direnv      vertex-env hook direnv >~/.config/direnv/lib/vertex-env.sh
+    """  # noqa: D301 -- Click wants the control character itself
+    _print(read_shell_file(HOOKS[shell]))
+
+
+@app.command(cls=Command)
+@click.argument("profile", expose_value=False)
+def use() -> None:
+    """Take PROFILE in this shell, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
+@app.command(cls=Command)
+def refresh() -> None:
+    """Mint a new token for this shell, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
+@app.command(cls=Command)
+def off() -> None:
+    """Set this shell's variables back, by its hook.
+
+    Without the hook this fails: see vertex-env hook --help.
+    """
+    raise NeedsHookError
+
+
+@app.command()
+@click.argument("shell", type=click.Choice(list(COMPLETIONS)))
+def completion(shell: str) -> None:
+    """Print the completions for SHELL."""
+    _print(read_shell_file(COMPLETIONS[shell]))
+
+
+@app.command(hidden=True)
+@settings_options
+def keep_fresh(**options: Any) -> None:
+    """Wait until the stored token is due, have it renewed, and end: what `use vertex --keep-fresh` starts."""
+    _session(options, again="this renews the token").keep_fresh()
+
+
+@app.command(cls=Command)
+@click.option(
+    "--all", "everything", is_flag=True, envvar="VERTEX_ENV_LOGOUT_ALL", show_envvar=True, help="Of every identity."
+)
+@settings_options
+def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001
+    """Delete the stored token, the answers and keychain items of this identity, or of all."""
+    from vertex_env.tokens.keychain import KeyringStore
+
+    if everything:
+        folder = warm.cache_dir(os.environ)
+        if folder is not None:
+            KeyringStore(Path(folder)).forget(None)
+        return
+    try:
+        session = _session(options)
+    except CredentialsError as e:
+        raise CredentialsError(e.message, "vertex-env logout --all needs none") from e
+    if session.folder is not None:
+        KeyringStore(session.folder).forget(session.identity.key)
+
+
+Texts = tuple[str, ...]
+_DURATION: Mapping[str, Any] = {"type": Duration(), "show_default": True, "show_envvar": True, "metavar": "DURATION"}
+_FAULTS: Mapping[str, Any] = {"multiple": True, "show_envvar": True, "metavar": "[N]xSTATUS"}
+
+
+@app.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@click.option("--lifetime", default="1h", help="How long its tokens live.", **_DURATION)
+@click.option("--fail", help="Fail N requests for a token, such as 3x503.", **_FAULTS)
+@click.option("--refuse", help="Fail N chat completions, such as 2x429.", **_FAULTS)
+@click.option("--array-401", is_flag=True, show_envvar=True, help="Put a chat's 401 in a JSON array, too.")
+@click.option("--delay", default="0s", help="Wait before each token.", **_DURATION)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def sandbox(
+    lifetime: timedelta, fail: Texts, refuse: Texts, delay: timedelta, command: Texts, *, array_401: bool
+) -> None:
+    """Run COMMAND against an embedded loopback Google: no account, no network."""
+    import tempfile
+
+    from vertex_env.run import start as run
+    from vertex_env.run.child import die_like
+    from vertex_env.sandbox.server import Fault, Sandbox
+
+    run.check_command(command)
+    if lifetime < timedelta(seconds=1):
+        raise click.BadParameter("a token lives for a second at least", param_hint="'--lifetime'")
+    faults = {}
+    for name, texts in (("--fail", fail), ("--refuse", refuse)):
+        try:
+            faults[name] = [Fault.parse(text) for text in texts]
+        except ValueError as e:
+            raise click.BadParameter(str(e), param_hint=f"'{name}'") from e
+    with (
+        tempfile.TemporaryDirectory(prefix="vertex-env-sandbox-") as folder,
+        Sandbox(
+            lifetime=lifetime, faults=faults["--fail"], delay=delay, refusals=faults["--refuse"], array_401=array_401
+        ) as google,
+    ):
+        status = _run_child(command, google.environ(folder, os.environ))
+    die_like(status)
+
+
+def _run_child(command: Sequence[str], environ: Mapping[str, str]) -> int:
+    from vertex_env.run import start as run
+
+    try:
+        return run.run_once(command, environ)
+    except VertexEnvError as e:
+        tell_error(e)
+        sys.exit(run.failure(e))
+
+
+@app.command(cls=Command)
+def demo() -> None:
+    """See it all in 20 seconds, on the sandbox: mint, export, chat, a restart before expiry."""
+    from vertex_env.sandbox.demo import tell
+
+    tell(os.environ, lambda line: _print(line + "\n"))
+
+
+# --- what every command shares ---
+
+
+def main() -> NoReturn:
+    """Entry point: run the command line and exit."""
+    sys.exit(execute(sys.argv[1:]))
+
+
 def execute(args: list[str]) -> int:
     """Run the command line; the exit status."""
     invocation = Invocation()
