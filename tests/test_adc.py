@@ -23,9 +23,11 @@ from tests import google
 from tests.answers import Answers, Asked, Handler, Reply
 from tests.fakes import PLANTED
 from tests.google import GoogleProxy, Info, clean_environ, gcloud_marker, run_cli, write_adc
-from vertex_env.credentials import adc
-from vertex_env.credentials.adc import AdcSource, from_metadata, read_adc
+from vertex_env.credentials import mint, read
 from vertex_env.credentials.metadata import Metadata
+from vertex_env.credentials.mint import AdcSource
+from vertex_env.credentials.read import from_metadata, read_adc
+from vertex_env.credentials.transport import make_transport
 from vertex_env.errors import CredentialsError, RefusedError, UnavailableError
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.token import Identity, Token
@@ -421,7 +423,7 @@ def test_budget_is_for_all_requests_together(tmp_path: Path) -> None:
 
 def test_default_budget() -> None:
     """Ten seconds, where google-auth would wait for two minutes."""
-    assert AdcSource.__dataclass_fields__["budget_s"].default == adc.TIMEOUT_S == 10
+    assert AdcSource.__dataclass_fields__["budget_s"].default == mint.TIMEOUT_S == 10
 
 
 def test_retries_fit_into_the_budget(tmp_path: Path) -> None:
@@ -465,7 +467,7 @@ def test_metadata_server_in_trouble() -> None:
     with Answers({"/computeMetadata/v1/x": Reply(503, "later")}) as answers:
         started = time.monotonic()
         with pytest.raises(TimeoutError):
-            get(adc._transport(1.5), "x", root=f"{answers.url}/computeMetadata/v1/")
+            get(make_transport(1.5), "x", root=f"{answers.url}/computeMetadata/v1/")
         assert time.monotonic() - started < 1.5
     assert len(answers.asked) == 2
 
@@ -477,7 +479,7 @@ def test_metadata_server_gone() -> None:
         root = f"http://127.0.0.1:{held.getsockname()[1]}/computeMetadata/v1/"
         started = time.monotonic()
         with pytest.raises(ConnectionError, match="refused"):
-            get(adc._transport(10), "x", root=root)
+            get(make_transport(10), "x", root=root)
         assert time.monotonic() - started < 0.5
 
 
@@ -511,16 +513,16 @@ def test_nothing_is_left_in_the_environment(tmp_path: Path) -> None:
     ("kind", "name", "value"),
     [
         pytest.param(kind, name, value, id=f"{kind}: {name} {state}")
-        for kind, names in adc._REQUIRED.items()
+        for kind, names in read.REQUIRED.items()
         for name in names
         for state, value in {"absent": ..., "null": None, "a number": 5, "empty": "", "a list": ["x"]}.items()
-        if value != "" or (kind, name) not in adc._EMPTY_IS_FINE
+        if value != "" or (kind, name) not in read._EMPTY_IS_FINE
     ],
 )
 def test_required_field(kind: str, name: str, value: object, tmp_path: Path) -> None:
     """A file without a field that its type needs, or with something else there, is told with the field's name."""
-    info = dict.fromkeys(adc._REQUIRED[kind], "x") | {"type": kind, name: value}
-    info |= {one: {"type": "authorized_user"} for one in adc._OBJECTS if one in info and one != name}
+    info = dict.fromkeys(read.REQUIRED[kind], "x") | {"type": kind, name: value}
+    info |= {one: {"type": "authorized_user"} for one in read._OBJECTS if one in info and one != name}
     file = write_adc(tmp_path / "adc.json", {one: given for one, given in info.items() if given is not ...})
     with pytest.raises(CredentialsError) as caught:
         read_adc(file, "a test")
@@ -543,7 +545,7 @@ def test_required_fields_suffice(kind: str, tmp_path: Path) -> None:
     """With the fields that we ask for, and no other, google-auth mints."""
     with Answers() as answers:
         info = MINIMAL[kind](answers.url, tmp_path)
-        few = {name: info[name] for name in ("type", *adc._REQUIRED[kind])}
+        few = {name: info[name] for name in ("type", *read.REQUIRED[kind])}
         token = source_of(few, tmp_path).mint()
     assert token.value == PLANTED
     assert timedelta(seconds=3590) < token.lifetime < timedelta(seconds=3600)
@@ -551,7 +553,7 @@ def test_required_fields_suffice(kind: str, tmp_path: Path) -> None:
 
 def test_null_is_absent(tmp_path: Path) -> None:
     """Programs that write such files put null where they have nothing."""
-    optional = dict.fromkeys((*adc._OPTIONAL, "quota_project_id", "client_id", "source_credentials"))
+    optional = dict.fromkeys((*read._OPTIONAL, "quota_project_id", "client_id", "source_credentials"))
     with Answers() as answers:
         info = google.external_account_file(subject(tmp_path), answers.url) | optional
         found = source_of(info, tmp_path)

@@ -24,7 +24,8 @@ from tests.fakes import PLANTED
 from tests.google import Info, run_cli, write_adc
 from tests.processes import sandboxed
 from tests.test_adc import environ, source_of, subject, subject_program
-from vertex_env.credentials.adc import AdcSource, read_adc
+from vertex_env.credentials.mint import AdcSource
+from vertex_env.credentials.read import read_adc
 from vertex_env.errors import CredentialsError
 from vertex_env.files import MAX_BYTES
 from vertex_env.tokens.token import Identity

@@ -14,7 +14,7 @@ from tests.google import Completed, Info, clean_environ, write_adc
 from tests.test_adc import IMDS
 from tests.tools import need_namespaces
 from vertex_env.cache import answers as warm
-from vertex_env.credentials.adc import Adc, read_adc
+from vertex_env.credentials.read import Adc, read_adc
 
 START = "from vertex_env.entry import main; main()"
 WITHOUT = "from vertex_env.cache import answers as warm; warm.machine = lambda: ''; "

@@ -193,7 +193,7 @@ def test_without_a_lock_it_goes_on(tmp_path: Path, what: str) -> None:
 
 def test_lengths_of_waits_add_up() -> None:
     """A holder that needs all the time it may take for a mint still lets the others in before they give up."""
-    from vertex_env.credentials.adc import TIMEOUT_S  # noqa: PLC0415
+    from vertex_env.credentials.mint import TIMEOUT_S  # noqa: PLC0415
     from vertex_env.tokens.store import _LOCK_WAIT_S  # noqa: PLC0415
 
     pauses = itertools.accumulate(itertools.repeat(None, 50), lambda p, _: min(p * 1.5, 0.1), initial=0.01)

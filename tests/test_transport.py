@@ -485,8 +485,8 @@ def test_no_proxy_for_plain_http_on_loopback(tmp_path: Path) -> None:
         spoken(tmp_path, env)
         assert (len(answers.asked), len(proxy.asked)) == (2, 0)
         # The controls: the proxy does not know the path, so that the first has no token for a list.
-        for count, module in enumerate(("adc", "endpoints"), start=1):
-            spoken(tmp_path, env, f"from vertex_env import {module} as m; m.may_have_proxy = lambda _: True")
+        for count, module in enumerate(("credentials.transport", "vertex.endpoints"), start=1):
+            spoken(tmp_path, env, f"import vertex_env.{module} as m; m.may_have_proxy = lambda _: True")
             assert len(proxy.asked) == count
         assert "assertion" in proxy.asked[0].fields
         assert proxy.asked[1].headers["Authorization"] == f"Bearer {PLANTED}"

@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 
 from vertex_env import freshness
 from vertex_env.cache import answers as warm
-from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
+from vertex_env.credentials.mint import AdcSource
+from vertex_env.credentials.read import METADATA, Adc, from_metadata, read_adc
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.formats.snapshot import write_snapshot
 from vertex_env.settings.config import (
