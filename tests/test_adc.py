@@ -377,9 +377,9 @@ def now() -> datetime:
 
 
 def source_of(info: Info, tmp_path: Path, budget_s: float = 10) -> AdcSource:
-    found = read_adc(write_adc(tmp_path / "adc.json", info), "a test")
+    found = read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ)
     identity = Identity(found.kind, found.fingerprint, (CLOUD_PLATFORM,), audience="https://vertex.example")
-    return AdcSource(found, identity, now, budget_s=budget_s)
+    return AdcSource(found, identity, now, os.environ, budget_s=budget_s)
 
 
 def keep_waiting(handler: Handler) -> None:
@@ -525,7 +525,7 @@ def test_required_field(kind: str, name: str, value: object, tmp_path: Path) -> 
     info |= {one: {"type": "authorized_user"} for one in read._OBJECTS if one in info and one != name}
     file = write_adc(tmp_path / "adc.json", {one: given for one, given in info.items() if given is not ...})
     with pytest.raises(CredentialsError) as caught:
-        read_adc(file, "a test")
+        read_adc(file, "a test", os.environ)
     state = "lacks the" if value in (None, ...) else "has a malformed"
     assert (
         caught.value.message == f"the credentials file {file} (from a test) {state} field {name!r} (its type is {kind})"
@@ -566,7 +566,7 @@ def test_subject_token_at_a_path_that_is_none(name: str, tmp_path: Path) -> None
     """JSON can hold names that no file can have."""
     file = write_adc(tmp_path / "adc.json", google.external_account_file(Path(name)))
     with pytest.raises(CredentialsError) as caught:
-        read_adc(file, "a test")
+        read_adc(file, "a test", os.environ)
     assert caught.value.message.startswith(f"the subject token {name!r}, which the credentials file {file} (from a ")
     assert caught.value.message.isprintable()
 
@@ -606,7 +606,7 @@ def test_unreadable(tmp_path: Path) -> None:
         os.seteuid(65534)  # nobody; to root everything is readable
     try:
         with pytest.raises(CredentialsError, match=r"adc\.json \(from a test\) cannot be read: Permission denied"):
-            read_adc(file, "a test")
+            read_adc(file, "a test", os.environ)
     finally:
         if as_root:
             os.seteuid(0)
@@ -620,7 +620,7 @@ def test_pipe_for_a_subject_token(tmp_path: Path) -> None:
     writer = os.open(pipe, os.O_RDWR)
     try:
         with pytest.raises(CredentialsError, match=r"subject, which the credentials file .* it is not a regular file"):
-            read_adc(file, "a test")
+            read_adc(file, "a test", os.environ)
     finally:
         os.close(writer)
 
@@ -643,15 +643,17 @@ def test_pipe_for_a_subject_token(tmp_path: Path) -> None:
 )
 def test_who(info: Info, principal: str | None, target: str | None, tmp_path: Path) -> None:
     """Who is meant in messages: the account that asks, and the one that it becomes."""
-    who = read_adc(write_adc(tmp_path / "adc.json", info), "a test").who
+    who = read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ).who
     assert (who.principal, who.target, who.named_by) == (principal, target, "a test")
     assert who.source == f"{tmp_path / 'adc.json'} (from a test)"
 
 
 def test_project_and_quota_project(tmp_path: Path) -> None:
     """A key says what project it belongs to; nobody's quota project is taken for one."""
-    key = read_adc(write_adc(tmp_path / "key.json", google.service_account()), "a test")
-    user = read_adc(write_adc(tmp_path / "user.json", google.authorized_user() | {"quota_project_id": "q"}), "a test")
+    key = read_adc(write_adc(tmp_path / "key.json", google.service_account()), "a test", os.environ)
+    user = read_adc(
+        write_adc(tmp_path / "user.json", google.authorized_user() | {"quota_project_id": "q"}), "a test", os.environ
+    )
     machine = from_metadata(Metadata("host", "robot@p.iam.gserviceaccount.com", "p", "googleapis.com"))
     assert [one.project for one in (key, user, machine)] == ["sandbox-project", None, "p"]
     assert [one.quota_project for one in (key, user, machine)] == [None, "q", None]
@@ -659,9 +661,9 @@ def test_project_and_quota_project(tmp_path: Path) -> None:
 
 def test_repr_has_no_secret(tmp_path: Path) -> None:
     """What is read shows no secret when it is printed by mistake."""
-    found = read_adc(write_adc(tmp_path / "adc.json", google.authorized_user()), "a test")
+    found = read_adc(write_adc(tmp_path / "adc.json", google.authorized_user()), "a test", os.environ)
     identity = Identity(found.kind, found.fingerprint, ())
-    shown = repr(found) + repr(AdcSource(found, identity, now)) + repr(Token(PLANTED, now(), now()))
+    shown = repr(found) + repr(AdcSource(found, identity, now, os.environ)) + repr(Token(PLANTED, now(), now()))
     assert [secret for secret in ("fake-refresh", "fake-client-secret", PLANTED) if secret in shown] == []
 
 
@@ -669,7 +671,7 @@ def test_repr_has_no_secret(tmp_path: Path) -> None:
 
 
 def fingerprint(info: Info, tmp_path: Path) -> str:
-    return read_adc(write_adc(tmp_path / "adc.json", info), "a test").fingerprint
+    return read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -747,14 +749,14 @@ def test_another_certificate_is_another_identity(tmp_path: Path) -> None:
     """With an X.509 provider the ADC file does not say whose token it is; the certificate does."""
     info = google.external_account_x509(tmp_path)
     file = write_adc(tmp_path / "adc.json", info)
-    first = read_adc(file, "a test")
+    first = read_adc(file, "a test", os.environ)
     config = Path(info["credential_source"]["certificate"]["certificate_config_location"])
     certificate = Path(json.loads(config.read_text())["cert_configs"]["workload"]["cert_path"])
     assert first.files == (file, config, certificate)
     certificate.write_bytes(certificate.read_bytes() + b"\n")
-    second = read_adc(file, "a test")
+    second = read_adc(file, "a test", os.environ)
     config.write_text(config.read_text() + "\n")
-    third = read_adc(file, "a test")
+    third = read_adc(file, "a test", os.environ)
     assert len({first.fingerprint, second.fingerprint, third.fingerprint}) == 3
 
 

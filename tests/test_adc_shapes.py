@@ -341,9 +341,9 @@ def takes(load: Callable[[], object]) -> tuple[bool, str]:
 
 
 def ours(file: Path) -> AdcSource:
-    found = read_adc(file, "a test")
+    found = read_adc(file, "a test", os.environ)
     source = AdcSource(
-        found, Identity(found.kind, found.fingerprint, (), audience="https://x"), lambda: datetime.now(UTC)
+        found, Identity(found.kind, found.fingerprint, (), audience="https://x"), lambda: datetime.now(UTC), os.environ
     )
     source._credentials()
     return source
@@ -505,7 +505,7 @@ def test_pipe_that_a_file_names(name: str, tmp_path: Path) -> None:
             config.write_text(json.dumps(content))
     file = write_adc(tmp_path / "adc.json", info)
     with pytest.raises(CredentialsError) as caught:
-        read_adc(file, "a test")
+        read_adc(file, "a test", os.environ)
     assert caught.value.message == (
         f"{pipe}, which the credentials file {file} (from a test) names, is not a regular file"
     )
@@ -582,7 +582,7 @@ def test_a_token_goes_to_no_other_host_for_impersonation(root: str, tmp_path: Pa
     info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
     file = write_adc(tmp_path / "adc.json", info)
     with pytest.raises(CredentialsError, match="would send the access token to"):
-        read_adc(file, "a test")
+        read_adc(file, "a test", os.environ)
     control: Any = identity_pool.Credentials
     assert control.from_info(info)._service_account_impersonation_url == url
 
@@ -592,4 +592,7 @@ def test_googles_hosts_for_impersonation(root: str, tmp_path: Path) -> None:
     """Private Service Connect is one, and this machine may be."""
     url = f"{root}/{URL_END}"
     info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
-    assert read_adc(write_adc(tmp_path / "adc.json", info), "a test").target == "robot@p.iam.gserviceaccount.com"
+    assert (
+        read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ).target
+        == "robot@p.iam.gserviceaccount.com"
+    )

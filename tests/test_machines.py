@@ -157,7 +157,7 @@ def test_control_a_variable_that_is_not_in_the_command(tmp_path: Path, answers: 
 
 def found(folder: Path, info: Info, machine: str, monkeypatch: pytest.MonkeyPatch) -> Adc:
     monkeypatch.setattr(warm, "machine", lambda: machine)
-    return read_adc(write_adc(folder / "adc.json", info), "a test")
+    return read_adc(write_adc(folder / "adc.json", info), "a test", os.environ)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,5 +1,6 @@
 """`session`: which credentials are found, whose token that is, and where it is sent."""
 
+import ast
 import json
 import re
 import socket
@@ -16,6 +17,7 @@ from tests.answers import Answers, Reply
 from tests.fakes import PLANTED
 from tests.google import Info, write_adc
 from vertex_env.credentials import metadata
+from vertex_env.credentials.certificates import certificate_files
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.session import Session, open_session
 
@@ -558,3 +560,45 @@ def test_gcloud_s_folder_behind_a_file(home: Path) -> None:
     (home / "file").write_text("")
     with pytest.raises(CredentialsError, match="there are no Application Default Credentials"):
         session(home, CLOUDSDK_CONFIG=str(home / "file" / "gcloud"))
+
+
+# --- the environment that was handed in ---
+
+PACKAGE = Path(__file__).parent.parent / "vertex_env"
+STARTS = ("entry.py", "api.py", "cli/", "run/", "sandbox/")
+"""Where a process starts, or starts another: these take the process's own environment."""
+
+READS_ITS_OWN = {"cache/answers.py": 2}
+"""`is_linux` looks for a switch of the tests', `machine` for Windows' COMPUTERNAME: neither is a setting."""
+
+
+def reads_of_the_process(text: str) -> int:
+    """How often *text*, a module, has `os.environ` or `os.getenv`."""
+    names = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)]
+    return sum(ast.unparse(node) in ("os.environ", "os.getenv", "os.environb") for node in names)
+
+
+def test_no_module_takes_another_environment_than_the_one_it_was_given() -> None:
+    """Below the places where a process starts, the environment is an argument."""
+    assert reads_of_the_process("import os\nx = os.environ['HOME']\ny = os.getenv('HOME')\n") == 2
+    paths = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*.py")}
+    found = {name: reads_of_the_process(path.read_text()) for name, path in paths.items()}
+    assert {n: count for n, count in found.items() if count and not n.startswith(STARTS)} == READS_ITS_OWN
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_certificate_is_looked_for_in_the_home_that_was_given(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, given: bool
+) -> None:
+    """`~` is the given environment's HOME; without one it is the process's, which is the control."""
+    folders = {name: home / name / ".config" / "gcloud" for name in ("given", "process")}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        workload = {"cert_path": f"/{name}.pem", "key_path": "/key.pem"}
+        (folder / "certificate_config.json").write_text(json.dumps({"cert_configs": {"workload": workload}}))
+    monkeypatch.setenv("HOME", str(home / "process"))
+    source = {"certificate": {"use_default_certificate_config": True}}
+    environ = {"HOME": str(home / "given")} if given else {}
+    name = "given" if given else "process"
+    config = folders[name] / "certificate_config.json"
+    assert certificate_files(source, environ) == (config, Path(f"/{name}.pem"))

@@ -82,6 +82,11 @@ class Watched(Mapping[str, str]):
     def __len__(self) -> int:
         return len(self._environ)
 
+    @property
+    def unwatched(self) -> Mapping[str, str]:
+        """The environment itself, for what does not change an answer, such as how a token is minted."""
+        return self._environ
+
     def keeps(self, name: str, rule: str) -> bool:
         """Whether the value of *name* is the user's own (`warm.is_kept`); that is all that is looked at."""
         self.judged[name] = rule
@@ -303,6 +308,7 @@ class Session:
             self.adc,
             self.identity,
             self.now,
+            self.environ.unwatched,
             default_scopes=s.scope.value == DEFAULTS["scope"],
             iam_endpoint=iam and self._check_url(iam, f"the IAM endpoint from {s.iam_endpoint.source}"),
         )
@@ -503,7 +509,7 @@ class Session:
             now: When it was printed.
             refreshes: Whether the warm path may start a refresh behind the user's back.
         """
-        if question != warm.ask(args, os.environ):
+        if question != warm.ask(args, self.environ.unwatched):
             return
         if self.folder is None or self.settings.store.value != "file":
             return

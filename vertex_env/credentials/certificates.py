@@ -50,8 +50,18 @@ def _certificate_configs(environ: Mapping[str, str]) -> tuple[Path, ...]:
     home = os.path.join(environ.get("HOME") or "~", ".config", "gcloud")  # noqa: PTH118
     folder = environ.get("CLOUDSDK_CONFIG")
     known = os.path.join(home if folder is None else folder, "certificate_config.json")  # noqa: PTH118
-    # As google-auth does: Path.expanduser raises where there is no home, and this leaves the `~`.
-    return tuple(Path(os.path.expanduser(path)) for path in (named, known) if path)  # noqa: PTH111
+    return tuple(_expanded(path, environ) for path in (named, known) if path)
+
+
+def _expanded(path: str, environ: Mapping[str, str]) -> Path:
+    """*path* with its `~` as google-auth expands it, by os.path.expanduser, but for the `HOME` of *environ*.
+
+    Path.expanduser raises where there is no home, and this leaves the `~`.
+    """
+    home = environ.get("HOME")
+    if home is not None and (path == "~" or path.startswith("~/")):
+        return Path(home.rstrip("/") + path[1:] or "/")
+    return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
 def certificate_files(source: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -63,7 +73,7 @@ def certificate_files(source: Mapping[str, Any], environ: Mapping[str, str]) -> 
     if not isinstance(certificate, dict):
         return ()
     named = certificate.get("certificate_config_location")
-    configs = (Path(os.path.expanduser(named)),) if named else _certificate_configs(environ)  # noqa: PTH111
+    configs = (_expanded(named, environ),) if named else _certificate_configs(environ)
     for number, config in enumerate(configs, start=1):
         with suppress(OSError, ValueError, LookupError, TypeError, RecursionError):
             workload = json.loads(read_file(config))["cert_configs"]["workload"]

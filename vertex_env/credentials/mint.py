@@ -3,16 +3,32 @@
 `google.auth.default()` is not called: it starts `gcloud` for user credentials, which takes a second, and looks for the
 metadata server for up to twelve (google-auth 2.62.2, 2026-11-22). `find` and `read` have found and checked the file; it
 goes to google-auth's loader for its type.
+
+What the libraries read from `os.environ` themselves, whatever environment we were given (google-auth 2.62.2
+`google/auth/environment_vars.py`, requests 2.34.2 `requests/sessions.py` and `requests/utils.py`, 2026-11):
+
+| who | variables |
+|---|---|
+| the metadata server | `GCE_METADATA_HOST`, `_IP`, `_ROOT`, `_TIMEOUT`, `_MTLS_MODE`, `NO_GCE_CHECK` |
+| client certificates | `GOOGLE_API_USE_CLIENT_CERTIFICATE`, `GOOGLE_API_USE_MTLS_ENDPOINT`, |
+| | `GOOGLE_API_CERTIFICATE_CONFIG`, `CLOUDSDK_CONTEXT_AWARE_USE_CLIENT_CERTIFICATE`, |
+| | `CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH`, `CLOUDSDK_CONFIG`, `HOME` |
+| tokens bound to a machine | `GOOGLE_API_ENABLE_RUNTIME_BOUND_TOKEN`, |
+| | `GOOGLE_API_PREVENT_AGENT_TOKEN_SHARING_FOR_GCP_SERVICES`, `GOOGLE_AUTH_TRUST_BOUNDARY_ENABLED` |
+| AWS | `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`, |
+| | `AWS_REGION`, `AWS_DEFAULT_REGION` |
+| programs | `GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES`; they get all of the environment |
+| requests | `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY`, `NO_PROXY` (small letters first), |
+| | `REQUESTS_CA_BUNDLE`, `CURL_CA_BUNDLE`, `NETRC`, `HOME` |
 """
 
 import json
 import logging
-import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -36,6 +52,7 @@ class AdcSource:
         adc: What to mint with.
         identity: What to mint: scopes, impersonation, lifetime.
         now: The clock.
+        environ: The environment, for what this module itself looks up in it.
         default_scopes: Whether the scopes are the default ones. A user's refresh token is not asked for those: it may
             have been given others at login.
         iam_endpoint: Root of the IAM Credentials API, where it is not Google's usual one.
@@ -45,6 +62,7 @@ class AdcSource:
     adc: Adc
     identity: Identity
     now: Now
+    environ: Mapping[str, str] = field(repr=False)
     default_scopes: bool = True
     iam_endpoint: str | None = None
     budget_s: float = TIMEOUT_S
@@ -58,9 +76,9 @@ class AdcSource:
             UnavailableError: Google could not be reached, or did not answer with a token.
         """
         issued, failed = self.now(), None
-        check_certificate_config(os.environ)
+        check_certificate_config(self.environ)
         with _silence():
-            transport = make_transport(self.budget_s, lean=is_lean(self.adc, os.environ))
+            transport = make_transport(self.budget_s, lean=is_lean(self.adc, self.environ))
             try:
                 credentials = self._credentials()
                 if self._is_refreshed:
@@ -166,7 +184,7 @@ class AdcSource:
     def _explain(self, error: Exception, exchange: Exchange | None, sent: Secrets) -> VertexEnvError:
         """*error* in our words, without the secrets that were *sent* or are in the credentials."""
         sent.add_data(self.adc.info)
-        sent.add_environ(os.environ)
+        sent.add_environ(self.environ)
         source = innermost(self.adc.info).get("credential_source") or {}
         if exchange is None and source.get("executable") is not None:
             return self._explain_program(error, sent)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -119,7 +118,7 @@ class Adc:
         return Who(self.kind, principal, self.source, self.target, self.named_by)
 
 
-def read_adc(path: Path, source: str, environ: Mapping[str, str] = os.environ, again: str = "") -> Adc:
+def read_adc(path: Path, source: str, environ: Mapping[str, str], again: str = "") -> Adc:
     """The credentials file at *path*, which may be a pipe.
 
     Args:
