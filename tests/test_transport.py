@@ -23,8 +23,9 @@ from tests.google import Info, clean_environ, write_adc
 from tests.processes import until
 from tests.test_adc import source_of
 from vertex_env.credentials.metadata import find
+from vertex_env.deadline import in_time
 from vertex_env.errors import UnavailableError, VertexEnvError
-from vertex_env.transport import MAX_BYTES, Line, TooLargeError, in_time, lean_request, read_body
+from vertex_env.transport import MAX_BYTES, Line, TooLargeError, lean_request, read_body
 from vertex_env.vertex.endpoints import http_get
 from vertex_env.vertex.refusals import Who
 

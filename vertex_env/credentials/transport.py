@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vertex_env.credentials.read import METADATA, Adc
+from vertex_env.deadline import in_time
 from vertex_env.redaction import Secrets
-from vertex_env.transport import MAX_BYTES, Line, bind, in_time, lean_request
+from vertex_env.transport import MAX_BYTES, Line, bind, lean_request
 from vertex_env.vertex.refusals import Exchange
 from vertex_env.vertex.target import may_have_proxy
 
@@ -65,7 +66,7 @@ def make_transport(budget_s: float, *, lean: bool = False) -> Any:
             left = self.started + budget_s - time.monotonic()
             limit = min(left, timeout or left)
             try:
-                response = in_time(lambda: ask(url, method, body, headers, limit, **kwargs), left, line)
+                response = in_time(lambda: ask(url, method, body, headers, limit, **kwargs), left, line.cut)
             except exceptions.TransportError as e:
                 # google-auth would try again after this, for longer than we want to wait; not after an OSError.
                 raise ConnectionError(str(e)) from None
