@@ -20,6 +20,7 @@ from vertex_env.credentials import metadata
 from vertex_env.credentials.certificates import certificate_files
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.session import Session, open_session
+from vertex_env.settings.inputs import Inputs
 
 TARGET = "target@sandbox-project.iam.gserviceaccount.com"
 OTHER = "other@sandbox-project.iam.gserviceaccount.com"
@@ -38,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def session(home: Path, options: Mapping[str, Any] | None = None, /, **environ: str) -> Session:
     """A session with *options* and *environ*, in a home folder; what it warns of is not expected."""
     variables = {"HOME": str(home), "NO_GCE_CHECK": "true", **environ}
-    return open_session(options or {}, variables, lambda: datetime.now(UTC), pytest.fail)
+    return open_session(options or {}, Inputs(variables), lambda: datetime.now(UTC), pytest.fail)
 
 
 def well_known(home: Path) -> Path:
@@ -232,7 +233,7 @@ def test_universe(home: Path) -> None:
     write_adc(well_known(home), google.service_account() | {"universe_domain": "s3nsapis.fr"})
     found = session(home)
     assert found.identity.universe == "s3nsapis.fr"
-    assert found.root == "https://aiplatform.s3nsapis.fr"
+    assert found.urls.root == "https://aiplatform.s3nsapis.fr"
 
 
 @pytest.mark.parametrize(
@@ -307,7 +308,7 @@ def test_offline(home: Path, answers: Answers) -> None:
 
     def token(age_s: float) -> str:
         now = start + timedelta(seconds=age_s)
-        return open_session({}, environ, lambda: now, said.append).token().value
+        return open_session({}, Inputs(environ), lambda: now, said.append).token().value
 
     assert [token(0), token(3290)] == [PLANTED] * 2
     assert said == []
@@ -385,7 +386,7 @@ def test_a_model_without_the_responses_api(home: Path, model: str) -> None:
 def url(home: Path, options: Mapping[str, Any], **environ: str) -> str:
     """What `vertex-env url` prints."""
     variables = {"HOME": str(home), "NO_GCE_CHECK": "true", **environ}
-    found = open_session(options, variables, lambda: datetime.now(UTC), pytest.fail, anonymous=True)
+    found = open_session(options, Inputs(variables), lambda: datetime.now(UTC), pytest.fail, anonymous=True)
     return found.target().base_url
 
 
@@ -431,14 +432,14 @@ def test_gclouds_override(home: Path) -> None:
     environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": "https://aiplatform-psc.p.googleapis.com/"}
     found = session(home, {"project": "my-project", "location": "us"}, **environ)
     assert found.target().base_url == f"https://aiplatform-psc.p.googleapis.com/v1/{PARENT}/us/endpoints/openapi"
-    assert found.root_for("asia-east1") == "https://aiplatform-psc.p.googleapis.com"
+    assert found.urls.root_for("asia-east1") == "https://aiplatform-psc.p.googleapis.com"
 
 
 def test_project_of_a_key(home: Path) -> None:
     """A key knows its project; every setting comes before it."""
     write_adc(well_known(home), google.service_account())
-    assert session(home).project == "sandbox-project"
-    assert session(home, GOOGLE_CLOUD_PROJECT="my-project").project == "my-project"
+    assert session(home).urls.project == "sandbox-project"
+    assert session(home, GOOGLE_CLOUD_PROJECT="my-project").urls.project == "my-project"
 
 
 @pytest.mark.parametrize(

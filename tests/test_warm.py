@@ -24,7 +24,8 @@ from tests.forks import Ended, Forks
 from tests.google import Completed, clean_environ, run_cli
 from vertex_env.cache import answers as warm
 from vertex_env.sandbox.server import Sandbox
-from vertex_env.session import Watched, open_session
+from vertex_env.session import open_session
+from vertex_env.settings.inputs import Inputs
 from vertex_env.tokens.store import FileStore, write_private
 from vertex_env.tokens.token import Token
 
@@ -83,7 +84,7 @@ def answers(env: Mapping[str, str]) -> list[Path]:
 
 def key_of(env: Mapping[str, str]) -> str:
     """Of the identity that a run with *env* has."""
-    session = open_session({}, Watched(env), lambda: datetime.now(UTC), lambda _: None, lambda: None)
+    session = open_session({}, Inputs(env), lambda: datetime.now(UTC), lambda _: None, lambda: None)
     return session.identity.key
 
 

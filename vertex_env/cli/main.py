@@ -21,10 +21,13 @@ from vertex_env.errors import CredentialsError, SettingsError, UnavailableError,
 from vertex_env.formats.render import CI_EVALUATED, CI_SYSTEMS, DATA_FORMATS, HOW_TO_USE, RENDERERS, guess_format, watch
 from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, read_shell_file
 from vertex_env.redaction import hide, of_environ
-from vertex_env.session import Session, Watched, open_session
+from vertex_env.report import status_facts
+from vertex_env.session import Session, open_session
+from vertex_env.settings.inputs import Inputs
 from vertex_env.settings.options import OPTIONS, as_environ, environ_layer, options_layer, parse_duration
 from vertex_env.tokens.token import Token
 from vertex_env.version import __version__
+from vertex_env.vertex.target import NO_REGIONS
 from vertex_env.vertex.variables import Environment
 
 if TYPE_CHECKING:
@@ -185,22 +188,22 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     settings = as_environ(options_layer(options))
     again = _READ_AGAIN.get(format_name or "", "")
     if format_name == "direnv":
-        looked_at: dict[Path, str] = {}
+        inputs = Inputs(os.environ)
         stamps: list[Path] = []
         try:
-            session = _session(options, refreshes=True, looked_at=looked_at, again=again)
+            session = _session(options, refreshes=True, inputs=inputs, again=again)
             stamps += [session.stamp] if session.stamp else []
             environment = session.environment(refresh=refresh)
         except VertexEnvError as e:
             # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
             # the shell tries again as well, with the same settings.
             tell_error(e)
-            _print(RENDERERS["direnv"](settings) + watch(map(str, [*looked_at, *stamps])) + "false\n")
+            _print(RENDERERS["direnv"](settings) + watch(map(str, [*inputs.files, *stamps])) + "false\n")
             sys.exit(e.exit_code)
     else:
         session = _session(options, refreshes=True, again=again)
         environment = session.environment(refresh=refresh)
-    name = format_name or guess_format(_shells(session.environ))
+    name = format_name or guess_format(_shells(session.inputs.environ))
     if name in CI_SYSTEMS:
         _hand_over(name, environment, session.token(), options)
         return  # what has effects besides its output cannot be replayed
@@ -213,7 +216,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
             environment = {"VERTEX_ENV_STAMP": str(stamp) if stamp else None, **environment}
         if name != "direnv":
             return RENDERERS[name](environment)
-        files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
+        files = [*session.inputs.files, *([session.stamp] if session.stamp else [])]
         return RENDERERS[name]({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
 
     _print(render(environment))
@@ -494,8 +497,8 @@ def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any]
 
     from vertex_env.vertex.endpoints import Endpoint, list_endpoints, list_locations
 
-    project, location = session.project, session.settings.location
-    if not all_locations and location.value in ("global", "us", "eu"):
+    project, location = session.urls.project, session.settings.location
+    if not all_locations and location.value in NO_REGIONS:
         raise SettingsError(
             f"endpoints are in regions, but location is {location}", "add --location REGION, or --all-locations"
         )
@@ -503,11 +506,13 @@ def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any]
 
     def ask(name: str) -> list[Endpoint] | VertexEnvError:
         try:
-            return list(list_endpoints(get, f"{session.root_for(name)}/v1", f"projects/{project}/locations/{name}"))
+            return list(
+                list_endpoints(get, f"{session.urls.root_for(name)}/v1", f"projects/{project}/locations/{name}")
+            )
         except VertexEnvError as e:
             return e
 
-    everywhere = f"{session.root_for('global')}/v1"
+    everywhere = f"{session.urls.root_for('global')}/v1"
     names = list_locations(get, everywhere, project) if all_locations else [location.value]
     with ThreadPoolExecutor(16) as pool:
         answers = pool.map(ask, names)
@@ -535,7 +540,7 @@ def status(format_name: str, **options: Any) -> None:
     """Show every setting and where it comes from, the identity, the stored token's expiry, and the store."""
     import json
 
-    report = _without_secrets(_session(options).report())
+    report = _without_secrets(status_facts(_session(options)))
     if format_name == "json":
         _print(json.dumps(report, indent=2, default=_plain) + "\n")
         return
@@ -829,17 +834,16 @@ def _session(
     options: Mapping[str, Any],
     *,
     refreshes: bool = False,
-    looked_at: dict[Path, str] | None = None,
+    inputs: Inputs | None = None,
     again: str = "",
     anonymous: bool = False,
 ) -> Session:
     return open_session(
         options,
-        Watched(os.environ),
+        Inputs(os.environ) if inputs is None else inputs,
         _now,
         warn=lambda line: None if sys.argv[1:] == _HOOKS_CALL else _tell(f"warning: {line}"),
         behind=(lambda: warm.refresh_behind(sys.argv[1:], os.environ)) if refreshes else None,
-        looked_at=looked_at,
         again=again,
         anonymous=anonymous,
     )

@@ -15,6 +15,7 @@ from vertex_env.credentials.certificates import certificate_files
 from vertex_env.credentials.metadata import Metadata
 from vertex_env.errors import CredentialsError, SettingsError
 from vertex_env.files import is_pipe, read_file, read_pipe, shown
+from vertex_env.settings.gather import WELL_KNOWN
 from vertex_env.vertex.refusals import LOGIN, Who, make_anew
 from vertex_env.vertex.target import DEFAULT_UNIVERSE, check_url, matches
 
@@ -56,9 +57,6 @@ _OBJECTS = ("source_credentials", "credential_source")
 
 _TARGET = re.compile(r"/serviceAccounts/([\w.@%+-]+):generateAccessToken$", re.ASCII)
 _ACCOUNT = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
-
-_WELL_KNOWN = "application_default_credentials.json"
-"""The name under which gcloud keeps a login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +129,7 @@ def read_adc(path: Path, source: str, environ: Mapping[str, str], again: str = "
         CredentialsError: It is absent, unreadable, not a credentials file, or lacks a field.
     """
     where = f"the credentials file {shown(path)} (from {source})"
-    named_by = None if path.name == _WELL_KNOWN else source
+    named_by = None if path.name == WELL_KNOWN else source
     anew, once = make_anew("", named_by), is_pipe(path)
     if once and again:
         hint = 'write the credentials to a file, or use: eval "$(vertex-env export)"'
