@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import socket
 import time
@@ -16,6 +17,7 @@ from tests import google
 from tests.answers import Answers, Reply
 from tests.fakes import PLANTED
 from tests.google import Info, write_adc
+from tests.test_quality import code_lines
 from vertex_env.credentials import metadata
 from vertex_env.credentials.certificates import certificate_files
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
@@ -603,3 +605,47 @@ def test_a_certificate_is_looked_for_in_the_home_that_was_given(
     name = "given" if given else "process"
     config = folders[name] / "certificate_config.json"
     assert certificate_files(source, environ) == (config, Path(f"/{name}.pem"))
+
+
+# --- what was looked at ---
+
+
+def test_inputs_keep_the_first_look_at_a_file(tmp_path: Path) -> None:
+    """A file that changes between two looks is told; one that stays is the control."""
+    changes, stays = tmp_path / "changes", tmp_path / "stays"
+    stays.touch()
+    os.utime(stays, (1, 1))
+    inputs = Inputs({})
+    inputs.started += 60  # a file made in this very moment counts as changed
+    inputs.saw(stays, changes, None)
+    found = [inputs.are_as_they_were]
+    changes.touch()
+    inputs.saw(stays, changes)
+    found += [inputs.are_as_they_were, inputs.are_anywhere_the_same]
+    inputs.saw(Path("relative"))
+    found.append(inputs.are_anywhere_the_same)
+    assert found == [True, False, True, False]
+    assert list(inputs.files) == [stays, changes, Path("relative")]
+
+
+def test_inputs_hold_until_the_first_fact_ends() -> None:
+    """The earliest instant counts; 0 is a fact without an end."""
+    inputs, found = Inputs({}), []  # type: Inputs, list[float]
+    for instant in (0, 20, 0, 10, 30):
+        inputs.holds_until(instant)
+        found.append(inputs.until)
+    assert found == [0, 20, 20, 10, 10]
+
+
+def test_inputs_name_variables_and_rules() -> None:
+    """A value that is looked at is named; one that is only judged has its rule; the rest is not recorded."""
+    inputs = Inputs({"A": "1", "OPENAI_BASE_URL": "https://llm.example.com", "B": "2"})
+    assert (inputs.environ.get("A"), inputs.environ.get("NONE")) == ("1", None)
+    assert inputs.environ.keeps("OPENAI_BASE_URL", "url")
+    assert inputs.environ.unwatched["B"] == "2"
+    assert inputs.names == ["A", "NONE", "url OPENAI_BASE_URL"]
+
+
+def test_session_composes_and_nothing_else() -> None:
+    """What is more than that has a room of its own."""
+    assert code_lines(PACKAGE / "session.py") < 200
