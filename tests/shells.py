@@ -14,6 +14,7 @@ from vertex_env.cache.snapshots import Kept
 from vertex_env.formats.shellfiles import HOOKS, shell_dir
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.session import Session, open_session
+from vertex_env.settings.inputs import Inputs
 from vertex_env.tokens.token import Token
 
 PROMPT = "(ready)> "
@@ -80,7 +81,7 @@ class Place:
 
     def session(self, **environ: str) -> Session:
         """What the program makes of it."""
-        return open_session({}, {**self.env, **environ}, now, print)
+        return open_session({}, Inputs({**self.env, **environ}), now, print)
 
     def store(self, left_s: float = 3000, life_s: float = 3600, **environ: str) -> str:
         """Have a token stored that lasts for *left_s* of its *life_s* seconds, and the snapshot; gives its value."""

@@ -23,9 +23,11 @@ from tests import google
 from tests.answers import Answers, Asked, Handler, Reply
 from tests.fakes import PLANTED
 from tests.google import GoogleProxy, Info, clean_environ, gcloud_marker, run_cli, write_adc
-from vertex_env.credentials import adc
-from vertex_env.credentials.adc import AdcSource, from_metadata, read_adc
+from vertex_env.credentials import read
 from vertex_env.credentials.metadata import Metadata
+from vertex_env.credentials.mint import AdcSource
+from vertex_env.credentials.read import from_metadata, read_adc
+from vertex_env.credentials.transport import make_transport
 from vertex_env.errors import CredentialsError, RefusedError, UnavailableError
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.tokens.token import Identity, Token
@@ -375,9 +377,9 @@ def now() -> datetime:
 
 
 def source_of(info: Info, tmp_path: Path, budget_s: float = 10) -> AdcSource:
-    found = read_adc(write_adc(tmp_path / "adc.json", info), "a test")
+    found = read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ)
     identity = Identity(found.kind, found.fingerprint, (CLOUD_PLATFORM,), audience="https://vertex.example")
-    return AdcSource(found, identity, now, budget_s)
+    return AdcSource(found, identity, now, os.environ, budget_s)
 
 
 def keep_waiting(handler: Handler) -> None:
@@ -460,7 +462,7 @@ def test_metadata_server_in_trouble() -> None:
     with Answers({"/computeMetadata/v1/x": Reply(503, "later")}) as answers:
         started = time.monotonic()
         with pytest.raises(TimeoutError):
-            get(adc._transport(1.5), "x", root=f"{answers.url}/computeMetadata/v1/")
+            get(make_transport(1.5), "x", root=f"{answers.url}/computeMetadata/v1/")
         assert time.monotonic() - started < 1.5
     assert len(answers.asked) == 2
 
@@ -472,7 +474,7 @@ def test_metadata_server_gone() -> None:
         root = f"http://127.0.0.1:{held.getsockname()[1]}/computeMetadata/v1/"
         started = time.monotonic()
         with pytest.raises(ConnectionError, match="refused"):
-            get(adc._transport(10), "x", root=root)
+            get(make_transport(10), "x", root=root)
         assert time.monotonic() - started < 0.5
 
 
@@ -506,19 +508,19 @@ def test_nothing_is_left_in_the_environment(tmp_path: Path) -> None:
     ("kind", "name", "value"),
     [
         pytest.param(kind, name, value, id=f"{kind}: {name} {state}")
-        for kind, names in adc._REQUIRED.items()
+        for kind, names in read.REQUIRED.items()
         for name in names
         for state, value in {"absent": ..., "null": None, "a number": 5, "empty": "", "a list": ["x"]}.items()
-        if value != "" or (kind, name) not in adc._EMPTY_IS_FINE
+        if value != "" or (kind, name) not in read._EMPTY_IS_FINE
     ],
 )
 def test_required_field(kind: str, name: str, value: object, tmp_path: Path) -> None:
     """A file without a field that its type needs, or with something else there, is told with the field's name."""
-    info = dict.fromkeys(adc._REQUIRED[kind], "x") | {"type": kind, name: value}
-    info |= {one: {"type": "authorized_user"} for one in adc._OBJECTS if one in info and one != name}
+    info = dict.fromkeys(read.REQUIRED[kind], "x") | {"type": kind, name: value}
+    info |= {one: {"type": "authorized_user"} for one in read._OBJECTS if one in info and one != name}
     file = write_adc(tmp_path / "adc.json", {one: given for one, given in info.items() if given is not ...})
     with pytest.raises(CredentialsError) as caught:
-        read_adc(file, "a test")
+        read_adc(file, "a test", os.environ)
     state = "lacks the" if value in (None, ...) else "has a malformed"
     assert (
         caught.value.message == f"the credentials file {file} (from a test) {state} field {name!r} (its type is {kind})"
@@ -538,7 +540,7 @@ def test_required_fields_suffice(kind: str, tmp_path: Path) -> None:
     """With the fields that we ask for, and no other, google-auth mints."""
     with Answers() as answers:
         info = MINIMAL[kind](answers.url, tmp_path)
-        few = {name: info[name] for name in ("type", *adc._REQUIRED[kind])}
+        few = {name: info[name] for name in ("type", *read.REQUIRED[kind])}
         token = source_of(few, tmp_path).mint()
     assert token.value == PLANTED
     assert timedelta(seconds=3590) < token.lifetime < timedelta(seconds=3600)
@@ -546,7 +548,7 @@ def test_required_fields_suffice(kind: str, tmp_path: Path) -> None:
 
 def test_null_is_absent(tmp_path: Path) -> None:
     """Programs that write such files put null where they have nothing."""
-    optional = dict.fromkeys((*adc._OPTIONAL, "quota_project_id", "client_id", "source_credentials"))
+    optional = dict.fromkeys((*read._OPTIONAL, "quota_project_id", "client_id", "source_credentials"))
     with Answers() as answers:
         info = google.external_account_file(subject(tmp_path), answers.url) | optional
         found = source_of(info, tmp_path)
@@ -559,7 +561,7 @@ def test_subject_token_at_a_path_that_is_none(name: str, tmp_path: Path) -> None
     """JSON can hold names that no file can have."""
     file = write_adc(tmp_path / "adc.json", google.external_account_file(Path(name)))
     with pytest.raises(CredentialsError) as caught:
-        read_adc(file, "a test")
+        read_adc(file, "a test", os.environ)
     assert caught.value.message.startswith(f"the subject token {name!r}, which the credentials file {file} (from a ")
     assert caught.value.message.isprintable()
 
@@ -599,7 +601,7 @@ def test_unreadable(tmp_path: Path) -> None:
         os.seteuid(65534)  # nobody; to root everything is readable
     try:
         with pytest.raises(CredentialsError, match=r"adc\.json \(from a test\) cannot be read: Permission denied"):
-            read_adc(file, "a test")
+            read_adc(file, "a test", os.environ)
     finally:
         if as_root:
             os.seteuid(0)
@@ -613,7 +615,7 @@ def test_pipe_for_a_subject_token(tmp_path: Path) -> None:
     writer = os.open(pipe, os.O_RDWR)
     try:
         with pytest.raises(CredentialsError, match=r"subject, which the credentials file .* it is not a regular file"):
-            read_adc(file, "a test")
+            read_adc(file, "a test", os.environ)
     finally:
         os.close(writer)
 
@@ -636,15 +638,17 @@ def test_pipe_for_a_subject_token(tmp_path: Path) -> None:
 )
 def test_who(info: Info, principal: str | None, target: str | None, tmp_path: Path) -> None:
     """Who is meant in messages: the account that asks, and the one that it becomes."""
-    who = read_adc(write_adc(tmp_path / "adc.json", info), "a test").who
+    who = read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ).who
     assert (who.principal, who.impersonated, who.named_by) == (principal, target, "a test")
     assert who.source == f"{tmp_path / 'adc.json'} (from a test)"
 
 
 def test_project_and_quota_project(tmp_path: Path) -> None:
     """A key says what project it belongs to; nobody's quota project is taken for one."""
-    key = read_adc(write_adc(tmp_path / "key.json", google.service_account()), "a test")
-    user = read_adc(write_adc(tmp_path / "user.json", google.authorized_user() | {"quota_project_id": "q"}), "a test")
+    key = read_adc(write_adc(tmp_path / "key.json", google.service_account()), "a test", os.environ)
+    user = read_adc(
+        write_adc(tmp_path / "user.json", google.authorized_user() | {"quota_project_id": "q"}), "a test", os.environ
+    )
     machine = from_metadata(Metadata("host", "robot@p.iam.gserviceaccount.com", "p", "googleapis.com"))
     assert [one.project for one in (key, user, machine)] == ["sandbox-project", None, "p"]
     assert [one.quota_project for one in (key, user, machine)] == [None, "q", None]
@@ -652,9 +656,9 @@ def test_project_and_quota_project(tmp_path: Path) -> None:
 
 def test_repr_has_no_secret(tmp_path: Path) -> None:
     """What is read shows no secret when it is printed by mistake."""
-    found = read_adc(write_adc(tmp_path / "adc.json", google.authorized_user()), "a test")
+    found = read_adc(write_adc(tmp_path / "adc.json", google.authorized_user()), "a test", os.environ)
     identity = Identity(found.kind, found.fingerprint, ())
-    shown = repr(found) + repr(AdcSource(found, identity, now, 10)) + repr(Token(PLANTED, now(), now()))
+    shown = repr(found) + repr(AdcSource(found, identity, now, os.environ, 10)) + repr(Token(PLANTED, now(), now()))
     assert [secret for secret in ("fake-refresh", "fake-client-secret", PLANTED) if secret in shown] == []
 
 
@@ -662,7 +666,7 @@ def test_repr_has_no_secret(tmp_path: Path) -> None:
 
 
 def fingerprint(info: Info, tmp_path: Path) -> str:
-    return read_adc(write_adc(tmp_path / "adc.json", info), "a test").fingerprint
+    return read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -740,14 +744,14 @@ def test_another_certificate_is_another_identity(tmp_path: Path) -> None:
     """With an X.509 provider the ADC file does not say whose token it is; the certificate does."""
     info = google.external_account_x509(tmp_path)
     file = write_adc(tmp_path / "adc.json", info)
-    first = read_adc(file, "a test")
+    first = read_adc(file, "a test", os.environ)
     config = Path(info["credential_source"]["certificate"]["certificate_config_location"])
     certificate = Path(json.loads(config.read_text())["cert_configs"]["workload"]["cert_path"])
     assert first.files == (file, config, certificate)
     certificate.write_bytes(certificate.read_bytes() + b"\n")
-    second = read_adc(file, "a test")
+    second = read_adc(file, "a test", os.environ)
     config.write_text(config.read_text() + "\n")
-    third = read_adc(file, "a test")
+    third = read_adc(file, "a test", os.environ)
     assert len({first.fingerprint, second.fingerprint, third.fingerprint}) == 3
 
 

@@ -24,7 +24,8 @@ from tests.fakes import PLANTED
 from tests.google import Info, run_cli, write_adc
 from tests.processes import sandboxed
 from tests.test_adc import environ, source_of, subject, subject_program
-from vertex_env.credentials.adc import AdcSource, read_adc
+from vertex_env.credentials.mint import AdcSource
+from vertex_env.credentials.read import read_adc
 from vertex_env.errors import CredentialsError
 from vertex_env.files import MAX_BYTES
 from vertex_env.tokens.token import Identity
@@ -340,9 +341,13 @@ def takes(load: Callable[[], object]) -> tuple[bool, str]:
 
 
 def ours(file: Path) -> AdcSource:
-    found = read_adc(file, "a test")
+    found = read_adc(file, "a test", os.environ)
     source = AdcSource(
-        found, Identity(found.kind, found.fingerprint, (), audience="https://x"), lambda: datetime.now(UTC), 10
+        found,
+        Identity(found.kind, found.fingerprint, (), audience="https://x"),
+        lambda: datetime.now(UTC),
+        os.environ,
+        10,
     )
     source._credentials()
     return source
@@ -504,7 +509,7 @@ def test_pipe_that_a_file_names(name: str, tmp_path: Path) -> None:
             config.write_text(json.dumps(content))
     file = write_adc(tmp_path / "adc.json", info)
     with pytest.raises(CredentialsError) as caught:
-        read_adc(file, "a test")
+        read_adc(file, "a test", os.environ)
     assert caught.value.message == (
         f"{pipe}, which the credentials file {file} (from a test) names, is not a regular file"
     )
@@ -581,7 +586,7 @@ def test_a_token_goes_to_no_other_host_for_impersonation(root: str, tmp_path: Pa
     info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
     file = write_adc(tmp_path / "adc.json", info)
     with pytest.raises(CredentialsError, match="would send the access token to"):
-        read_adc(file, "a test")
+        read_adc(file, "a test", os.environ)
     control: Any = identity_pool.Credentials
     assert control.from_info(info)._service_account_impersonation_url == url
 
@@ -591,4 +596,5 @@ def test_googles_hosts_for_impersonation(root: str, tmp_path: Path) -> None:
     """Private Service Connect is one, and this machine may be."""
     url = f"{root}/{URL_END}"
     info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
-    assert read_adc(write_adc(tmp_path / "adc.json", info), "a test").impersonated == "robot@p.iam.gserviceaccount.com"
+    found = read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ)
+    assert found.impersonated == "robot@p.iam.gserviceaccount.com"

@@ -14,7 +14,7 @@ from tests.google import Completed, Info, clean_environ, write_adc
 from tests.test_adc import IMDS
 from tests.tools import need_namespaces
 from vertex_env import program
-from vertex_env.credentials.adc import Adc, read_adc
+from vertex_env.credentials.read import Adc, read_adc
 
 START = "from vertex_env.entry import main; main()"
 WITHOUT = "from vertex_env import program; program.machine = lambda: ''; "
@@ -157,7 +157,7 @@ def test_control_a_variable_that_is_not_in_the_command(tmp_path: Path, answers: 
 
 def found(folder: Path, info: Info, machine: str, monkeypatch: pytest.MonkeyPatch) -> Adc:
     monkeypatch.setattr(program, "machine", lambda: machine)
-    return read_adc(write_adc(folder / "adc.json", info), "a test")
+    return read_adc(write_adc(folder / "adc.json", info), "a test", os.environ)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,7 @@ from tests.answers import Answers, Handler, Reply, Route
 from tests.google import Completed, run_cli
 from tests.processes import RUN, Log, Process, sandboxed, until
 from vertex_env.session import open_session
+from vertex_env.settings.inputs import Inputs
 from vertex_env.tokens.keychain import KeyringStore
 from vertex_env.tokens.store import FileStore
 
@@ -113,6 +114,6 @@ def test_waits_are_derived(tmp_path: Path) -> None:
         for store in ("file", "keyring"):
             for text, wait_s in ((None, 30.0), ("2m", 140.0)):
                 options = {"store": store, "mint_timeout": text}
-                session = open_session(options, env, lambda: pytest.fail("no clock is needed"), pytest.fail)
+                session = open_session(options, Inputs(env), lambda: pytest.fail("no clock is needed"), pytest.fail)
                 assert isinstance(session.store, FileStore | KeyringStore)
                 assert session.store.lock_wait_s == wait_s

@@ -1,6 +1,8 @@
 """`session`: which credentials are found, whose token that is, and where it is sent."""
 
+import ast
 import json
+import os
 import re
 import socket
 import time
@@ -15,9 +17,12 @@ from tests import google
 from tests.answers import Answers, Reply
 from tests.fakes import PLANTED
 from tests.google import Info, write_adc
+from tests.test_quality import code_lines
 from vertex_env.credentials import metadata
+from vertex_env.credentials.certificates import certificate_files
 from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
 from vertex_env.session import Session, open_session
+from vertex_env.settings.inputs import Inputs
 
 TARGET = "target@sandbox-project.iam.gserviceaccount.com"
 OTHER = "other@sandbox-project.iam.gserviceaccount.com"
@@ -36,7 +41,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def session(home: Path, options: Mapping[str, Any] | None = None, /, **environ: str) -> Session:
     """A session with *options* and *environ*, in a home folder; what it warns of is not expected."""
     variables = {"HOME": str(home), "NO_GCE_CHECK": "true", **environ}
-    return open_session(options or {}, variables, lambda: datetime.now(UTC), pytest.fail)
+    return open_session(options or {}, Inputs(variables), lambda: datetime.now(UTC), pytest.fail)
 
 
 def well_known(home: Path) -> Path:
@@ -230,7 +235,7 @@ def test_universe(home: Path) -> None:
     write_adc(well_known(home), google.service_account() | {"universe_domain": "s3nsapis.fr"})
     found = session(home)
     assert found.identity.universe == "s3nsapis.fr"
-    assert found.root == "https://aiplatform.s3nsapis.fr"
+    assert found.urls.root == "https://aiplatform.s3nsapis.fr"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +310,7 @@ def test_offline(home: Path, answers: Answers) -> None:
 
     def token(age_s: float) -> str:
         now = start + timedelta(seconds=age_s)
-        return open_session({}, environ, lambda: now, said.append).token().value
+        return open_session({}, Inputs(environ), lambda: now, said.append).token().value
 
     assert [token(0), token(3290)] == [PLANTED] * 2
     assert said == []
@@ -383,7 +388,7 @@ def test_a_model_without_the_responses_api(home: Path, model: str) -> None:
 def url(home: Path, options: Mapping[str, Any], **environ: str) -> str:
     """What `vertex-env url` prints."""
     variables = {"HOME": str(home), "NO_GCE_CHECK": "true", **environ}
-    found = open_session(options, variables, lambda: datetime.now(UTC), pytest.fail, anonymous=True)
+    found = open_session(options, Inputs(variables), lambda: datetime.now(UTC), pytest.fail, anonymous=True)
     return found.target().base_url
 
 
@@ -429,14 +434,14 @@ def test_gclouds_override(home: Path) -> None:
     environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": "https://aiplatform-psc.p.googleapis.com/"}
     found = session(home, {"project": "my-project", "location": "us"}, **environ)
     assert found.target().base_url == f"https://aiplatform-psc.p.googleapis.com/v1/{PARENT}/us/endpoints/openapi"
-    assert found.root_for("asia-east1") == "https://aiplatform-psc.p.googleapis.com"
+    assert found.urls.root_for("asia-east1") == "https://aiplatform-psc.p.googleapis.com"
 
 
 def test_project_of_a_key(home: Path) -> None:
     """A key knows its project; every setting comes before it."""
     write_adc(well_known(home), google.service_account())
-    assert session(home).project == "sandbox-project"
-    assert session(home, GOOGLE_CLOUD_PROJECT="my-project").project == "my-project"
+    assert session(home).urls.project == "sandbox-project"
+    assert session(home, GOOGLE_CLOUD_PROJECT="my-project").urls.project == "my-project"
 
 
 @pytest.mark.parametrize(
@@ -558,3 +563,89 @@ def test_gcloud_s_folder_behind_a_file(home: Path) -> None:
     (home / "file").write_text("")
     with pytest.raises(CredentialsError, match="there are no Application Default Credentials"):
         session(home, CLOUDSDK_CONFIG=str(home / "file" / "gcloud"))
+
+
+# --- the environment that was handed in ---
+
+PACKAGE = Path(__file__).parent.parent / "vertex_env"
+STARTS = ("entry.py", "api.py", "cli/", "run/", "sandbox/")
+"""Where a process starts, or starts another: these take the process's own environment."""
+
+READS_ITS_OWN = {"cache/answers.py": 2}
+"""`is_linux` looks for a switch of the tests', `machine` for Windows' COMPUTERNAME: neither is a setting."""
+
+
+def reads_of_the_process(text: str) -> int:
+    """How often *text*, a module, has `os.environ` or `os.getenv`."""
+    names = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Attribute)]
+    return sum(ast.unparse(node) in ("os.environ", "os.getenv", "os.environb") for node in names)
+
+
+def test_no_module_takes_another_environment_than_the_one_it_was_given() -> None:
+    """Below the places where a process starts, the environment is an argument."""
+    assert reads_of_the_process("import os\nx = os.environ['HOME']\ny = os.getenv('HOME')\n") == 2
+    paths = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*.py")}
+    found = {name: reads_of_the_process(path.read_text()) for name, path in paths.items()}
+    assert {n: count for n, count in found.items() if count and not n.startswith(STARTS)} == READS_ITS_OWN
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_certificate_is_looked_for_in_the_home_that_was_given(
+    home: Path, monkeypatch: pytest.MonkeyPatch, *, given: bool
+) -> None:
+    """`~` is the given environment's HOME; without one it is the process's, which is the control."""
+    folders = {name: home / name / ".config" / "gcloud" for name in ("given", "process")}
+    for name, folder in folders.items():
+        folder.mkdir(parents=True)
+        workload = {"cert_path": f"/{name}.pem", "key_path": "/key.pem"}
+        (folder / "certificate_config.json").write_text(json.dumps({"cert_configs": {"workload": workload}}))
+    monkeypatch.setenv("HOME", str(home / "process"))
+    source = {"certificate": {"use_default_certificate_config": True}}
+    environ = {"HOME": str(home / "given")} if given else {}
+    name = "given" if given else "process"
+    config = folders[name] / "certificate_config.json"
+    assert certificate_files(source, environ) == (config, Path(f"/{name}.pem"))
+
+
+# --- what was looked at ---
+
+
+def test_inputs_keep_the_first_look_at_a_file(tmp_path: Path) -> None:
+    """A file that changes between two looks is told; one that stays is the control."""
+    changes, stays = tmp_path / "changes", tmp_path / "stays"
+    stays.touch()
+    os.utime(stays, (1, 1))
+    inputs = Inputs({})
+    inputs.started += 60  # a file made in this very moment counts as changed
+    inputs.saw(stays, changes, None)
+    found = [inputs.are_as_they_were]
+    changes.touch()
+    inputs.saw(stays, changes)
+    found += [inputs.are_as_they_were, inputs.are_anywhere_the_same]
+    inputs.saw(Path("relative"))
+    found.append(inputs.are_anywhere_the_same)
+    assert found == [True, False, True, False]
+    assert list(inputs.files) == [stays, changes, Path("relative")]
+
+
+def test_inputs_hold_until_the_first_fact_ends() -> None:
+    """The earliest instant counts; 0 is a fact without an end."""
+    inputs, found = Inputs({}), []  # type: Inputs, list[float]
+    for instant in (0, 20, 0, 10, 30):
+        inputs.holds_until(instant)
+        found.append(inputs.until)
+    assert found == [0, 20, 20, 10, 10]
+
+
+def test_inputs_name_variables_and_rules() -> None:
+    """A value that is looked at is named; one that is only judged has its rule; the rest is not recorded."""
+    inputs = Inputs({"A": "1", "OPENAI_BASE_URL": "https://llm.example.com", "B": "2"})
+    assert (inputs.environ.get("A"), inputs.environ.get("NONE")) == ("1", None)
+    assert inputs.environ.keeps("OPENAI_BASE_URL", "url")
+    assert inputs.environ.unwatched["B"] == "2"
+    assert inputs.names == ["A", "NONE", "url OPENAI_BASE_URL"]
+
+
+def test_session_composes_and_nothing_else() -> None:
+    """What is more than that has a room of its own."""
+    assert code_lines(PACKAGE / "session.py") < 200

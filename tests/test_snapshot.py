@@ -353,16 +353,16 @@ def test_secret_in_a_variable_is_kept_nowhere(place: Place) -> None:
 )
 def test_what_hooks_would_not_set_is_left_to_the_remembered_answer(place: Place, environ: dict[str, str]) -> None:
     session = place.session(**environ)
-    session.environ.get("CLOUDSDK_AUTH_ACCESS_TOKEN")
+    session.inputs.environ.get("CLOUDSDK_AUTH_ACCESS_TOKEN")
     assert session.snapshot() is Kept.NEVER
     assert snapshots(place) == set()
 
 
 def test_what_ages_says_until_when(place: Place) -> None:
     session = place.session()
-    session.facts_until = time.time() + 100
+    session.inputs.until = time.time() + 100
     session.snapshot()
-    assert f"until {int(session.facts_until)}" in text(place).splitlines()
+    assert f"until {int(session.inputs.until)}" in text(place).splitlines()
 
 
 # --- the stamp ---

@@ -23,8 +23,9 @@ from tests.google import Info, clean_environ, write_adc
 from tests.processes import until
 from tests.test_adc import source_of
 from vertex_env.credentials.metadata import find
+from vertex_env.deadline import in_time
 from vertex_env.errors import UnavailableError, VertexEnvError
-from vertex_env.transport import MAX_BYTES, Line, TooLargeError, in_time, lean_request, read_body
+from vertex_env.transport import MAX_BYTES, Line, TooLargeError, lean_request, read_body
 from vertex_env.vertex.endpoints import http_get
 from vertex_env.vertex.refusals import Who
 
@@ -485,7 +486,7 @@ def test_no_proxy_for_plain_http_on_loopback(tmp_path: Path) -> None:
         spoken(tmp_path, env)
         assert (len(answers.asked), len(proxy.asked)) == (2, 0)
         # The controls: the proxy does not know the path, so that the first has no token for a list.
-        for count, module in enumerate(("credentials.adc", "vertex.endpoints"), start=1):
+        for count, module in enumerate(("credentials.transport", "vertex.endpoints"), start=1):
             spoken(tmp_path, env, f"import vertex_env.{module} as m; m.may_have_proxy = lambda _: True")
             assert len(proxy.asked) == count
         assert "assertion" in proxy.asked[0].fields

@@ -26,7 +26,8 @@ from vertex_env.cache import answers as warm
 from vertex_env.cache import background, private
 from vertex_env.cache.folder import write_private
 from vertex_env.sandbox.server import Sandbox
-from vertex_env.session import Watched, open_session
+from vertex_env.session import open_session
+from vertex_env.settings.inputs import Inputs
 from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Token
 
@@ -85,7 +86,7 @@ def answers(env: Mapping[str, str]) -> list[Path]:
 
 def key_of(env: Mapping[str, str]) -> str:
     """Of the identity that a run with *env* has."""
-    session = open_session({}, Watched(env), lambda: datetime.now(UTC), lambda _: None, lambda: None)
+    session = open_session({}, Inputs(env), lambda: datetime.now(UTC), lambda _: None, lambda: None)
     return session.identity.key
 
 

@@ -28,7 +28,8 @@ from typing import Any, ParamSpec, TypeVar
 
 from vertex_env.errors import VertexEnvError
 from vertex_env.redaction import hide, of_environ
-from vertex_env.session import Session, Watched, open_session
+from vertex_env.session import Session, open_session
+from vertex_env.settings.inputs import Inputs
 from vertex_env.settings.keywords import Settings
 from vertex_env.tokens.token import Token
 
@@ -219,7 +220,7 @@ def _session(options: dict[str, str | Sequence[str] | None], *, anonymous: bool 
     def warn(line: str) -> None:
         warnings.warn(line, stacklevel=4)
 
-    return open_session(options, Watched(os.environ), _now, warn, background_refresh, anonymous=anonymous)
+    return open_session(options, Inputs(os.environ), _now, warn, background_refresh, anonymous=anonymous)
 
 
 def _now() -> datetime:

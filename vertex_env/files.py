@@ -21,6 +21,11 @@ _DESCRIPTOR = re.compile(r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self
 _MAX_LINKS = 40
 
 
+def shown(path: Path) -> str:
+    """*path* on one line."""
+    return str(path) if str(path).isprintable() else repr(str(path))
+
+
 def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
     """Content of the regular file at *path*, of *max_bytes* at most; links are followed.
 

@@ -1,95 +1,46 @@
 """One request from settings to environment: what `export`, `token`, `run` and the others have in common.
 
-Composes the layers below: reads the files, resolves the settings, finds the credentials, and asks for token, target and
-environment when they are wanted.
+Composes the rooms below, each entered once: the settings, the credentials, the tokens, the target, the environment.
 """
 
-import hashlib
-import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from vertex_env import freshness, program
-from vertex_env.cache import answers as warm
 from vertex_env.cache import background, private
-from vertex_env.cache.folder import write_private
 from vertex_env.cache.notes import Notes
-from vertex_env.cache.snapshots import Kept, write_snapshot
-from vertex_env.credentials.adc import METADATA, Adc, AdcSource, from_metadata, read_adc
-from vertex_env.errors import CredentialsError, SettingsError, UnavailableError
-from vertex_env.files import changed_since
-from vertex_env.formats.snapshot import snapshot
-from vertex_env.settings.config import read_config
-from vertex_env.settings.gcloud import gcloud_files, read_gcloud
-from vertex_env.settings.kinds import Found
-from vertex_env.settings.options import OPTIONS, Settings
-from vertex_env.settings.places import cache_folder, config_path, gcloud_dir, home, no_home
-from vertex_env.settings.resolve import (
-    Layer,
-    environ_layer,
-    first,
-    gcloud_layer,
-    google_layer,
-    options_layer,
-    resolve,
-)
+from vertex_env.cache.snapshots import Kept
+from vertex_env.credentials.find import find_adc, layers_of
+from vertex_env.credentials.identity import identify
+from vertex_env.credentials.mint import AdcSource
+from vertex_env.credentials.read import METADATA, Adc
+from vertex_env.remember import Memory
+from vertex_env.settings.gather import gather
+from vertex_env.settings.inputs import Inputs
+from vertex_env.settings.options import Settings
+from vertex_env.settings.resolve import resolve
 from vertex_env.tokens.broker import Broker
+from vertex_env.tokens.keeper import is_about, keep_fresh
 from vertex_env.tokens.store import FileStore, Store
 from vertex_env.tokens.token import Identity, Now, Token
-from vertex_env.vertex.refusals import LOGIN
-from vertex_env.vertex.target import MULTI_REGIONS, Target, api_host, check_url, matches
-from vertex_env.vertex.variables import TRACING, environment, judged, to_unset
+from vertex_env.vertex.endpoints import Get, http_get
+from vertex_env.vertex.lookup import Lookup
+from vertex_env.vertex.target import Target
+from vertex_env.vertex.urls import Urls
+from vertex_env.vertex.variables import environment, judged
 
-if TYPE_CHECKING:
-    from vertex_env.vertex.endpoints import Get
-
-_REMEMBER_ENDPOINT = timedelta(days=1)
-_REMEMBER_METADATA = timedelta(minutes=5)
-"""How long it is taken for granted that a machine's account is the same: a pod's can be bound anew."""
-_REMEMBER_NO_METADATA = timedelta(minutes=10)
-_NAP_S = 20.0
 _SHELLS_MIN_TTL = timedelta(minutes=5)
 """Shells load a token until it is due; who wants more of it has Python look."""
 
 
-class Watched(Mapping[str, str]):
-    """An environment that knows which variables were looked at, set or not."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.names: dict[str, None] = {}
-        self.judged: dict[str, str] = {}
-        """Variables of which only `is_kept` was looked at, to its rule."""
-
-    def __getitem__(self, name: str) -> str:
-        self.names[name] = None
-        return self._environ[name]
-
-    def __iter__(self) -> Iterator[str]:
-        raise TypeError("whoever goes through all variables depends on all of them")
-
-    def __len__(self) -> int:
-        return len(self._environ)
-
-    def keeps(self, name: str, rule: str) -> bool:
-        """Whether the value of *name* is the user's own (`warm.is_kept`); that is all that is looked at."""
-        self.judged[name] = rule
-        return warm.is_kept(rule, self._environ.get(name, ""))
-
-
 def open_session(  # noqa: PLR0913
     options: Mapping[str, str | Sequence[str] | None],
-    environ: Mapping[str, str],
+    inputs: Inputs,
     now: Now,
     warn: Callable[[str], None],
     background_refresh: Callable[[], None] | None = None,
-    looked_at: dict[Path, str] | None = None,
     *,
     again: str = "",
     anonymous: bool = False,
@@ -98,11 +49,10 @@ def open_session(  # noqa: PLR0913
 
     Args:
         options: Settings by field, as `options_layer` takes them.
-        environ: The environment.
+        inputs: The environment; gets what was looked at, also when that fails.
         now: The clock.
         warn: See `Broker`.
         background_refresh: Starts a refresh in a process of its own; not called more than once a minute.
-        looked_at: Gets the files that were looked at, also when that fails; see `Session`.
         again: Why the credentials have to be read again later; see `read_adc`.
         anonymous: Do without credentials where there are none and the base URL does not need them.
 
@@ -110,135 +60,11 @@ def open_session(  # noqa: PLR0913
         SettingsError: A setting or a file with settings is wrong.
         CredentialsError: There are no usable credentials.
     """
-    started = time.time()
-    environ = environ if isinstance(environ, Watched) else Watched(environ)
-    layers = [options_layer(options), environ_layer(environ)]
-    looked_at = {} if looked_at is None else looked_at
-    for path in (config_path(environ), *gcloud_files(environ)[1], _well_known(environ)):
-        if path is not None:
-            looked_at[path] = warm.file_state(str(path))
-    config = read_config(config_path(environ))
-    layers += [config.layer(first(layers, "profile")), google_layer(environ)]
-    configuration, properties = read_gcloud(environ)
-    layers.append(gcloud_layer(properties, configuration))
-    resolve(layers)  # a wrong setting is told before anything is looked for
-    folder, unstored = cache_folder(environ)
-    if unstored is not None and (chosen := first(layers, "store")) is not None and chosen.value == "none":
-        unstored = None
-    if unstored is not None:
-        layers.insert(0, {"store": Found("none", "no absolute folder to store in")})
-    try:
-        adc = _find_adc(layers, config.path, environ, Notes(folder), looked_at, again)
-    except (CredentialsError, UnavailableError):
-        if not (anonymous and _says_where(layers) and not _is_there(layers, config.path, environ)):
-            raise
-        adc = Adc("anonymous", "nowhere", "")
-    looked_at |= {path: warm.file_state(str(path)) for path in adc.files}
-    layers.append(_adc_layer(adc))
-    if adc.is_pipe:
-        # Nothing could tell later whose token it is, nor renew it.
-        layers.insert(0, {"store": Found("none", f"{adc.source}, a pipe")})
-    session = Session(
-        resolve(layers), adc, environ, folder, now, warn, background_refresh, started, looked_at, unstored=unstored
-    )
-    if adc.kind == METADATA:
-        session.facts_until = started + _REMEMBER_METADATA.total_seconds()
-    return session
-
-
-def _says_where(layers: Sequence[Layer]) -> bool:
-    """Whether the settings alone have the base URL; an endpoint's host is looked up at Google."""
-    if first(layers, "base-url") is not None:
-        return True
-    return first(layers, "project") is not None and first(layers, "endpoint") is None
-
-
-def _is_there(layers: Sequence[Layer], config: Path | None, environ: Mapping[str, str]) -> bool:
-    """Whether there is a credentials file, which may name another universe."""
-    named = first(layers, "credentials")
-    path = _well_known(environ) if named is None else _expand(named, config, environ)
-    return path is not None and os.path.lexists(path)
-
-
-def _find_adc(
-    layers: Sequence[Layer],
-    config: Path | None,
-    environ: Mapping[str, str],
-    notes: Notes,
-    looked_at: dict[Path, str],
-    again: str,
-) -> Adc:
-    """The named file, else gcloud's well-known one, else the metadata server's account."""
-    named = first(layers, "credentials")
-    if named is not None:
-        path = _expand(named, config, environ)
-        looked_at[path] = warm.file_state(str(path))
-        return read_adc(path, named.source, environ, again)
-    known = _well_known(environ)
-    if known is not None and os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
-        return read_adc(known, "gcloud's well-known place", environ, again)
-    from vertex_env.credentials import metadata
-
-    searched = f"no GOOGLE_APPLICATION_CREDENTIALS, no {known or 'home folder'}"
-    server, hint = "no metadata server", f"run: {LOGIN}"
-    if known is None:
-        hint = f"{no_home(environ)}: set HOME and run {LOGIN}, or add --credentials FILE"
-    if not metadata.is_ruled_out(environ):
-        if metadata.is_credible(environ):
-            found = _ask_metadata(environ, notes)
-            if found is not None:
-                return found
-        else:
-            server = "and nothing says that this machine is Google's and has a metadata server"
-            hint += f"; on a machine of Google's: {metadata.NAME_IT}"
-    raise CredentialsError(f"there are no Application Default Credentials: {searched}, {server}", hint)
-
-
-def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:
-    """The metadata server's account; None where there is no such server, which is remembered."""
-    from vertex_env.credentials import metadata
-
-    here = {"machine": program.machine()}
-    certain = metadata.is_certain(environ)
-    note = notes.load("no-metadata")
-    if not certain and note is not None and note[0] == here:
-        return None
-    found = metadata.find(environ)
-    if found is not None:
-        return from_metadata(found)
-    if certain:
-        raise UnavailableError(
-            "the metadata server does not answer, or has no service account for this machine",
-            "give the machine a service account, check GCE_METADATA_HOST, or run: " + LOGIN,
-        )
-    notes.save("no-metadata", here, _REMEMBER_NO_METADATA)
-    return None
-
-
-def _well_known(environ: Mapping[str, str]) -> Path | None:
-    folder = gcloud_dir(environ)
-    return folder and folder / "application_default_credentials.json"
-
-
-def _expand(named: Found, config: Path | None, environ: Mapping[str, str]) -> Path:
-    """The path meant: `~` is home, and in config.toml a relative path starts at that file.
-
-    Raises:
-        SettingsError: There is no home.
-    """
-    text = named.value if isinstance(named.value, str) else named.value[0]
-    if text == "~" or text.startswith("~/"):
-        base = home(environ)
-        if base is None:
-            why = f"credentials {text!r} from {named.source} are in no home folder: {no_home(environ)}"
-            raise SettingsError(why, "name the file by its absolute path")
-        return base / text[2:]
-    return config.parent / text if config and named.source.startswith(str(config)) else Path(text)
-
-
-def _adc_layer(adc: Adc) -> Layer:
-    found = {"project": adc.project, "quota-project": adc.quota_project}
-    return {name: Found(value, adc.source) for name, value in found.items() if value}
+    gathered = gather(options, inputs)
+    adc = find_adc(gathered, inputs, again, anonymous=anonymous)
+    above, below = layers_of(adc)
+    settings = resolve([above, *gathered.layers, below])
+    return Session(settings, adc, inputs, gathered.folder, now, warn, background_refresh, unstored=gathered.unstored)
 
 
 @dataclass
@@ -247,73 +73,26 @@ class Session:
 
     settings: Settings
     adc: Adc
-    environ: Watched
+    inputs: Inputs
+    """What an answer depends on."""
     folder: Path | None
     """Where tokens, answers and facts are kept; None where that would be a relative path."""
     now: Now
     warn: Callable[[str], None]
     background_refresh: Callable[[], None] | None
-    started: float
-    """When the first of them was read, in epoch seconds."""
-    looked_at: dict[Path, str]
-    """Files that the settings and credentials depend on, there or not, and what they were like (`warm.file_state`)."""
-    facts_until: float = 0.0
-    """When the first of the remembered facts in use has to be looked up anew, in epoch seconds; 0 without any."""
     unstored: str | None = None
     """Why nothing is stored, where that was not the user's choice."""
     _token: Token | None = field(default=None, init=False)
 
     @cached_property
-    def identity(self) -> Identity:
-        """Whose token it is.
-
-        Raises:
-            SettingsError: A lifetime is asked for where nothing is impersonated.
-        """
-        s = self.settings
-        *delegates, target = s.impersonate.value or (None,)
-        if s.lifetime.value and target is None and self.adc.impersonated is None:
-            raise SettingsError(
-                f"lifetime from {s.lifetime.source} needs a service account to impersonate: only then can it be chosen",
-                "add --impersonate ACCOUNT, or leave --lifetime out",
-            )
-        return Identity(
-            kind=self.adc.kind,
-            fingerprint=self.adc.fingerprint,
-            scopes=s.scope.value,
-            universe=self.adc.universe,
-            impersonate=target,
-            delegates=tuple(d for d in delegates if d),
-            lifetime=s.lifetime.value,
-            quota_project=s.quota_project.value,
-            # An air-gapped cloud wants to know which service the token is for
-            # (google-auth 2.62.2 `google/oauth2/gdch_credentials.py`, 2026-11-22).
-            audience=_origin(s.base_url.value or self.root) if self.adc.kind == "gdch_service_account" else None,
-        )
+    def urls(self) -> Urls:
+        """Where a token may be sent."""
+        return Urls(self.settings, self.adc.universe)
 
     @cached_property
-    def broker(self) -> Broker:
-        """Gives tokens of the identity."""
-        s = self.settings
-        iam = s.iam_endpoint.value
-        source = AdcSource(
-            self.adc,
-            self.identity,
-            self.now,
-            s.mint_timeout.value.total_seconds(),
-            default_scopes=s.scope.value == Settings.scope.default,
-            iam_endpoint=iam and self._check_url(iam, f"the IAM endpoint from {s.iam_endpoint.source}"),
-        )
-        renews_late = self.adc.kind == METADATA and s.impersonate.value == ()
-        key = self.identity.key
-
-        def background_refresh() -> None:
-            if self.background_refresh is None or self.folder is None:
-                return
-            if background.claim_refresh(str(self.folder), key, self.now().timestamp()):
-                self.background_refresh()
-
-        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, renews_late, background_refresh)
+    def identity(self) -> Identity:
+        """Whose token it is; see `identify`."""
+        return identify(self.settings, self.adc, self.urls)
 
     @cached_property
     def store(self) -> Store | None:
@@ -328,41 +107,41 @@ class Session:
             return KeyringStore(self.folder, mint_s)
         return FileStore(self.folder, mint_s)
 
+    @cached_property
+    def broker(self) -> Broker:
+        """Gives tokens of the identity."""
+        s, key = self.settings, self.identity.key
+        source = AdcSource(
+            self.adc,
+            self.identity,
+            self.now,
+            self.inputs.environ.unwatched,
+            s.mint_timeout.value.total_seconds(),
+            default_scopes=s.scope.value == Settings.scope.default,
+            iam_endpoint=self.urls.iam_root,
+        )
+        renews_late = self.adc.kind == METADATA and s.impersonate.value == ()
+
+        def background_refresh() -> None:
+            if self.background_refresh is None or self.folder is None:
+                return
+            if background.claim_refresh(str(self.folder), key, self.now().timestamp()):
+                self.background_refresh()
+
+        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, renews_late, background_refresh)
+
     def token(self, *, refresh: bool = False) -> Token:
         """A fresh token, the same one throughout unless *refresh*; see `Broker.token`."""
         if self._token is None or refresh:
             self._token = self.broker.token(refresh=refresh)
         return self._token
 
-    @property
-    def root(self) -> str:
-        """Root of the Vertex AI API for the location, such as `https://europe-west4-aiplatform.googleapis.com`."""
-        return self.root_for(self.settings.location.value)
-
-    def root_for(self, location: str) -> str:
-        """Root of the Vertex AI API for *location*, unless gcloud's override names one for all.
-
-        Raises:
-            SettingsError: A token must not be sent to the override.
-        """
-        override = self.settings.api_endpoint
-        if override.value is not None:
-            return self._check_url(override.value, f"the API endpoint from {override.source}")
-        return f"https://{api_host(location, self.adc.universe)}"
-
-    @property
-    def project(self) -> str:
-        """The project, which has to be set.
-
-        Raises:
-            SettingsError: It is not.
-        """
-        if self.settings.project.value is None:
-            raise SettingsError(
-                "no project is set: not by --project, VERTEX_ENV_PROJECT, a profile, GOOGLE_CLOUD_PROJECT or gcloud",
-                "add --project ID, or run: gcloud config set project ID",
-            )
-        return self.settings.project.value
+    def get(self) -> Get:
+        """How to ask the Vertex AI API."""
+        account = self.identity.impersonate
+        who = self.adc.who if account is None else replace(self.adc.who, impersonated=account)
+        budget_s = self.settings.mint_timeout.value.total_seconds()
+        return http_get(self.token().value, who, self.settings.quota_project.value, budget_s)
 
     def target(self, *, refresh: bool = False) -> Target:
         """Where requests go. For a self-deployed endpoint this may ask Google, and remembers the answer for a day.
@@ -371,105 +150,23 @@ class Session:
             refresh: Ask again.
 
         Raises:
-            VertexEnvError: The endpoint could not be looked up, or as for `_shared_target`.
+            VertexEnvError: The endpoint could not be looked up, or as for `Urls.shared_target`.
         """
-        shared, wanted = self._shared_target(), self.settings.endpoint.value
+        shared, wanted = self.urls.shared_target(), self.settings.endpoint.value
         if wanted is None or shared.verbatim is not None:
             return shared
-        found, host = self._look_up(shared, wanted, refresh=refresh)
-        origin = (
-            self._check_url(f"https://{host}", f"the dedicated host of endpoint {found}") if host else shared.origin
-        )
-        return replace(shared, origin=origin, endpoint=found)
-
-    def _shared_target(self) -> Target:
-        """The target but for what only Google knows of a self-deployed endpoint.
-
-        Raises:
-            SettingsError: The settings contradict each other or lack something.
-        """
-        s = self.settings
-        if s.base_url.value is not None:
-            what = f"the base URL from {s.base_url.source}"
-            url = self._check_url(s.base_url.value, what)
-            if url.endswith("/completions"):
-                raise SettingsError(f"{what} ends in an API's path", "leave /chat/completions out: clients add it")
-            return Target(s.project.value or "", s.location.value, _origin(url), verbatim=url)
-        if s.endpoint.value is None:
-            self._check_model()
-        elif s.api.value != "chat":
-            raise SettingsError("a self-deployed endpoint has the chat API only", "leave --api or --endpoint out")
-        elif s.location.value in ("global", *MULTI_REGIONS):
-            raise SettingsError(
-                f"endpoint {s.endpoint} is in some region, but location is {s.location}",
-                "add --location REGION; vertex-env endpoints --all-locations shows which",
-            )
-        return Target(self.project, s.location.value, self.root, s.api.value, s.api_version.value)
-
-    def report(self) -> dict[str, Any]:
-        """What `status` tells, without asking Google and without the token."""
-        settings = {option.name: getattr(self.settings, option.field) for option in OPTIONS if not option.internal}
-        try:
-            shared = self._shared_target()
-            url = (
-                shared.base_url if self.settings.endpoint.value is None else f"{shared.base_url} (or a dedicated host)"
-            )
-        except SettingsError as e:
-            url = f"none: {e.message}"
-        stored, now = None, self.now()
-        problem = self.unstored if self.store is None else self.store.problem()
-        if self.store is not None and problem is None:
-            stored = self.store.load(self.identity.key)
-        return {
-            "settings": {name: {"value": s.value, "source": s.source} for name, s in settings.items()},
-            "identity": {
-                "kind": self.adc.kind,
-                "principal": self.identity.impersonate
-                or self.adc.impersonated
-                or self.adc.who.principal
-                or f"{self.adc.kind.replace('_', ' ')} credentials",
-                "credentials": self.adc.source,
-                "universe": self.adc.universe,
-            },
-            "base_url": url,
-            "token": stored
-            and {
-                "expiry": warm.rfc3339(stored.expiry.timestamp()),
-                "expires_in": int(stored.remaining(now).total_seconds()),
-                "fresh": stored.is_fresh(now, self.broker.min_left),
-            },
-            "store": {
-                "kind": self.settings.store.value,
-                "folder": self.folder and str(self.folder),
-                "problem": problem,
-            },
-            **self._in_the_way(_origin(url)),
-        }
-
-    def _in_the_way(self, origin: str) -> dict[str, list[str]]:
-        """Names that are set and have clients talk to another host than *origin*: `unset` by us, or `kept`."""
-        environ, clients, extra = self.environ, self.settings.client.value, self.settings.set.value
-        kept = self._kept()
-        # Harmless are what `export --client` has set in this shell, headers, and what tracing takes for a yes.
-        foreign = [
-            name
-            for name in kept
-            if name in environ and not environ[name].startswith(origin) and name != "OPENAI_CUSTOM_HEADERS"
-            if name != TRACING or environ[name].lower() != "true"
-        ]
-        return {
-            "unset": [name for name in to_unset(clients, extra, kept) if name in environ],
-            "kept": foreign,
-        }
-
-    def _kept(self) -> list[str]:
-        """Names whose value is the user's own and stays."""
-        rules = judged(self.settings.client.value, self.settings.set.value)
-        return [name for name, rule in rules.items() if self.environ.keeps(name, rule)]
+        lookup = Lookup(self.urls, Notes(self.folder), shared, wanted)
+        self.inputs.saw(lookup.path)
+        known = None if refresh else lookup.remembered()
+        if known is None:
+            return lookup.ask(self.get())
+        found, until = known
+        self.inputs.holds_until(until)
+        return found
 
     def environment(self, *, refresh: bool = False) -> dict[str, str | None]:
         """The variables to set and unset."""
-        self._shared_target()  # what is wrong with the settings is told before a token is minted
+        self.urls.shared_target()  # what is wrong with the settings is told before a token is minted
         token = self.token(refresh=refresh)
         return self.environment_for(token, self.target(refresh=refresh))
 
@@ -477,13 +174,20 @@ class Session:
         """The variables for *token* and *target*."""
         s = self.settings
         return environment(
-            target,
-            token,
-            model=s.model.value,
-            clients=s.client.value,
-            extra=s.set.value,
-            kept=self._kept(),
+            target, token, model=s.model.value, clients=s.client.value, extra=s.set.value, kept=self.kept()
         )
+
+    def kept(self) -> list[str]:
+        """Names whose value is the user's own and stays."""
+        rules = judged(self.settings.client.value, self.settings.set.value)
+        return [name for name, rule in rules.items() if self.inputs.environ.keeps(name, rule)]
+
+    @property
+    def _memory(self) -> Memory | None:
+        """Where answers are kept; None where they are not."""
+        if self.folder is None or self.settings.store.value != "file":
+            return None
+        return Memory(self.folder, self.identity.key, self.inputs)
 
     def remember(
         self,
@@ -494,41 +198,19 @@ class Session:
         *,
         refreshes: bool = True,
     ) -> None:
-        """Keep what was printed, so that the warm path can print it again.
+        """Keep what was printed for the token; see `Memory.keep_answer`."""
+        if self._memory is None or self.store is None:
+            return
+        if self.store.load(self.identity.key) == self._token:
+            min_ttl, refreshes = self.broker.min_left.total_seconds(), refreshes and not self.broker.renews_late
+            self._memory.keep_answer(args, question, render, now, min_ttl=min_ttl, refreshes=refreshes)
 
-        Args:
-            args: The arguments.
-            question: As `warm.question_key` put it for them at the beginning; if that is another now, nothing is kept.
-            render: What is printed for a token; it is called with one that stands for all.
-            now: When it was printed.
-            refreshes: Whether the warm path may start a refresh in the background.
-        """
-        if question != warm.question_key(args, os.environ):
-            return
-        if self.folder is None or self.store is None or self.settings.store.value != "file":
-            return
-        if self.store.load(self.identity.key) != self._token:
-            return
-        if not all(path.is_absolute() for path in self.looked_at):
-            return  # it depends on the folder that we are in
-        if any(changed_since(p, self.started) or warm.file_state(str(p)) != was for p, was in self.looked_at.items()):
-            return  # perhaps after we had read it
-        stand_in = self._stand_in()
-        expiry = int(stand_in.expiry.timestamp())
-        due = expiry - int(freshness.EARLY)
-        answer = warm.Answer(
-            key=self.identity.key,
-            min_ttl=self.broker.min_left.total_seconds(),
-            refreshes=refreshes and not self.broker.renews_late,
-            names=[*self.environ.names, *(f"{rule} {name}" for name, rule in self.environ.judged.items())],
-            files=[str(path) for path in self.looked_at],
-            until=self.facts_until,
-            text=render(stand_in),
-            marks=(stand_in.value, str(expiry), str(due), str(int(expiry - now.timestamp())), warm.rfc3339(expiry)),
-        )
-        data = warm.format_answer(answer, self.environ)
-        if data is not None and len(data) <= private.MAX_BYTES:
-            write_private(self.folder / private.ANSWER.name(question), data)
+    def snapshot(self) -> Kept:
+        """Keep what shells load at their start."""
+        # Shells cannot tell one machine from another.
+        if self._memory is None or self.adc.of_machine or self.settings.min_ttl.value > _SHELLS_MIN_TTL:
+            return Kept.NEVER
+        return self._memory.keep_snapshot(lambda token: self.environment_for(token, self.target()))
 
     @property
     def stamp(self) -> Path | None:
@@ -539,125 +221,9 @@ class Session:
 
     def stamp_of(self, token: Token) -> Path | None:
         """The same, if it is about *token* or a later one; None where that could not be stored."""
-        if self.stamp is None:
-            return None
-        try:
-            _, expires, _ = (private.read_private(str(self.stamp)) or b"").split()
-            return self.stamp if int(expires) >= int(token.expiry.timestamp()) else None
-        except ValueError:
-            return None
+        return self.stamp if self.stamp is not None and is_about(self.stamp, token) else None
 
     def keep_fresh(self) -> None:
-        """Wait until the stored token is due and mint the next; at once where somebody waits already, or none is."""
-        if (store := self.store) is None:
-            return
-        with store.keeper(self.identity.key) as alone:
-            stored = store.load(self.identity.key)
-            if not alone or stored is None:
-                return
-            # In short naps: the time that a laptop sleeps does not count for timers.
-            while (left := freshness.due(*stored.seconds) - self.now().timestamp()) > 0:
-                time.sleep(min(left, _NAP_S))
-            # Due is not yet stale where min-ttl is short; and nothing is to be done where somebody else has done it.
-            self.token(refresh=store.load(self.identity.key) == stored)
-
-    def snapshot(self) -> Kept:
-        """Keep what shells load at their start."""
-        stand_in = self._stand_in()
-        if (
-            self.folder is None
-            or self.settings.store.value != "file"
-            or self.adc.of_machine  # shells cannot tell one machine from another
-            or self.settings.min_ttl.value > _SHELLS_MIN_TTL
-            or not all(path.is_absolute() for path in self.looked_at)
-        ):
-            return Kept.NEVER
-        env = self.environment_for(stand_in, self.target())
-        names = tuple(self.environ.names)  # not the live table, which grows as values are compared
-        found = snapshot(names, self.environ.judged, self.environ, env, stand_in.value)
-        if found is None:
-            return Kept.NEVER
-        folder, key = str(self.folder), self.identity.key
-        token, stamp = private.TOKEN.path(folder, key), private.STAMP.path(folder, key)
-        return write_snapshot(
-            self.folder,
-            self.environ.get("VERTEX_ENV_PROFILE", ""),
-            self.looked_at,
-            lambda files: found.text(files, token=token, stamp=stamp, until=self.facts_until),
-        )
-
-    @staticmethod
-    def _stand_in() -> Token:
-        """One of random letters, that ends at a random instant in nearly 8,000 years: these occur nowhere else."""
-        expiry = 250_000_000_000 + int.from_bytes(os.urandom(4), "big") // 2
-        return Token(os.urandom(16).hex(), _instant(expiry), _instant(expiry - 3600))
-
-    def get(self) -> "Get":
-        """How to ask the Vertex AI API."""
-        from vertex_env.vertex.endpoints import http_get
-
-        who = (
-            self.adc.who
-            if self.identity.impersonate is None
-            else replace(self.adc.who, impersonated=self.identity.impersonate)
-        )
-        budget_s = self.settings.mint_timeout.value.total_seconds()
-        return http_get(self.token().value, who, self.settings.quota_project.value, budget_s)
-
-    def _look_up(self, shared: Target, wanted: str, *, refresh: bool) -> tuple[str, str | None]:
-        """ID and dedicated host of the endpoint that *wanted* means."""
-        question = f"{shared.origin}\n{shared.parent}\n{wanted}"
-        name = "endpoint-" + hashlib.sha256(question.encode()).hexdigest()
-        notes = Notes(self.folder)
-        if (path := notes.path(name)) is not None:
-            self.looked_at.setdefault(path, warm.file_state(str(path)))
-        note = None if refresh else notes.load(name)
-        if note is None or not self._is_endpoint(note[0]):
-            from vertex_env.vertex.endpoints import find_endpoint
-
-            # The API version of requests says nothing about this one, which is always v1.
-            found = find_endpoint(self.get(), f"{shared.origin}/v1", shared.parent, wanted)
-            notes.save(name, {"id": found.id, "host": found.host}, _REMEMBER_ENDPOINT)
-            return found.id, found.host
-        fact, until = note
-        self.facts_until = min(until, self.facts_until or until)
-        return str(fact["id"]), fact["host"]
-
-    def _is_endpoint(self, fact: Mapping[str, object]) -> bool:
-        """Whether *fact*, from a file, has an endpoint's ID, and no dedicated host or one that may get a token."""
-        host = fact.get("host", "")
-        if not matches("endpoint ID", str(fact.get("id"))):
-            return False
-        if not isinstance(host, str):
-            return host is None
-        try:
-            self._check_url(f"https://{host}", "its dedicated host")
-        except SettingsError:
-            return False
-        return matches("host", host)
-
-    def _check_model(self) -> None:
-        model = self.settings.model
-        if model.value is None:
-            return
-        publisher, slash, _ = model.value.partition("/")
-        if self.settings.api.value == "chat" and not slash:
-            raise SettingsError(f"model {model} has no publisher", f"did you mean google/{model.value}?")
-        if self.settings.api.value == "responses" and slash and publisher != "openai":
-            # https://github.com/openai/openai-python `src/openai/providers/vertex.py`, 2026-11-24
-            raise SettingsError(
-                f"model {model} has no Responses API: on Vertex AI only OpenAI's own models have it",
-                "--api chat serves this model",
-            )
-
-    def _check_url(self, url: str, what: str) -> str:
-        return check_url(url, what=what, allowed=self.settings.allow_host.value, universe=self.adc.universe)
-
-
-def _instant(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _origin(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}"
+        """Wait until the stored token is due and mint the next; see `tokens.keeper`."""
+        if self.store is not None:
+            keep_fresh(self.store, self.identity.key, self.now, lambda new: self.token(refresh=new))

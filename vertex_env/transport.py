@@ -5,17 +5,14 @@ A socket's time-out does neither. It holds for each read, so that an answer can 
 
 import http.client
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import requests
-
-T = TypeVar("T")
 
 MAX_BYTES = 1 << 20
 """Of an answer with a token, decoded: a thousand times as much as any has."""
@@ -76,37 +73,6 @@ class Line:
 
         Connection.line = line
         return Connection
-
-
-def in_time(ask: Callable[[], T], left_s: float, line: Line | None = None) -> T:
-    """What *ask* returns or raises.
-
-    The resolver has no time-out at all, so *ask* runs in a thread. If it takes too long, *line* is cut and the thread
-    left to itself: it ends with its next read, or with the process.
-
-    Raises:
-        TimeoutError: It takes longer than *left_s* seconds.
-    """
-    answers: list[T] = []
-    failures: list[Exception] = []
-
-    def work() -> None:
-        try:
-            answers.append(ask())
-        except Exception as e:  # noqa: BLE001 -- raised again below
-            failures.append(e)
-
-    if left_s > 0:
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        thread.join(left_s)
-    if failures:
-        raise failures[0]
-    if not answers:
-        if line is not None:
-            line.cut()
-        raise TimeoutError("timed out")
-    return answers[0]
 
 
 def read_body(read: Callable[[int], bytes], encoding: str, max_bytes: int) -> bytes:

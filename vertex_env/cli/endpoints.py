@@ -10,6 +10,7 @@ from vertex_env.cli.options import Command, settings_options, table_or_json
 from vertex_env.cli.output import table, tell, write
 from vertex_env.errors import SettingsError, VertexEnvError
 from vertex_env.session import Session
+from vertex_env.vertex.target import NO_REGIONS
 
 
 @click.command(cls=Command)
@@ -37,8 +38,8 @@ def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any]
 
     from vertex_env.vertex.endpoints import Endpoint, list_endpoints, list_locations
 
-    project, location = session.project, session.settings.location
-    if not all_locations and location.value in ("global", "us", "eu"):
+    project, location = session.urls.project, session.settings.location
+    if not all_locations and location.value in NO_REGIONS:
         raise SettingsError(
             f"endpoints are in regions, but location is {location}", "add --location REGION, or --all-locations"
         )
@@ -46,11 +47,12 @@ def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any]
 
     def ask(name: str) -> list[Endpoint] | VertexEnvError:
         try:
-            return list(list_endpoints(get, f"{session.root_for(name)}/v1", f"projects/{project}/locations/{name}"))
+            root = session.urls.root_for(name)
+            return list(list_endpoints(get, f"{root}/v1", f"projects/{project}/locations/{name}"))
         except VertexEnvError as e:
             return e
 
-    everywhere = f"{session.root_for('global')}/v1"
+    everywhere = f"{session.urls.root_for('global')}/v1"
     names = list_locations(get, everywhere, project) if all_locations else [location.value]
     with ThreadPoolExecutor(16) as pool:
         answers = pool.map(ask, names)

@@ -5,14 +5,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
 from vertex_env.cache import background
 from vertex_env.cli.output import tell
-from vertex_env.session import Session, Watched, open_session
+from vertex_env.session import Session, open_session
+from vertex_env.settings.inputs import Inputs
 
 FALSE = "false\n"
 """What fails in every shell that evaluates it, where nothing at all would succeed."""
@@ -41,7 +41,7 @@ def session_for(
     options: Mapping[str, Any],
     *,
     refreshes: bool = False,
-    looked_at: dict[Path, str] | None = None,
+    inputs: Inputs | None = None,
     again: str = "",
     anonymous: bool = False,
 ) -> Session:
@@ -50,20 +50,17 @@ def session_for(
     Args:
         options: As `open_session` takes them.
         refreshes: Start a refresh in the background when the token is due.
-        looked_at: See `open_session`; as are *again* and *anonymous*.
-        again: See there.
-        anonymous: See there.
+        inputs: Gets what was looked at; a new one by default.
+        again: See `open_session`.
+        anonymous: See `open_session`.
     """
     invocation = current()
     return open_session(
         options,
-        Watched(os.environ),
+        Inputs(os.environ) if inputs is None else inputs,
         now_utc,
         warn=lambda line: None if invocation.at_prompt else tell(f"warning: {line}"),
-        background_refresh=(lambda: background.start_refresh(sys.argv[1:], os.environ))
-        if refreshes
-        else None,
-        looked_at=looked_at,
+        background_refresh=(lambda: background.start_refresh(sys.argv[1:], os.environ)) if refreshes else None,
         again=again,
         anonymous=anonymous,
     )

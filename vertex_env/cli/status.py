@@ -14,6 +14,7 @@ from vertex_env.cli.options import Command, settings_options, table_or_json
 from vertex_env.cli.output import table, tell, write
 from vertex_env.errors import CredentialsError
 from vertex_env.redaction import hide
+from vertex_env.report import status_facts
 
 
 @click.command(cls=Command)
@@ -23,7 +24,7 @@ def status(format_name: str, **options: Any) -> None:
     """Show every setting and where it comes from, the identity, the stored token's expiry, and the store."""
     import json
 
-    report = _without_secrets(session_for(options).report())
+    report = _without_secrets(status_facts(session_for(options)))
     if format_name == "json":
         write(json.dumps(report, indent=2, default=_plain) + "\n")
         return

@@ -17,6 +17,7 @@ from vertex_env.cli.output import tell, write
 from vertex_env.errors import VertexEnvError
 from vertex_env.formats.render import watch
 from vertex_env.formats.table import FORMATS, CiSystem, TextFormat, guess_format
+from vertex_env.settings.inputs import Inputs
 from vertex_env.settings.resolve import as_environ, options_layer
 from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
@@ -56,17 +57,17 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     asked = FORMATS.get(format_name or "")
     if isinstance(asked, TextFormat):
         current().at_prompt = asked.at_prompt and not settings and not refresh
-    looked_at: dict[Path, str] = {}
+    inputs = Inputs(os.environ)
     stamps: list[Path] = []
     try:
-        session = session_for(options, refreshes=True, looked_at=looked_at, again=asked.again if asked else "")
+        session = session_for(options, refreshes=True, inputs=inputs, again=asked.again if asked else "")
         stamps += [session.stamp] if session.stamp else []
         environment = session.environment(refresh=refresh)
     except VertexEnvError:
         if isinstance(asked, TextFormat) and asked.watched:
             # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
             # the shell tries again as well, with the same settings.
-            current().on_failure = asked.render(settings) + watch(map(str, [*looked_at, *stamps])) + FALSE
+            current().on_failure = asked.render(settings) + watch(map(str, [*inputs.files, *stamps])) + FALSE
         raise
     if isinstance(asked, CiSystem):
         from vertex_env.cli.ci import hand_over
@@ -74,7 +75,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
         hand_over(asked, environment, session.token(), options)
         return  # what has effects besides its output cannot be replayed
 
-    form = asked if isinstance(asked, TextFormat) else guess_format(_shells(session.environ))
+    form = asked if isinstance(asked, TextFormat) else guess_format(_shells(session.inputs.environ))
     stamp = session.stamp_of(session.token()) if form.stamped else None
 
     def render(environment: Environment) -> str:
@@ -82,7 +83,7 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
             environment = {"VERTEX_ENV_STAMP": str(stamp) if stamp else None, **environment}
         if not form.watched:
             return form.render(environment)
-        files = [*session.looked_at, *([session.stamp] if session.stamp else [])]
+        files = [*session.inputs.files, *([session.stamp] if session.stamp else [])]
         return form.render({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
 
     write(render(environment))

@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from vertex_env.deadline import in_time
 from vertex_env.errors import SettingsError
-from vertex_env.transport import Line, in_time
+from vertex_env.transport import Line
 from vertex_env.vertex.target import DEFAULT_UNIVERSE, matches
 
 _ADDRESS = "169.254.169.254"
@@ -149,6 +150,6 @@ def _get(host: str, path: str, timeout_s: float) -> str | None:
             connection.close()
 
     try:
-        return in_time(ask, timeout_s, line)
+        return in_time(ask, timeout_s, line.cut)
     except (OSError, http.client.HTTPException, ValueError):
         return None

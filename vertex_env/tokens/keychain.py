@@ -6,7 +6,6 @@ elsewhere instead, and nothing prompts: a locked keychain is an error.
 
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
@@ -16,6 +15,7 @@ from vertex_env import freshness
 from vertex_env.cache import private
 from vertex_env.cache.folder import is_own_folder, prune, stored, write_private
 from vertex_env.cache.private import KEYCHAIN, PIN
+from vertex_env.deadline import in_time
 from vertex_env.errors import StoreError
 from vertex_env.freshness import epoch_seconds
 from vertex_env.tokens.store import FileStore, format_stored, parse_stored, write_stamp
@@ -290,23 +290,20 @@ def _bounded(question: Callable[[], Any]) -> Any:
     Raises:
         StoreError: It did not, or it failed; libraries below keyring raise whatever they like.
     """
-    answers: list[Any] = []
-    failures: list[BaseException] = []
 
-    def ask() -> None:
+    def ask() -> tuple[Any, StoreError | None]:
         try:
-            answers.append(question())
+            return question(), None
+        except StoreError as e:
+            return None, e
         except BaseException as e:  # noqa: BLE001 -- see above
-            failures.append(e)
+            # The type alone: the text might quote what was to be kept.
+            return None, StoreError(f"the keychain cannot be used: {type(e).__name__}", _CURE)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(TIMEOUT_S)
-    if answers:
-        return answers[0]
-    if not failures:
-        raise StoreError(f"the keychain did not answer within {TIMEOUT_S:.0f} s", _CURE)
-    if isinstance(failures[0], StoreError):
-        raise failures[0]
-    # The type alone: the text might quote what was to be kept.
-    raise StoreError(f"the keychain cannot be used: {type(failures[0]).__name__}", _CURE)
+    try:
+        answer, failed = in_time(ask, TIMEOUT_S)
+    except TimeoutError:
+        answer, failed = None, StoreError(f"the keychain did not answer within {TIMEOUT_S:.0f} s", _CURE)
+    if failed is not None:
+        raise failed
+    return answer

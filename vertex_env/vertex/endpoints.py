@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from vertex_env.deadline import in_time
 from vertex_env.errors import SettingsError, UnavailableError
 from vertex_env.redaction import Secrets
-from vertex_env.transport import Line, bind, in_time
+from vertex_env.transport import Line, bind
 from vertex_env.vertex.refusals import Exchange, Who, explain, one_line, unreachable
 from vertex_env.vertex.target import matches, may_have_proxy
 
@@ -82,7 +83,7 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float) -
                 return session.get(url, params=query, timeout=budget_s, allow_redirects=False)
 
         try:
-            response = in_time(ask, budget_s, line)
+            response = in_time(ask, budget_s, line.cut)
         except (requests.RequestException, OSError) as e:
             failed = unreachable(parts.netloc, secrets.redact(str(e)))
         if failed is not None:

@@ -22,6 +22,9 @@ google-genai 3.4.0 `_api_client.py` _MULTI_REGIONAL_LOCATIONS, google-cloud-aipl
 MREP_JURISDICTIONS (2026-11-22).
 """
 
+NO_REGIONS = ("global", *MULTI_REGIONS)
+"""Locations that have no self-deployed endpoints."""
+
 GOOGLE_DOMAINS = ("googleapis.com", "vertexai.goog")
 """Domains whose hosts only Google runs: the APIs, and the dedicated hosts of self-deployed endpoints
 (`ID.REGION-NUMBER.prediction.vertexai.goog`, google-cloud-aiplatform 2.7.0 `aiplatform_v1/types/endpoint.py`,
@@ -76,6 +79,12 @@ def may_have_proxy(url: str) -> bool:
     """
     parts = urlsplit(url)
     return parts.scheme == "https" or not is_loopback(parts.hostname or "")
+
+
+def origin_of(url: str) -> str:
+    """Scheme and host of *url*, such as `https://aiplatform.googleapis.com`."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def check_url(url: str, *, what: str, allowed: tuple[str, ...], universe: str = DEFAULT_UNIVERSE) -> str:

@@ -1,0 +1,98 @@
+"""google-auth's transport: each request of a mint within one budget, without redirects, its last exchange kept."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from vertex_env.credentials.read import METADATA, Adc
+from vertex_env.deadline import in_time
+from vertex_env.redaction import Secrets
+from vertex_env.transport import MAX_BYTES, Line, bind, lean_request
+from vertex_env.vertex.refusals import Exchange
+from vertex_env.vertex.target import may_have_proxy
+
+
+def make_transport(budget_s: float, *, lean: bool = False) -> Any:
+    """A google-auth transport that lasts *budget_s* from its first request on, and remembers the last exchange.
+
+    google-auth and requests take a third of a second to import: only when a token is minted, and the latter only where
+    its proxies, certificates or types are needed.
+    """
+    from google.auth import exceptions, transport
+
+    base: Any = object
+    if not lean:
+        from google.auth.transport.requests import Request as base  # noqa: N813 -- a class by a role
+    line = Line()
+
+    class Transport(base):  # type: ignore[misc]
+        exchange: Exchange | None = None
+        started: float | None = None
+        secrets = Secrets()
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            # google-auth may put another session in the place of its first.
+            if name == "session" and value is not None:
+                bind(value, line, MAX_BYTES)
+            super().__setattr__(name, value)
+
+        def __call__(
+            self,
+            url: str,
+            method: str = "GET",
+            body: bytes | None = None,
+            headers: Mapping[str, str] | None = None,
+            timeout: float | None = None,
+            **kwargs: Any,
+        ) -> Any:
+            parts = urlsplit(url)
+            self.exchange = Exchange(parts.netloc.rpartition("@")[2], parts.path)
+            self.secrets.later(partial(self.secrets.add_request, url, body, headers))
+            if self.started is None:
+                self.started = time.monotonic()
+            if not lean:
+                # The metadata server is never behind a proxy.
+                self.session.trust_env = may_have_proxy(url) and not parts.path.startswith("/computeMetadata/")
+                # A redirect would carry the refresh token or the assertion to another host.
+                kwargs["allow_redirects"] = False
+                if "authorization" in map(str.lower, headers or ()):
+                    # Without this, requests puts in its place what ~/.netrc has for the host.
+                    kwargs["auth"] = lambda request: request
+            ask: Callable[..., Any] = partial(lean_request, line) if lean else super().__call__
+            left = self.started + budget_s - time.monotonic()
+            limit = min(left, timeout or left)
+            try:
+                response = in_time(lambda: ask(url, method, body, headers, limit, **kwargs), left, line.cut)
+            except exceptions.TransportError as e:
+                # google-auth would try again after this, for longer than we want to wait; not after an OSError.
+                raise ConnectionError(str(e)) from None
+            self.exchange = Exchange(self.exchange.host, parts.path, response.status, response.data)
+            self.secrets.later(partial(self.secrets.add_body, response.data))
+            # It doubles its pauses, so that the next is about as long as everything so far.
+            spent = time.monotonic() - self.started
+            if response.status in transport.DEFAULT_RETRYABLE_STATUS_CODES and 2 * spent > budget_s:
+                raise TimeoutError("timed out")
+            return response
+
+    # What is a transport to google-auth is one by registration, so that ours need not import it to be defined.
+    transport.Request.register(Transport)
+    return Transport()
+
+
+def is_lean(adc: Adc, environ: Mapping[str, str]) -> bool:
+    """Whether the standard library can do for *adc* what requests does: no proxy, no CA of the user's, no mTLS.
+
+    google-auth wants requests itself for the metadata server and air-gapped clouds (google-auth 2.62.2
+    `google/auth/compute_engine/_metadata.py`, `google/oauth2/gdch_credentials.py`, 2026-11-22).
+    """
+    names = {name.lower() for name, value in environ.items() if value}
+    return (
+        sys.platform == "linux"  # elsewhere the system has proxies of its own
+        and names.isdisjoint(("http_proxy", "https_proxy", "all_proxy", "requests_ca_bundle", "curl_ca_bundle"))
+        and adc.kind not in (METADATA, "gdch_service_account")
+        and not any(word in json.dumps(dict(adc.info)) for word in ("mtls", '"certificate"'))
+    )

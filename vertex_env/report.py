@@ -1,0 +1,66 @@
+"""What `status` shows: facts, without asking Google and without the token."""
+
+from typing import Any
+
+from vertex_env.cache import answers as warm
+from vertex_env.errors import SettingsError
+from vertex_env.session import Session
+from vertex_env.settings.options import OPTIONS
+from vertex_env.vertex.target import origin_of
+from vertex_env.vertex.variables import TRACING, to_unset
+
+
+def status_facts(session: Session) -> dict[str, Any]:
+    """Settings with their sources, identity, base URL, stored token, store, and variables that are in the way."""
+    settings = {option.name: getattr(session.settings, option.field) for option in OPTIONS if not option.internal}
+    try:
+        shared = session.urls.shared_target()
+        url = shared.base_url if session.settings.endpoint.value is None else f"{shared.base_url} (or a dedicated host)"
+    except SettingsError as e:
+        url = f"none: {e.message}"
+    stored, now, store = None, session.now(), session.store
+    problem = session.unstored if store is None else store.problem()
+    if store is not None and problem is None:
+        stored = store.load(session.identity.key)
+    return {
+        "settings": {name: {"value": s.value, "source": s.source} for name, s in settings.items()},
+        "identity": {
+            "kind": session.adc.kind,
+            "principal": session.identity.impersonate
+            or session.adc.impersonated
+            or session.adc.who.principal
+            or f"{session.adc.kind.replace('_', ' ')} credentials",
+            "credentials": session.adc.source,
+            "universe": session.adc.universe,
+        },
+        "base_url": url,
+        "token": stored
+        and {
+            "expiry": warm.rfc3339(stored.expiry.timestamp()),
+            "expires_in": int(stored.remaining(now).total_seconds()),
+            "fresh": stored.is_fresh(now, session.broker.min_left),
+        },
+        "store": {
+            "kind": session.settings.store.value,
+            "folder": session.folder and str(session.folder),
+            "problem": problem,
+        },
+        **_in_the_way(session, origin_of(url)),
+    }
+
+
+def _in_the_way(session: Session, origin: str) -> dict[str, list[str]]:
+    """Names that are set and have clients talk to another host than *origin*: `unset` by us, or `kept`."""
+    environ, clients, extra = session.inputs.environ, session.settings.client.value, session.settings.set.value
+    kept = session.kept()
+    # Harmless are what `export --client` has set in this shell, headers, and what tracing takes for a yes.
+    foreign = [
+        name
+        for name in kept
+        if name in environ and not environ[name].startswith(origin) and name != "OPENAI_CUSTOM_HEADERS"
+        if name != TRACING or environ[name].lower() != "true"
+    ]
+    return {
+        "unset": [name for name in to_unset(clients, extra, kept) if name in environ],
+        "kept": foreign,
+    }
