@@ -1,5 +1,6 @@
 """Machines with one home folder whose identity is their own: real host names and boots, in namespaces."""
 
+import json
 import os
 import subprocess
 import sys
@@ -88,10 +89,10 @@ def login(folder: Path, info: Info) -> dict[str, str]:
     return clean_environ(folder / "home") | named
 
 
-def ask(env: dict[str, str], code: str = START, prefix: tuple[str, ...] = ()) -> Completed:
+def ask(env: dict[str, str], code: str = START, prefix: tuple[str, ...] = (), cwd: Path = Path("/")) -> Completed:
     """`vertex-env token`, as its console script starts it."""
     command = [*prefix, sys.executable, "-P", "-c", code, "token"]
-    ended = subprocess.run(command, env=env, cwd="/", capture_output=True, timeout=60, check=False)
+    ended = subprocess.run(command, env=env, cwd=cwd, capture_output=True, timeout=60, check=False)
     return Completed(ended.returncode, ended.stdout.decode(), ended.stderr.decode())
 
 
@@ -150,6 +151,30 @@ def test_control_a_variable_that_is_not_in_the_command(tmp_path: Path, answers: 
     env["VERTEX_ENV_STORE"] = "none"
     given = [ask(env | {"SUBJECT": subject}).stdout for subject in ("alice", "bob")]
     assert given == ["ya29.alice\n", "ya29.bob\n"]
+
+
+# --- programs that another folder has, too ---
+
+BLIND = "from vertex_env.credentials import read; read._files_of_command = lambda *_: []; "
+"""Takes away what tells one folder's program from another's."""
+
+
+@pytest.mark.parametrize("command", ["./get", "get", "sh get"])
+@pytest.mark.parametrize("code", [START, BLIND + START], ids=["protected", "bare"])
+def test_a_program_of_the_folder(command: str, code: str, tmp_path: Path, answers: Answers) -> None:
+    """The command names it without its folder, or PATH finds it. Control: without the check, the first one's token."""
+    env = login(tmp_path, google.external_account_executable(command, answers.url))
+    for name in ("alice", "bob"):
+        answer = {"version": 1, "success": True, "token_type": "urn:ietf:params:oauth:token-type:jwt", "id_token": name}
+        (tmp_path / name).mkdir()
+        file = tmp_path / name / "get"
+        file.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
+        file.chmod(0o700)
+    path = env["PATH"]
+    given = [
+        ask(env | {"PATH": f"{tmp_path / name}:{path}"}, code, cwd=tmp_path / name).stdout for name in ("alice", "bob")
+    ]
+    assert given == ["ya29.alice\n", "ya29.bob\n" if code == START else "ya29.alice\n"]
 
 
 # --- which credentials are a machine's own ---

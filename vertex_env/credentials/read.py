@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -324,13 +326,16 @@ def _fingerprint(
     names = ["AWS_ACCESS_KEY_ID"] if info["subject_token_type"] == AWS else _named(info["credential_source"])
     for name in names:
         digest.update(f"\0{name}={environ.get(name)!r}".encode(errors="surrogateescape"))
+    found_here = _files_of_command(info["credential_source"], environ)
+    for path in found_here:
+        digest.update(b"\0" + os.fsencode(path.absolute()))
     files = certificate_files(info["credential_source"], environ)
     for path in files:
         with suppress(OSError, ValueError):
             digest.update(b"\0" + read_file(path))
     subject = info["credential_source"].get("file")
     if not isinstance(subject, str):
-        return digest.hexdigest(), files
+        return digest.hexdigest(), (*files, *found_here)
     try:
         digest.update(b"\0" + read_file(Path(subject)))
     except (OSError, ValueError) as e:
@@ -356,9 +361,27 @@ def _named(source: Mapping[str, Any]) -> list[str]:
     google-auth starts it without a shell: it is the program that looks them up (google-auth 2.62.2
     `google/auth/pluggable.py`, 2026-11-24).
     """
-    program = source.get("executable")
-    command = program.get("command") if isinstance(program, dict) else None
-    return sorted(set(re.findall(r"[A-Za-z_]\w*", command, re.ASCII))) if isinstance(command, str) else []
+    return sorted(set(re.findall(r"[A-Za-z_]\w*", _command(source), re.ASCII)))
+
+
+def _files_of_command(source: Mapping[str, Any], environ: Mapping[str, str]) -> list[Path]:
+    """The program of the command, where `PATH` or the working folder tells which, and its files there.
+
+    Two folders may have a `./get-token` each. google-auth splits the command at spaces (2.62.2
+    `google/auth/pluggable.py` retrieve_subject_token, 2026-11).
+    """
+    first, *others = _command(source).split() or [""]
+    if first and not Path(first).is_absolute():
+        first = shutil.which(first, path=environ.get("PATH")) or ""
+    here = [path for path in map(Path, others) if not path.is_absolute() and path.is_file()]
+    return [*([Path(first)] if first else []), *here]
+
+
+def _command(source: Mapping[str, Any]) -> str:
+    """The command of a program that gives the subject token; empty where there is none."""
+    executable = source.get("executable")
+    command = executable.get("command") if isinstance(executable, dict) else None
+    return command if isinstance(command, str) else ""
 
 
 def innermost(info: Mapping[str, Any]) -> Mapping[str, Any]:
