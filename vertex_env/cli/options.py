@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -11,6 +11,12 @@ from vertex_env.settings.kinds import parse_duration
 from vertex_env.settings.options import OPTIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+if TYPE_CHECKING:
+    _DurationType = click.ParamType[timedelta]
+    NameType = click.Choice[str]
+else:  # until 8.4 Click's types cannot be subscripted
+    _DurationType, NameType = click.ParamType, click.Choice
 
 
 class Command(click.Command):
@@ -73,7 +79,7 @@ class SettingsOption(click.Option):
     """An option of `settings.OPTIONS`; its variable is read there, to keep where the value came from."""
 
 
-class Duration(click.ParamType[timedelta]):
+class Duration(_DurationType):
     """`90m`, `1h30m`, `45s` or seconds."""
 
     name = "duration"

@@ -12,7 +12,7 @@ import click
 from vertex_env.cache import answers as warm
 from vertex_env.cache.snapshots import Kept
 from vertex_env.cli.invocation import FALSE, current, now_utc, session_for
-from vertex_env.cli.options import Command, StatementsCommand, settings_options
+from vertex_env.cli.options import Command, NameType, StatementsCommand, settings_options
 from vertex_env.cli.output import tell, write
 from vertex_env.errors import VertexEnvError
 from vertex_env.formats.render import watch
@@ -23,7 +23,7 @@ from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
 
 
-class FormatType(click.Choice[str]):
+class FormatType(NameType):
     """A format's name; the internal ones are accepted, but help, completions and errors do not name them."""
 
     def __init__(self) -> None:
