@@ -338,7 +338,7 @@ def handed(env: Mapping[str, str], folder: Path, shown: str) -> int:
 
 def test_what_can_be_read_is_used(tmp_path: Path) -> None:
     """The control of the test before."""
-    (tmp_path / "handed").write_text("restart\x1dkeep\x1d1\x1d\x1dOPENAI_API_KEY=handed")
+    (tmp_path / "handed").write_text("restart\x1dkeep\x1d1\x1d10\x1d\x1dOPENAI_API_KEY=handed")
     with sandboxed(tmp_path) as (google, env):
         assert handed(env, tmp_path, 'test "$OPENAI_API_KEY" = handed && exit 7') == 7
         assert google.counts["token"] == 0

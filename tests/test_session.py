@@ -571,7 +571,7 @@ PACKAGE = Path(__file__).parent.parent / "vertex_env"
 STARTS = ("entry.py", "api.py", "cli/", "run/", "sandbox/")
 """Where a process starts, or starts another: these take the process's own environment."""
 
-READS_ITS_OWN = {"cache/answers.py": 2}
+READS_ITS_OWN = {"program.py": 2}
 """`is_linux` looks for a switch of the tests', `machine` for Windows' COMPUTERNAME: neither is a setting."""
 
 

@@ -17,7 +17,7 @@ import vertex_env
 from tests import keywords
 from vertex_env.errors import SettingsError
 from vertex_env.settings.kinds import Found, parse_duration
-from vertex_env.settings.options import CLOUD_PLATFORM, OPTIONS, Option, Setting, Settings
+from vertex_env.settings.options import CLOUD_PLATFORM, OPTIONS, Option, Resolved, Setting
 from vertex_env.settings.resolve import (
     Layer,
     as_environ,
@@ -91,7 +91,7 @@ def test_readme_has_each_setting() -> None:
 
 def test_defaults() -> None:
     """Without any layer every setting has its default, and says so."""
-    assert resolve([]) == Settings(
+    assert resolve([]) == Resolved(
         profile=Setting(None),
         project=Setting(None),
         location=Setting("global"),
@@ -623,7 +623,7 @@ SPOILT = st.one_of(
 )
 
 
-def plain(found: Settings) -> dict[str, object]:
+def plain(found: Resolved) -> dict[str, object]:
     return {option.field: getattr(found, option.field).value for option in OPTIONS}
 
 

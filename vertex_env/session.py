@@ -19,7 +19,7 @@ from vertex_env.credentials.read import METADATA, Adc
 from vertex_env.remember import Memory
 from vertex_env.settings.gather import gather
 from vertex_env.settings.inputs import Inputs
-from vertex_env.settings.options import Settings
+from vertex_env.settings.options import Resolved
 from vertex_env.settings.resolve import resolve
 from vertex_env.tokens.broker import Broker
 from vertex_env.tokens.keeper import is_about, keep_fresh
@@ -71,7 +71,7 @@ def open_session(  # noqa: PLR0913
 class Session:
     """Settings and credentials, and what follows from them."""
 
-    settings: Settings
+    settings: Resolved
     adc: Adc
     inputs: Inputs
     """What an answer depends on."""
@@ -117,7 +117,7 @@ class Session:
             self.now,
             self.inputs.environ.unwatched,
             s.mint_timeout.value.total_seconds(),
-            default_scopes=s.scope.value == Settings.scope.default,
+            default_scopes=s.scope.value == Resolved.scope.default,
             iam_endpoint=self.urls.iam_root,
         )
         renews_late = self.adc.kind == METADATA and s.impersonate.value == ()

@@ -2,13 +2,13 @@
 
 from vertex_env.credentials.read import Adc
 from vertex_env.errors import SettingsError
-from vertex_env.settings.options import Settings
+from vertex_env.settings.options import Resolved
 from vertex_env.tokens.token import Identity
 from vertex_env.vertex.target import origin_of
 from vertex_env.vertex.urls import Urls
 
 
-def identify(settings: Settings, adc: Adc, urls: Urls) -> Identity:
+def identify(settings: Resolved, adc: Adc, urls: Urls) -> Identity:
     """The identity that *adc* and *settings* make.
 
     Raises:

@@ -36,7 +36,7 @@ class Setting(Generic[T]):
 
 
 class Option(Generic[T]):
-    """One setting: a row of the table, and as an attribute of `Settings` its value and source.
+    """One setting: a row of the table, and as an attribute of `Resolved` its value and source.
 
     Args:
         kind: What it may be.
@@ -82,8 +82,8 @@ class Option(Generic[T]):
     @overload
     def __get__(self, settings: None, owner: type) -> "Option[T]": ...
     @overload
-    def __get__(self, settings: "Settings", owner: type) -> Setting[T]: ...
-    def __get__(self, settings: "Settings | None", owner: type) -> "Option[T] | Setting[T]":
+    def __get__(self, settings: "Resolved", owner: type) -> Setting[T]: ...
+    def __get__(self, settings: "Resolved | None", owner: type) -> "Option[T] | Setting[T]":
         return self if settings is None else settings.values[self.field]
 
     @property
@@ -126,10 +126,10 @@ _PROJECT = Text(
 )
 
 
-class Settings:
+class Resolved:
     """Every setting, checked one by one; what they mean together is checked where they are used.
 
-    The attributes are the rows: on the class, `Settings.scope` is the `Option`; on an object, `settings.scope` is its
+    The attributes are the rows: on the class, `Resolved.scope` is the `Option`; on an object, `settings.scope` is its
     `Setting`, with the value's type.
 
     Args:
@@ -291,13 +291,13 @@ class Settings:
         self.values = values
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Settings) and self.values == other.values
+        return isinstance(other, Resolved) and self.values == other.values
 
     __hash__ = None  # type: ignore[assignment]  # some values are mappings
 
     def __repr__(self) -> str:
-        return f"Settings({', '.join(f'{name}={value}' for name, value in self.values.items())})"
+        return f"Resolved({', '.join(f'{name}={value}' for name, value in self.values.items())})"
 
 
-OPTIONS: tuple[Option[Any], ...] = tuple(row for row in vars(Settings).values() if isinstance(row, Option))
+OPTIONS: tuple[Option[Any], ...] = tuple(row for row in vars(Resolved).values() if isinstance(row, Option))
 """The rows, in the order of the help."""

@@ -8,7 +8,7 @@ default.
 from collections.abc import Mapping, Sequence
 
 from vertex_env.settings.kinds import Found
-from vertex_env.settings.options import OPTIONS, Settings
+from vertex_env.settings.options import OPTIONS, Resolved
 
 Layer = Mapping[str, Found]
 """Setting's name to what a layer has for it."""
@@ -65,10 +65,10 @@ def first(layers: Sequence[Layer], name: str) -> Found | None:
     return next((layer[name] for layer in layers if name in layer), None)
 
 
-def resolve(layers: Sequence[Layer]) -> Settings:
+def resolve(layers: Sequence[Layer]) -> Resolved:
     """The settings that *layers* add up to.
 
     Raises:
         SettingsError: A value does not have the shape it must have; the message names its source.
     """
-    return Settings(**{option.field: option.resolve(first(layers, option.name)) for option in OPTIONS})
+    return Resolved(**{option.field: option.resolve(first(layers, option.name)) for option in OPTIONS})
