@@ -13,7 +13,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite, lint, types and layers included."""
     session.install("-r", "requirements.lock")
     session.install("--no-deps", "-e", ".")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n4", *session.posargs)
 
 
 @nox.session
@@ -23,7 +23,7 @@ def posix(session: nox.Session) -> None:
     session.install("--no-deps", "-e", ".")
     tests = sorted(str(path) for path in Path("tests").glob("test_run*.py"))
     env = {"_VERTEX_ENV_BACKEND": "posix"}
-    session.run("python", "-m", "tests.reaper", "pytest", *tests, *session.posargs, env=env)
+    session.run("python", "-m", "tests.reaper", "pytest", "-n4", *tests, *session.posargs, env=env)
 
 
 @nox.session
