@@ -298,7 +298,7 @@ FLAGGED = """
 import click, sys
 from vertex_env.cli.main import execute
 from vertex_env.cli.options import StatementsCommand
-from vertex_env.cli.variables import export
+from vertex_env.cli.export import export
 export.callback = lambda **options: sys.exit("not parsed")
 export.params.append(click.Option(["--frob"], is_flag=True))
 export.params.append(click.Option(["--times"], type=int))

@@ -9,7 +9,6 @@ from vertex_env import freshness
 from vertex_env.cache import answers, private
 from vertex_env.cache.folder import write_private
 from vertex_env.cache.snapshots import Kept, write_snapshot
-from vertex_env.formats.snapshot import snapshot
 from vertex_env.settings.inputs import Inputs
 from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
@@ -73,6 +72,8 @@ class Memory:
 
     def keep_snapshot(self, environment_for: Callable[[Token], Environment]) -> Kept:
         """Keep what shells load at their start."""
+        from vertex_env.formats.snapshot import snapshot
+
         inputs = self._inputs
         if not inputs.are_anywhere_the_same:
             return Kept.NEVER

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vertex_env.cache import background, private
 from vertex_env.cache.notes import Notes
@@ -25,11 +26,12 @@ from vertex_env.tokens.broker import Broker
 from vertex_env.tokens.keeper import is_about, keep_fresh
 from vertex_env.tokens.store import FileStore, Store
 from vertex_env.tokens.token import Identity, Now, Token
-from vertex_env.vertex.endpoints import Get, http_get
-from vertex_env.vertex.lookup import Lookup
 from vertex_env.vertex.target import Target
 from vertex_env.vertex.urls import Urls
 from vertex_env.vertex.variables import environment, judged
+
+if TYPE_CHECKING:
+    from vertex_env.vertex.endpoints import Get
 
 _SHELLS_MIN_TTL = timedelta(minutes=5)
 """Shells load a token until it is due; who wants more of it has Python look."""
@@ -136,8 +138,10 @@ class Session:
             self._token = self.broker.token(refresh=refresh)
         return self._token
 
-    def get(self) -> Get:
+    def get(self) -> "Get":
         """How to ask the Vertex AI API."""
+        from vertex_env.vertex.endpoints import http_get
+
         account = self.identity.impersonate
         who = self.adc.who if account is None else replace(self.adc.who, impersonated=account)
         budget_s = self.settings.mint_timeout.value.total_seconds()
@@ -155,6 +159,8 @@ class Session:
         shared, wanted = self.urls.shared_target(), self.settings.endpoint.value
         if wanted is None or shared.verbatim is not None:
             return shared
+        from vertex_env.vertex.lookup import Lookup
+
         lookup = Lookup(self.urls, Notes(self.folder), shared, wanted)
         self.inputs.saw(lookup.path)
         known = None if refresh else lookup.remembered()

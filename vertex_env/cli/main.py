@@ -21,9 +21,9 @@ from vertex_env.errors import Exit, UnavailableError, VertexEnvError
 from vertex_env.program import __version__
 
 COMMANDS = {
-    "export": "variables.export",
-    "token": "variables.token",
-    "url": "variables.url",
+    "export": "export.export",
+    "token": "token.token",
+    "url": "token.url",
     "run": "run.run_command",
     "ci": "ci.ci_command",
     "endpoints": "endpoints.endpoints",

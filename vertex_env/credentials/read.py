@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -370,6 +369,8 @@ def _files_of_command(source: Mapping[str, Any], environ: Mapping[str, str]) -> 
     Two folders may have a `./get-token` each. google-auth splits the command at spaces (2.62.2
     `google/auth/pluggable.py` retrieve_subject_token, 2026-11).
     """
+    import shutil
+
     first, *others = _command(source).split() or [""]
     if first and not Path(first).is_absolute():
         first = shutil.which(first, path=environ.get("PATH")) or ""

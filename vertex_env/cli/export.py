@@ -1,4 +1,4 @@
-"""`export`, `token` and `url`: what is asked for, on stdout."""
+"""`export`: the variables, as statements or data, on stdout."""
 
 import os
 import sys
@@ -12,14 +12,13 @@ import click
 from vertex_env.cache import answers as warm
 from vertex_env.cache.snapshots import Kept
 from vertex_env.cli.invocation import FALSE, current, now_utc, session_for
-from vertex_env.cli.options import Command, NameType, StatementsCommand, settings_options
+from vertex_env.cli.options import NameType, StatementsCommand, settings_options
 from vertex_env.cli.output import tell, write
 from vertex_env.errors import VertexEnvError
 from vertex_env.formats.render import watch
 from vertex_env.formats.table import FORMATS, CiSystem, TextFormat, guess_format
 from vertex_env.settings.inputs import Inputs
 from vertex_env.settings.resolve import as_environ, options_layer
-from vertex_env.tokens.token import Token
 from vertex_env.vertex.variables import Environment
 
 
@@ -96,55 +95,6 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
         session.remember(
             sys.argv[1:], question, lambda token: render(session.environment_for(token, target)), now_utc()
         )
-
-
-@click.command(cls=Command)
-@click.option(
-    "--format",
-    "format_name",
-    type=click.Choice(["text", "json", "header"]),
-    envvar="VERTEX_ENV_TOKEN_FORMAT",
-    default="text",
-    show_default=True,
-    show_envvar=True,
-    help="The token alone, an object with its expiry, or an Authorization header.",
-)
-@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
-@settings_options
-def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
-    """Print an access token, for tools that take a "key command"."""
-    question = warm.question_key(sys.argv[1:], os.environ)
-    session = session_for(options, refreshes=True)
-    minted = session.token(refresh=refresh)
-    now = now_utc()  # not before Google has answered, or the token would seem to last longer than it does
-
-    def render(token: Token) -> str:
-        match format_name:
-            case "text":
-                return token.value + "\n"
-            case "header":
-                return f"Authorization: Bearer {token.value}\n"
-            case _:
-                import json
-
-                seconds = token.expiry.timestamp()
-                left = {"expiry": warm.rfc3339(seconds), "expires_in": int(seconds - now.timestamp())}
-                return json.dumps({"token": token.value, "token_type": "Bearer", **left}) + "\n"
-
-    write(render(minted))
-    if not refresh:
-        session.remember(sys.argv[1:], question, render, now)
-
-
-@click.command(cls=Command)
-@settings_options
-def url(**options: Any) -> None:
-    """Print the base URL alone, for a tool's own settings, without a token.
-
-    It needs no credentials where the settings have the project. With --endpoint the host is looked
-    up at Google, which needs a token; the answer is remembered for a day.
-    """
-    write(session_for(options, anonymous=True).target().base_url + "\n")
 
 
 def _shells(environ: Mapping[str, str]) -> list[str]:
