@@ -256,8 +256,11 @@ class Terminal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self._child.pid, signal.SIGKILL)
+        # An interactive nu is the leader of a group of its own; without its terminal it would be busy for ever.
+        for pid in (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()):
+            with suppress(ProcessLookupError, PermissionError):
+                if os.getsid(pid) == self._child.pid:
+                    os.kill(pid, signal.SIGKILL)
         self._child.wait()
         # The reader ends with the last one who has the terminal open.
         self._reader.join(timeout=PATIENCE_S)

@@ -30,6 +30,7 @@ from vertex_env.session import open_session
 from vertex_env.settings.inputs import Inputs
 from vertex_env.tokens.store import FileStore
 from vertex_env.tokens.token import Token
+from vertex_env.vertex.variables import SETTABLE
 
 PROGRAM = ("-P", "-c", "from vertex_env.entry import main; main()")
 HOUR = timedelta(hours=1)
@@ -128,6 +129,13 @@ def test_a_hit_prints_what_a_miss_did(env: dict[str, str], args: tuple[str, ...]
     assert is_hit(*args, env=env)
     assert run_warm(*args, env=env) == missed == run_cli(*args, env=env)
     assert google.counts["token"] == 1
+
+
+def test_each_own_result_is_named() -> None:
+    """A variable that `export` sets and that is not named there would make each shell ask anew."""
+    own = {name for name in SETTABLE if name.startswith("VERTEX_ENV_")}
+    assert own
+    assert own <= set(warm._OWN_RESULTS)
 
 
 def test_what_export_sets_is_no_part_of_the_question(env: dict[str, str]) -> None:

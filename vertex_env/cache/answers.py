@@ -23,7 +23,7 @@ _ANSWER_FIRST_LINE = "vertex-env-answer 2"
 _PREFIXES = ("VERTEX_ENV_", "_VERTEX_ENV_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_")
 """Variables that tell one question from another; others that matter are checked by name. Click's has the underscore."""
 _OWN_RESULTS = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP", "VERTEX_ENV_VIA")
-"""What `export` itself sets: were it a part of the question, each new token would make a new one in every shell."""
+"""What `export` itself sets. In the question, it would change that with each new token."""
 
 
 def rfc3339(instant: float) -> str:
