@@ -1,7 +1,5 @@
 """Tasks: `nox` runs the tests on every Python that is installed; `nox -l` lists the others."""
 
-from pathlib import Path
-
 import nox
 
 nox.options.sessions = ["tests"]
@@ -21,9 +19,8 @@ def posix(session: nox.Session) -> None:
     """The tests of `run` on the back-end for macOS and the BSDs."""
     session.install("-r", "requirements.lock")
     session.install("--no-deps", "-e", ".")
-    tests = sorted(str(path) for path in Path("tests").glob("test_run*.py"))
     env = {"_VERTEX_ENV_BACKEND": "posix"}
-    session.run("python", "-m", "tests.reaper", "pytest", "-n4", *tests, *session.posargs, env=env)
+    session.run("python", "-m", "tests.support.reaper", "pytest", "-n4", "tests/run", *session.posargs, env=env)
 
 
 @nox.session

@@ -309,7 +309,7 @@ __vertex_env_load() {
       name=${line:4} name=${name%%=*}
       line=${line:${#name}+5}
       case $name in
-      # begin: made by python -m tests.hooknames
+      # begin: made by python -m tools.hooknames
       AIDER_OPENAI_API_KEY | GENERIC_OPEN_AI_API_KEY | OPENAI_API_KEY) kind=keys ;;
       AIDER_OPENAI_API_BASE | API_BASE_URL | GENERIC_OPEN_AI_BASE_PATH | OPENAI_API_BASE | OPENAI_API_BASE_URL | OPENAI_BASE_URL | OPENAI_HOST) kind=urls ;;
       AIDER_MODEL | DEFAULT_MODEL | MODEL | OPENAI_AGENTS_DISABLE_TRACING | OPENAI_BASE_PATH | OPENAI_MODEL) kind=words ;;

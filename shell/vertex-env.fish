@@ -238,7 +238,7 @@ end
 # written to it, which fish cannot see: it may set our names only, and to what cannot hurt. One look at all lines at once
 # takes as long as at one of them.
 function __vertex_env_load
-    # begin: made by python -m tests.hooknames
+    # begin: made by python -m tools.hooknames
     set -l keys 'AIDER_OPENAI_API_KEY|GENERIC_OPEN_AI_API_KEY|OPENAI_API_KEY'
     set -l urls 'AIDER_OPENAI_API_BASE|API_BASE_URL|GENERIC_OPEN_AI_BASE_PATH|OPENAI_API_BASE|OPENAI_API_BASE_URL|OPENAI_BASE_URL|OPENAI_HOST'
     set -l words 'AIDER_MODEL|DEFAULT_MODEL|MODEL|OPENAI_AGENTS_DISABLE_TRACING|OPENAI_BASE_PATH|OPENAI_MODEL'

@@ -360,7 +360,7 @@ function global:__vertex_env_is_within([string] $folder, [string] $path, [string
 # Whether the changes are harmless even if the file is forged: they set only vertex-env's names, the
 # token only as a key, and each URL on one of Google's hosts or on one that this shell itself allows.
 function global:__vertex_env_is_harmless([string[]] $changes) {
-    # begin: made by python -m tests.hooknames
+    # begin: made by python -m tools.hooknames
     $keys = 'AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY' -split ' '
     $urls = 'AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST' -split ' '
     $words = 'AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL' -split ' '

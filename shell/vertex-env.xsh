@@ -306,7 +306,7 @@ def _vertex_env_setup():
         # names, the token only as a key, and each URL on one of Google's hosts or on one that this
         # shell itself allows.
         def is_harmless(self, changes, environ):
-            # begin: made by python -m tests.hooknames
+            # begin: made by python -m tools.hooknames
             keys = "AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY".split()
             urls = "AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST".split()
             words = "AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL".split()

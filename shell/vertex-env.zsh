@@ -238,7 +238,7 @@ __vertex_env_load() {
   builtin emulate -L zsh
   builtin unsetopt xtrace
   builtin setopt extendedglob
-  # begin: made by python -m tests.hooknames
+  # begin: made by python -m tools.hooknames
   builtin local keys=' AIDER_OPENAI_API_KEY GENERIC_OPEN_AI_API_KEY OPENAI_API_KEY '
   builtin local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
   builtin local words=' AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.posixrows import LINUX_ONLY
-from tests.processes import ON, Log, warmed
+from tests.support.posixrows import LINUX_ONLY
+from tests.support.processes import ON, Log, warmed
 from vertex_env import program
 
 IS_FORCED = os.environ.get(program.FORCED) == "posix"
@@ -45,7 +45,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not any("::" in argument for argument in config.args):
         gone = sorted(name for name in LINUX_ONLY.keys() - rows if name.partition("::")[0] in files)
         if gone:
-            raise pytest.UsageError(f"no test has the name of a row of tests/posixrows.py: {', '.join(gone)}")
+            raise pytest.UsageError(f"no test has the name of a row of tests/support/posixrows.py: {', '.join(gone)}")
     if IS_FORCED:
         left_out = [item for item in items if row(item) in LINUX_ONLY]
         config.stash[LEFT_OUT] = [row(item) for item in left_out]

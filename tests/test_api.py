@@ -22,8 +22,8 @@ import pytest
 from openai.providers.vertex import vertex
 
 import vertex_env
-from tests.forking import IN_A_SCRIPT
-from tests.google import clean_environ, run_cli
+from tests.support.forking import IN_A_SCRIPT
+from tests.support.loopback import clean_environ, run_cli
 from vertex_env import api
 from vertex_env.sandbox.faults import Fault
 from vertex_env.sandbox.server import Sandbox

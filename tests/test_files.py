@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.google import run_cli
-from tests.processes import PROGRAM, sandboxed
-from tests.shells import POSIX_SHELLS, Shell, settle, source
-from tests.tools import need
+from tests.support.loopback import run_cli
+from tests.support.processes import PROGRAM, sandboxed
+from tests.support.shells import POSIX_SHELLS, Shell, settle, source
+from tests.support.tools import need
 from vertex_env.files import MAX_BYTES, is_descriptor, is_pipe, read_file, read_pipe
 
 SETTINGS = b'[profile.p]\nproject = "p"\n'

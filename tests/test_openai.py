@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.processes import RUN, Process, sandboxed, until
+from tests.support.processes import RUN, Process, sandboxed, until
 
 CLIENT = """
 import json, os, sys, time

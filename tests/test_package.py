@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.google import clean_environ
+from tests.support.loopback import clean_environ
 from vertex_env import __version__
 from vertex_env.formats.shellfiles import shell_dir
 from vertex_env.sandbox.server import Sandbox

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools import need
+from tests.support.tools import need
 
 ROOT = Path(__file__).parent.parent
 CHECKS = {

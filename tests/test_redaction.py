@@ -22,12 +22,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import vertex_env
-from tests import google
-from tests.answers import Answers, Asked, Handler, Reply
-from tests.google import IAM_URL, GoogleProxy, Info, clean_environ, run_cli, write_adc
-from tests.neighbour import _FLAVOR as FLAVOR
-from tests.neighbour import routes as metadata_routes
-from tests.processes import Process, sandboxed, until
+from tests.support import loopback as google
+from tests.support.answers import Answers, Asked, Handler, Reply
+from tests.support.loopback import IAM_URL, GoogleProxy, Info, clean_environ, run_cli, write_adc
+from tests.support.neighbour import _FLAVOR as FLAVOR
+from tests.support.neighbour import routes as metadata_routes
+from tests.support.processes import Process, sandboxed, until
 from vertex_env import api, redaction
 from vertex_env.errors import ChildError, SettingsError, VertexEnvError, clean
 from vertex_env.redaction import Secrets, hide, looks_secret
@@ -435,7 +435,7 @@ def test_the_program_does_not_repeat_it_either(tmp_path: Path) -> None:
 
 
 PROTECTED = "from vertex_env.entry import main; main()"
-BARE = "from tests.misplaced import take_protection_off; take_protection_off(); " + PROTECTED
+BARE = "from tests.support.misplaced import take_protection_off; take_protection_off(); " + PROTECTED
 
 
 @pytest.mark.parametrize("program", [PROTECTED, BARE], ids=["protected", "bare"])

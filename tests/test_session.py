@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests import google
-from tests.answers import Answers, Reply
-from tests.fakes import PLANTED
-from tests.google import Info, write_adc
+from tests.support import loopback as google
+from tests.support.answers import Answers, Reply
+from tests.support.fakes import PLANTED
+from tests.support.loopback import Info, write_adc
 from tests.test_quality import code_lines
 from vertex_env.credentials import metadata
 from vertex_env.credentials.certificates import certificate_files

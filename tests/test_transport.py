@@ -16,12 +16,12 @@ import certifi
 import pytest
 import requests
 
-from tests import google
-from tests.answers import Answers, Handler, Reply, Route
-from tests.fakes import PLANTED
-from tests.google import Info, clean_environ, write_adc
-from tests.processes import until
-from tests.test_adc import source_of
+from tests.credentials.test_adc import source_of
+from tests.support import loopback as google
+from tests.support.answers import Answers, Handler, Reply, Route
+from tests.support.fakes import PLANTED
+from tests.support.loopback import Info, clean_environ, write_adc
+from tests.support.processes import until
 from vertex_env.credentials.metadata import find
 from vertex_env.deadline import in_time
 from vertex_env.errors import UnavailableError, VertexEnvError

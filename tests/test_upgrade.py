@@ -22,12 +22,12 @@ from pathlib import Path
 
 import pytest
 
-from tests import keychains, othershells
-from tests.google import Completed, run_cli
-from tests.processes import RUN, Log, Process, Scenarios, children, side_by_side, until
-from tests.shells import POSIX_SHELLS, Place, Shell, backdate, settle
-from tests.test_direnv import allow, waiting
-from tests.tools import missing, need
+from tests.shell.test_direnv import allow, waiting
+from tests.support import keychains, othershells
+from tests.support.loopback import Completed, run_cli
+from tests.support.processes import RUN, Log, Process, Scenarios, children, side_by_side, until
+from tests.support.shells import POSIX_SHELLS, Place, Shell, backdate, settle
+from tests.support.tools import missing, need
 from vertex_env.sandbox.faults import Fault
 from vertex_env.sandbox.server import Sandbox
 

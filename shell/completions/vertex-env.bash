@@ -1,4 +1,4 @@
-# vertex-env's completions for bash; made by python -m tests.completions: do not edit
+# vertex-env's completions for bash; made by python -m tools.completions: do not edit
 # shellcheck shell=bash disable=SC2207 # no word has a space in it, and bash 3.2 has no mapfile
 
 # Names of the profiles in config.toml.

@@ -1,4 +1,4 @@
-# vertex-env's completions for fish; made by python -m tests.completions: do not edit
+# vertex-env's completions for fish; made by python -m tools.completions: do not edit
 
 # Names of the profiles in config.toml.
 function __vertex_env_profiles

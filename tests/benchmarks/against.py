@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests import google
 from tests.benchmarks import shells
 from tests.benchmarks.timing import ROOT, Bench, Command, Installed
+from tests.support import loopback as google
 from vertex_env.sandbox.server import Sandbox
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tests.benchmarks import peers
 from tests.benchmarks.timing import Bench, Command, ratio, row
-from tests.processes import Process, children
+from tests.support.processes import Process, children
 
 # The least that a wrapper written in Python does.
 WRAPPER = """

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.processes import RUN, Process, sandboxed
+from tests.support.processes import RUN, Process, sandboxed
 
 LIFETIME_S = 10
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import google
+from tests.support import loopback as google
 from vertex_env.sandbox.server import Sandbox
 
 ROOT = Path(__file__).parent.parent.parent

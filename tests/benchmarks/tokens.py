@@ -4,8 +4,8 @@ import os
 import shutil
 import subprocess
 
-from tests import google
 from tests.benchmarks.timing import Bench, Command, ratio, row
+from tests.support import loopback as google
 
 # What Google's documentation has people write; the same work as a cold `vertex-env token`.
 SNIPPET = """

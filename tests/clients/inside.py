@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from tests.google import GoogleProxy, authorized_user, clean_environ, write_adc
+from tests.support.loopback import GoogleProxy, authorized_user, clean_environ, write_adc
 from vertex_env.sandbox.server import Sandbox
 
 SANDBOX_HOST = re.compile(

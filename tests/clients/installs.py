@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tests.tools import missing
+from tests.support.tools import missing
 
 BUILD = Path(__file__).parents[2] / "build" / "clients"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.clients.inside import Drive, Job, Seen
 from tests.clients.installs import node
 from tests.clients.table import Client
-from tests.tools import missing, need
+from tests.support.tools import missing, need
 
 ROOT = Path(__file__).parents[2]
 PROMPT = "Quetzalcoatlus-northropi-19750412"

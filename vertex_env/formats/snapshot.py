@@ -75,7 +75,7 @@ NAMES: Mapping[str, tuple[str, ...]] = _kinds()
 | `words` | letters, digits and `._/-`, beginning with a letter or digit: no host |
 
 The shell's own `VERTEX_ENV_ALLOW_HOST` may name further hosts, with any port, and with http where they are loopback.
-The hooks have these lists as well (`python -m tests.hooknames`).
+The hooks have these lists as well (`python -m tools.hooknames`).
 """
 
 

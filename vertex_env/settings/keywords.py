@@ -1,4 +1,4 @@
-"""The settings as keywords of the Python API; made by python -m tests.keywords: do not edit."""
+"""The settings as keywords of the Python API; made by python -m tools.keywords: do not edit."""
 
 import os
 from dataclasses import dataclass

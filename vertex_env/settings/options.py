@@ -1,6 +1,6 @@
 """The settings: one row each, which the command line, the variables, config.toml and the Python API are made from.
 
-To add a setting is to add a row here and to use it; `python -m tests.keywords` and `python -m tests.completions` write
+To add a setting is to add a row here and to use it; `python -m tools.keywords` and `python -m tools.completions` write
 what is generated from the rows.
 """
 
