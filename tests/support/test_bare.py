@@ -91,4 +91,4 @@ def test_a_run_without_a_report_fails(capfd: pytest.CaptureFixture[str]) -> None
 def test_the_gate_runs_it_last() -> None:
     """After the strict run, in the same virtual environment."""
     commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and line[0] != "#"]
-    assert commands[-1] == ".venv/bin/python -m tests.support.bare"
+    assert commands[-1] == ".venv/bin/python -m tests.support.bare -n4"

@@ -79,7 +79,7 @@ def test_nothing_else_forks() -> None:
     texts = {path: path.read_text() for path in TESTS.rglob("*.py")}
     found = {str(path.relative_to(TESTS)): lines for path, text in texts.items() if (lines := bare_forks(text))}
     calls = [f"pid = {OS}.fork()", f"pid, terminal = {PTY}.fork()"]
-    assert found == {"forking.py": calls}
+    assert found == {"support/forking.py": calls}
 
 
 @pytest.mark.parametrize(
