@@ -17,7 +17,9 @@ MAX_BYTES = 1 << 20
 PIPE_WAIT_S = 10.0
 """How long the program at the other end of a pipe may take."""
 
-_DESCRIPTOR = re.compile(r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+", re.ASCII)
+_DESCRIPTOR = re.compile(
+    r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+", re.ASCII
+)
 _MAX_LINKS = 40
 
 
@@ -70,7 +72,9 @@ def read_pipe(path: Path, wait_s: float = PIPE_WAIT_S) -> bytes:
             # Without a writer so far there is no event; once the last one has left, there is POLLHUP (poll(2)).
             if left <= 0 or not poll.poll(left * 1000):
                 raise TimeoutError(
-                    errno.ETIMEDOUT, f"it is a pipe, and its end did not come within {wait_s:g} s", str(path)
+                    errno.ETIMEDOUT,
+                    f"it is a pipe, and its end did not come within {wait_s:g} s",
+                    str(path),
                 )
             piece = os.read(fd, MAX_BYTES + 1 - len(content))
             if not piece:
@@ -118,7 +122,12 @@ def _open(path: Path, *, fifo: bool = False) -> int:
     """A descriptor of the file, or of a pipe if *fifo*."""
     # To open a device can have an effect, and to open a pipe wakes the program at its other end.
     _check(path, path.stat().st_mode, fifo=fifo)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+        | getattr(os, "O_BINARY", 0)
+    )
     fd = os.open(path, flags | getattr(os, "O_NOCTTY", 0))
     try:
         _check(path, os.fstat(fd).st_mode, fifo=fifo)

@@ -125,7 +125,12 @@ class Response:
 
 
 def lean_request(
-    line: Line, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: float
+    line: Line,
+    url: str,
+    method: str,
+    body: bytes | None,
+    headers: Mapping[str, str] | None,
+    timeout: float,
 ) -> Response:
     """One request by the standard library, without proxies and redirects.
 
@@ -144,7 +149,9 @@ def lean_request(
         https = line.on(http.client.HTTPSConnection)
         connection = https(parts.hostname or "", parts.port, timeout=timeout, context=context)
     else:
-        connection = line.on(http.client.HTTPConnection)(parts.hostname or "", parts.port, timeout=timeout)
+        connection = line.on(http.client.HTTPConnection)(
+            parts.hostname or "", parts.port, timeout=timeout
+        )
     try:
         path = parts.path or "/"
         target = f"{path}?{parts.query}" if parts.query else path
@@ -153,7 +160,9 @@ def lean_request(
         data = read_body(answer.read, answer.headers.get("Content-Encoding", ""), MAX_BYTES)
         if answer.length:
             raise ConnectionError("Connection broken: IncompleteRead")
-        return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, data)
+        return Response(
+            answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
+        )
     except http.client.HTTPException as e:
         raise ConnectionError(f"Connection aborted: {type(e).__name__}") from None
     finally:

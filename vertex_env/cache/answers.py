@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 _ANSWER_FIRST_LINE = "vertex-env-answer 2"
 _PREFIXES = ("VERTEX_ENV_", "_VERTEX_ENV_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_")
 """Variables that tell one question from another; others that matter are checked by name. Click's has the underscore."""
-_OWN_RESULTS = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP", "VERTEX_ENV_VIA")
+_OWN_RESULTS = (
+    "VERTEX_ENV_EXPIRES_AT",
+    "VERTEX_ENV_REFRESH_AT",
+    "VERTEX_ENV_STAMP",
+    "VERTEX_ENV_VIA",
+)
 """What `export` itself sets. In the question, it would change that with each new token."""
 
 
@@ -83,11 +88,15 @@ class Answer:
 def question_key(args: "Sequence[str]", environ: "Mapping[str, str]") -> str:
     """The question as 32 hexadecimal digits: the arguments, the variables that usually matter, and who asks."""
     chosen = sorted(
-        f"{name}={value}" for name, value in environ.items() if name.startswith(_PREFIXES) and name not in _OWN_RESULTS
+        f"{name}={value}"
+        for name, value in environ.items()
+        if name.startswith(_PREFIXES) and name not in _OWN_RESULTS
     )
     # `export` without a format writes for the calling shell.
     shell = program.read_proc(f"/proc/{os.getppid()}/comm")
-    return digest(program.__version__, sys.version, program.machine(), shell, str(len(args)), *args, *chosen)
+    return digest(
+        program.__version__, sys.version, program.machine(), shell, str(len(args)), *args, *chosen
+    )
 
 
 def state(names: "Iterable[str]", files: "Iterable[str]", environ: "Mapping[str, str]") -> str:
@@ -164,7 +173,9 @@ def parse_answer(data: bytes | None, environ: "Mapping[str, str]") -> Answer | N
     """The answer in *data*, if it is as it was written and everything it depended on is as it was; else None."""
     try:
         found, body = (data or b"").decode("utf-8", "surrogateescape").split("\n", 1)
-        header, seen, key, min_ttl, refreshes, until, names, files, marks, text = body.split("\n", 9)
+        header, seen, key, min_ttl, refreshes, until, names, files, marks, text = body.split(
+            "\n", 9
+        )
         answer = Answer(
             key=key,
             min_ttl=float(min_ttl),
@@ -188,7 +199,9 @@ def _is_sound(answer: Answer) -> bool:
     return instants and answer.key.isalnum() and len(answer.marks) == _MARKS and all(answer.marks)
 
 
-def recall(args: "Sequence[str]", environ: "Mapping[str, str]", now: float) -> tuple[str, bool] | None:
+def recall(
+    args: "Sequence[str]", environ: "Mapping[str, str]", now: float
+) -> tuple[str, bool] | None:
     """The text remembered for *args*, and whether its token should be renewed in the background; else None."""
     folder = cache_dir(environ)
     if folder is None:

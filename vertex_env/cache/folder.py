@@ -45,7 +45,11 @@ def our_files(folder: Path) -> list[tuple[Path, Kind]]:
 
 def stored(folder: Path, kind: Kind) -> list[str]:
     """What tells the files of *kind* in *folder* apart, such as the keys of all tokens."""
-    return [kind.of(path.name) for path, its in our_files(folder) if its is kind and not path.name.endswith(".tmp")]
+    return [
+        kind.of(path.name)
+        for path, its in our_files(folder)
+        if its is kind and not path.name.endswith(".tmp")
+    ]
 
 
 def delete_files(folder: Path, key: str | None) -> OSError | None:
@@ -101,7 +105,9 @@ def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
         return False
     temporary = path.with_name(private.temporary_name(path.name, os.getpid(), time.monotonic_ns()))
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        fd = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600
+        )
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
@@ -178,7 +184,9 @@ def prune(folder: Path) -> None:
                 kind = kind_of(entry.name)
                 if kind is private.MARK:
                     # Its time stamp is that of the file that it stands for.
-                    marks += [entry.name] if entry.stat(follow_symlinks=False).st_ctime < oldest else []
+                    marks += (
+                        [entry.name] if entry.stat(follow_symlinks=False).st_ctime < oldest else []
+                    )
                 elif kind is None or not (kind.ages or entry.name.endswith(".tmp")):
                     continue
                 elif entry.stat(follow_symlinks=False).st_mtime < oldest:

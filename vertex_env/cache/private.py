@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 65_536
 _TOKEN_FIRST_LINE = "vertex-env-token 1"  # noqa: S105 -- a file header
-_TOKEN_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/=-")
+_TOKEN_CHARACTERS = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/=-"
+)
 """RFC 6750 §2.1."""
 
 _KIND, _FOLDER, _FILE = 0o170000, 0o040000, 0o100000
@@ -198,7 +200,12 @@ def read_private(path: str) -> bytes | None:
     if not is_private_folder(os.path.dirname(path)):
         return None
     # O_NONBLOCK: a pipe in the file's place must not keep us waiting.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+    )
     try:
         fd = os.open(path, flags)
     except OSError:
@@ -244,6 +251,8 @@ def parse_token(data: bytes | None, key: str) -> tuple[str, float, float] | None
         value, issued, expiry = token_line[6:], float(issued_line[7:]), float(expiry_line[7:])
     except ValueError:
         return None
-    if not is_token(value) or not 0 <= issued < expiry <= min(issued + freshness.MAX_LIFETIME, freshness.LATEST):
+    if not is_token(value) or not 0 <= issued < expiry <= min(
+        issued + freshness.MAX_LIFETIME, freshness.LATEST
+    ):
         return None
     return (value, issued, expiry) if format_token(key, value, issued, expiry) == data else None

@@ -63,7 +63,9 @@ def write_snapshot(
             return Kept.NEVER
         marked[str(path)] = int(status.st_mtime), mark
     told = text(marked)
-    done = told is not None and write_private(folder / name, told.encode("utf-8", "surrogateescape"))
+    done = told is not None and write_private(
+        folder / name, told.encode("utf-8", "surrogateescape")
+    )
     return Kept.WRITTEN if done else Kept.NEVER
 
 

@@ -13,7 +13,10 @@ from typing import Any
 from vertex_env.errors import CredentialsError
 from vertex_env.files import read_file, shown
 
-_CERTIFICATE_VARIABLES = ("GOOGLE_API_CERTIFICATE_CONFIG", "CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH")
+_CERTIFICATE_VARIABLES = (
+    "GOOGLE_API_CERTIFICATE_CONFIG",
+    "CLOUDSDK_CONTEXT_AWARE_CERTIFICATE_CONFIG_FILE_PATH",
+)
 
 
 def check_certificate_config(environ: Mapping[str, str]) -> None:
@@ -35,7 +38,9 @@ def check_certificate_config(environ: Mapping[str, str]) -> None:
         if not config.exists():
             return
         reason = (isinstance(e, OSError) and e.strerror) or "it is not JSON"
-        where = f"the certificate configuration {shown(config)}" + (f" (from {named})" if named else "")
+        where = f"the certificate configuration {shown(config)}" + (
+            f" (from {named})" if named else ""
+        )
         hint = f"unset {named}" if named else f"see what it is: ls -l {shown(config)}"
         raise CredentialsError(f"{where} cannot be read: {reason}", hint) from None
 

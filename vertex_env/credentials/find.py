@@ -22,7 +22,9 @@ _REMEMBER_METADATA = timedelta(minutes=5)
 _REMEMBER_NO_METADATA = timedelta(minutes=10)
 
 
-def find_adc(settings: Gathered, inputs: Inputs, again: str = "", *, anonymous: bool = False) -> Adc:
+def find_adc(
+    settings: Gathered, inputs: Inputs, again: str = "", *, anonymous: bool = False
+) -> Adc:
     """The credentials that *settings* lead to.
 
     Args:
@@ -38,7 +40,9 @@ def find_adc(settings: Gathered, inputs: Inputs, again: str = "", *, anonymous: 
     try:
         adc = _find(settings, inputs, again)
     except (CredentialsError, UnavailableError):
-        if not (anonymous and _says_where(settings.layers) and not _is_there(settings, inputs.environ)):
+        if not (
+            anonymous and _says_where(settings.layers) and not _is_there(settings, inputs.environ)
+        ):
             raise
         return Adc("anonymous", "nowhere", "")
     inputs.saw(*adc.files)
@@ -91,7 +95,9 @@ def _find(settings: Gathered, inputs: Inputs, again: str) -> Adc:
         else:
             server = "and nothing says that this machine is Google's and has a metadata server"
             hint += f"; on a machine of Google's: {metadata.NAME_IT}"
-    raise CredentialsError(f"there are no Application Default Credentials: {searched}, {server}", hint)
+    raise CredentialsError(
+        f"there are no Application Default Credentials: {searched}, {server}", hint
+    )
 
 
 def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:

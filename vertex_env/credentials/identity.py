@@ -32,5 +32,7 @@ def identify(settings: Resolved, adc: Adc, urls: Urls) -> Identity:
         quota_project=settings.quota_project.value,
         # An air-gapped cloud wants to know which service the token is for
         # (google-auth 2.62.2 `google/oauth2/gdch_credentials.py`, 2026-11-22).
-        audience=origin_of(settings.base_url.value or urls.root) if adc.kind == "gdch_service_account" else None,
+        audience=origin_of(settings.base_url.value or urls.root)
+        if adc.kind == "gdch_service_account"
+        else None,
     )

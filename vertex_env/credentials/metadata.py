@@ -72,7 +72,9 @@ def is_ruled_out(environ: Mapping[str, str]) -> bool:
 
 def is_certain(environ: Mapping[str, str]) -> bool:
     """Whether it must answer: a variable names it, or the firmware is Google's."""
-    return bool(environ.get("GCE_METADATA_HOST") or environ.get("GCE_METADATA_IP")) or _is_googles(_product())
+    return bool(environ.get("GCE_METADATA_HOST") or environ.get("GCE_METADATA_IP")) or _is_googles(
+        _product()
+    )
 
 
 def is_credible(environ: Mapping[str, str]) -> bool:
@@ -92,7 +94,9 @@ def _product() -> str:
         if sys.platform == "win32":
             import winreg
 
-            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\BIOS") as key:
+            with winreg.OpenKey(
+                winreg.HKEY_LOCAL_MACHINE, r"HARDWARE\DESCRIPTION\System\BIOS"
+            ) as key:
                 return str(winreg.QueryValueEx(key, "SystemProductName")[0]).strip()
         return _FIRMWARE.read_text(encoding="ascii").strip()
     return ""
@@ -138,7 +142,9 @@ def _get(host: str, path: str, timeout_s: float) -> str | None:
     line = Line()
 
     def ask() -> str | None:
-        connection: http.client.HTTPConnection = line.on(http.client.HTTPConnection)(host, timeout=timeout_s)
+        connection: http.client.HTTPConnection = line.on(http.client.HTTPConnection)(
+            host, timeout=timeout_s
+        )
         try:
             connection.request("GET", path, headers=_FLAVOR)
             response = connection.getresponse()

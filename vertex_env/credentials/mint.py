@@ -97,7 +97,9 @@ class AdcSource:
         host = exchange.host if exchange else "the credentials"
         hint = "a proxy may have answered instead: check HTTPS_PROXY, then try again"
         if not isinstance(value, str) or re.fullmatch(r"[A-Za-z0-9._~+/=-]+", value) is None:
-            raise UnavailableError(f"{host} answered with something that is not an access token", hint)
+            raise UnavailableError(
+                f"{host} answered with something that is not an access token", hint
+            )
         if expiry is None:
             raise UnavailableError(f"{host} answered with a token that has no expiry", hint)
         # google-auth's expiry is naive UTC (google-auth 2.62.2 `google/auth/_helpers.py` utcnow, 2026-11-22).
@@ -124,9 +126,13 @@ class AdcSource:
         if identity.impersonate is None:
             return self._load(self.adc.info, identity.scopes, identity.lifetime)
         source = self._load(self.adc.info, (), None)
-        return self._impersonated(source, identity.impersonate, identity.delegates, identity.lifetime)
+        return self._impersonated(
+            source, identity.impersonate, identity.delegates, identity.lifetime
+        )
 
-    def _impersonated(self, source: Any, target: str, delegates: Sequence[str], lifetime: timedelta | None) -> Any:
+    def _impersonated(
+        self, source: Any, target: str, delegates: Sequence[str], lifetime: timedelta | None
+    ) -> Any:
         from google.auth import impersonated_credentials
 
         account = f"projects/-/serviceAccounts/{target}"
@@ -139,11 +145,15 @@ class AdcSource:
             delegates=[d if "/" in d else f"projects/-/serviceAccounts/{d}" for d in delegates],
             lifetime=_seconds(lifetime) if lifetime else None,
             iam_endpoint_override=(
-                f"{self.iam_endpoint}/v1/{account}:generateAccessToken" if self.iam_endpoint else None
+                f"{self.iam_endpoint}/v1/{account}:generateAccessToken"
+                if self.iam_endpoint
+                else None
             ),
         )
 
-    def _load(self, info: Mapping[str, Any], scopes: Sequence[str], lifetime: timedelta | None) -> Any:
+    def _load(
+        self, info: Mapping[str, Any], scopes: Sequence[str], lifetime: timedelta | None
+    ) -> Any:
         """google-auth's credentials from its loader for the type of *info*; each is imported only when needed."""
         data = {name: value for name, value in info.items() if value is not None}
         wanted = list(scopes) or None
@@ -157,7 +167,9 @@ class AdcSource:
 
                 # google-auth wants the names to be there, with or without a value.
                 data = {**dict.fromkeys(REQUIRED["authorized_user"]), **data}
-                return credentials.Credentials.from_authorized_user_info(data, None if self.default_scopes else wanted)
+                return credentials.Credentials.from_authorized_user_info(
+                    data, None if self.default_scopes else wanted
+                )
             case "service_account":
                 from google.oauth2 import service_account
 
@@ -165,7 +177,9 @@ class AdcSource:
             case "impersonated_service_account":
                 # google-auth's own loader always asks for an hour and knows three kinds of source only.
                 source = self._load(data["source_credentials"], (), None)
-                return self._impersonated(source, self.adc.impersonated or "", data.get("delegates", ()), lifetime)
+                return self._impersonated(
+                    source, self.adc.impersonated or "", data.get("delegates", ()), lifetime
+                )
             case "external_account_authorized_user":
                 from google.auth import external_account_authorized_user
 
@@ -178,14 +192,20 @@ class AdcSource:
             case _:
                 return _load_external_account(data, wanted, lifetime)
 
-    def _explain(self, error: Exception, exchange: Exchange | None, sent: Secrets) -> VertexEnvError:
+    def _explain(
+        self, error: Exception, exchange: Exchange | None, sent: Secrets
+    ) -> VertexEnvError:
         """*error* in our words, without the secrets that were *sent* or are in the credentials."""
         sent.add_data(self.adc.info)
         sent.add_environ(self.environ)
         source = innermost(self.adc.info).get("credential_source") or {}
         if exchange is None and source.get("executable") is not None:
             return self._explain_program(error, sent)
-        if exchange is None and type(error).__name__ == "InvalidOperation" and is_token_alone(self.adc.info):
+        if (
+            exchange is None
+            and type(error).__name__ == "InvalidOperation"
+            and is_token_alone(self.adc.info)
+        ):
             return self._spent()
         return explain(exchange, _told(error), self.adc.who, sent)
 
@@ -200,15 +220,21 @@ class AdcSource:
                 "if you trust that file: export GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1",
             )
         if type(error).__name__ == "TimeoutExpired":
-            return UnavailableError(f"{program} did not answer in time", f"{by_hand}, or raise timeout_millis there")
-        if isinstance(error, json.JSONDecodeError | UnicodeDecodeError | TypeError | AttributeError | KeyError):
+            return UnavailableError(
+                f"{program} did not answer in time", f"{by_hand}, or raise timeout_millis there"
+            )
+        if isinstance(
+            error, json.JSONDecodeError | UnicodeDecodeError | TypeError | AttributeError | KeyError
+        ):
             said = "what it printed is not what https://google.aip.dev/auth/4117 asks for"
         # google-auth quotes what the program printed, which may be the subject token.
         said = one_line(said.partition(". Error: ")[0], secrets)
         return CredentialsError(f"{program} gave no subject token: {said}", by_hand)
 
 
-def _load_external_account(data: dict[str, Any], scopes: list[str] | None, lifetime: timedelta | None) -> Any:
+def _load_external_account(
+    data: dict[str, Any], scopes: list[str] | None, lifetime: timedelta | None
+) -> Any:
     if lifetime:
         data["service_account_impersonation"] = {"token_lifetime_seconds": _seconds(lifetime)}
     if data["subject_token_type"] == AWS:

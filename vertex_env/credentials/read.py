@@ -28,8 +28,20 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
     "service_account": ("client_email", "private_key", "token_uri"),
     "impersonated_service_account": ("service_account_impersonation_url", "source_credentials"),
     "external_account": ("audience", "subject_token_type", "token_url", "credential_source"),
-    "external_account_authorized_user": ("refresh_token", "token_url", "client_id", "client_secret"),
-    "gdch_service_account": ("format_version", "private_key_id", "private_key", "name", "project", "token_uri"),
+    "external_account_authorized_user": (
+        "refresh_token",
+        "token_url",
+        "client_id",
+        "client_secret",
+    ),
+    "gdch_service_account": (
+        "format_version",
+        "private_key_id",
+        "private_key",
+        "name",
+        "project",
+        "token_uri",
+    ),
 }
 """Types of credentials files and the fields without which google-auth 2.62.2 cannot use them (2026-11-22)."""
 
@@ -112,7 +124,11 @@ class Adc:
     def who(self) -> Who:
         """For messages. Of the account only what cannot be mistaken for anything else enters one."""
         source = innermost(self.info)
-        account = self.metadata.email if self.metadata else source.get("client_email") or source.get("account")
+        account = (
+            self.metadata.email
+            if self.metadata
+            else source.get("client_email") or source.get("account")
+        )
         principal = account if isinstance(account, str) and _ACCOUNT.fullmatch(account) else None
         return Who(self.kind, principal, self.source, self.impersonated, self.named_by)
 
@@ -147,7 +163,16 @@ def read_adc(path: Path, source: str, environ: Mapping[str, str], again: str = "
     fingerprint, subject = _fingerprint(content, info, where, environ)
     source = where.removeprefix("the credentials file ")
     files, local = (path, *subject), _asks_around(innermost(info))
-    return Adc(kind, source, fingerprint, info, named_by=named_by, files=files, of_machine=local, is_pipe=once)
+    return Adc(
+        kind,
+        source,
+        fingerprint,
+        info,
+        named_by=named_by,
+        files=files,
+        of_machine=local,
+        is_pipe=once,
+    )
 
 
 def _content(path: Path, where: str, named_by: str | None, *, once: bool) -> bytes:
@@ -162,7 +187,9 @@ def _content(path: Path, where: str, named_by: str | None, *, once: bool) -> byt
     except (OSError, ValueError) as e:
         reason = (isinstance(e, OSError) and e.strerror) or str(e)
         look = (
-            "see whether the command that writes to the pipe works" if once else f"see what it is: ls -l {shown(path)}"
+            "see whether the command that writes to the pipe works"
+            if once
+            else f"see what it is: ls -l {shown(path)}"
         )
         raise CredentialsError(f"{where} cannot be read: {reason}", look) from None
     if not content.strip():
@@ -178,7 +205,9 @@ def from_metadata(metadata: Metadata) -> Adc:
     return Adc(METADATA, source, fingerprint, metadata=metadata, of_machine=True)
 
 
-def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_of: str = "") -> str:
+def _check_info(
+    info: Mapping[str, Any], where: str, named_by: str | None, part_of: str = ""
+) -> str:
     """The type of *info*, which has all that is needed for one; *part_of* is the type of the file that it is in."""
     kind = info.get("type")
     again = make_anew(part_of or (kind if isinstance(kind, str) else ""), named_by)
@@ -189,7 +218,9 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_
         raise CredentialsError(f"{where} has no field 'type'", again)
     if not isinstance(kind, str) or kind not in REQUIRED:
         unknown = repr(kind)[:60]
-        raise CredentialsError(f"{where} has the unknown type {unknown}", "known types: " + ", ".join(REQUIRED))
+        raise CredentialsError(
+            f"{where} has the unknown type {unknown}", "known types: " + ", ".join(REQUIRED)
+        )
     for name in ("token", "expiry") if is_token_alone(info) else REQUIRED[kind]:
         value = info.get(name)
         is_text = isinstance(value, str) and (value or (kind, name) in _EMPTY_IS_FINE)
@@ -198,11 +229,15 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_
             raise CredentialsError(f"{where} {state} field {name!r} (its type is {kind})", again)
     malformed = _malformed(info, kind)
     if malformed:
-        raise CredentialsError(f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again)
+        raise CredentialsError(
+            f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again
+        )
     _check_impersonation_url(info, where)
     if kind == "impersonated_service_account":
         if info["source_credentials"].get("type") == kind:
-            raise CredentialsError(f"{where} impersonates twice", "name the account in between in 'delegates'")
+            raise CredentialsError(
+                f"{where} impersonates twice", "name the account in between in 'delegates'"
+            )
         _check_info(info["source_credentials"], f"source_credentials in {where}", named_by, kind)
     return kind
 
@@ -232,10 +267,16 @@ def _check_impersonation_url(info: Mapping[str, Any], where: str) -> None:
 
 _OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
     "universe_domain": lambda value: isinstance(value, str) and matches("universe", value),
-    "service_account_impersonation_url": lambda value: isinstance(value, str) and _TARGET.search(value) is not None,
+    "service_account_impersonation_url": lambda value: (
+        isinstance(value, str) and _TARGET.search(value) is not None
+    ),
     "service_account_impersonation": lambda value: isinstance(value, dict),
-    "ca_cert_path": lambda value: isinstance(value, str),  # with false, requests would trust any certificate
-    "delegates": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "ca_cert_path": lambda value: isinstance(
+        value, str
+    ),  # with false, requests would trust any certificate
+    "delegates": lambda value: (
+        isinstance(value, list) and all(isinstance(one, str) for one in value)
+    ),
 }
 """What google-auth takes as it comes, and then fails on or asks the wrong thing with."""
 
@@ -244,7 +285,8 @@ def is_token_alone(info: Mapping[str, Any]) -> bool:
     """Whether *info* has an access token and lacks what refreshes one."""
     kind = info.get("type")
     refreshes = kind not in _WITH_TOKEN or all(
-        info.get(name) or (info.get(name) == "" and (kind, name) in _EMPTY_IS_FINE) for name in REQUIRED[kind]
+        info.get(name) or (info.get(name) == "" and (kind, name) in _EMPTY_IS_FINE)
+        for name in REQUIRED[kind]
     )
     return bool(info.get("token")) and not refreshes
 
@@ -254,8 +296,14 @@ def _malformed(info: Mapping[str, Any], kind: str) -> list[str]:
     checks = dict(_OPTIONAL)
     # Only where it is used: google-auth passes over that of `authorized_user`.
     checks |= {name: _is_web_url for name in ("token_url", "token_uri") if name in REQUIRED[kind]}
-    found = [name for name, is_sound in checks.items() if info.get(name) is not None and not is_sound(info[name])]
-    return found + (_malformed_source(info["credential_source"]) if kind == "external_account" else [])
+    found = [
+        name
+        for name, is_sound in checks.items()
+        if info.get(name) is not None and not is_sound(info[name])
+    ]
+    return found + (
+        _malformed_source(info["credential_source"]) if kind == "external_account" else []
+    )
 
 
 def _is_web_url(value: object) -> bool:
@@ -291,7 +339,8 @@ def _check_files(info: Mapping[str, Any], where: str, environ: Mapping[str, str]
             if not path.is_file() and path.exists():
                 name = shown(path)
                 raise CredentialsError(
-                    f"{name}, which {where} names, is not a regular file", f"see what it is: ls -l {name}"
+                    f"{name}, which {where} names, is not a regular file",
+                    f"see what it is: ls -l {name}",
                 )
 
 
@@ -322,7 +371,11 @@ def _fingerprint(
         return digest.hexdigest(), ()
     if _asks_around(info):
         digest.update(b"\0" + program.machine().encode(errors="surrogateescape"))
-    names = ["AWS_ACCESS_KEY_ID"] if info["subject_token_type"] == AWS else _named(info["credential_source"])
+    names = (
+        ["AWS_ACCESS_KEY_ID"]
+        if info["subject_token_type"] == AWS
+        else _named(info["credential_source"])
+    )
     for name in names:
         digest.update(f"\0{name}={environ.get(name)!r}".encode(errors="surrogateescape"))
     found_here = _files_of_command(info["credential_source"], environ)
@@ -351,7 +404,9 @@ def _asks_around(info: Mapping[str, Any]) -> bool:
     if info.get("type") != "external_account":
         return False
     source = info["credential_source"]
-    return info["subject_token_type"] == AWS or any(source.get(name) for name in ("url", "executable"))
+    return info["subject_token_type"] == AWS or any(
+        source.get(name) for name in ("url", "executable")
+    )
 
 
 def _named(source: Mapping[str, Any]) -> list[str]:

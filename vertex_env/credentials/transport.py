@@ -56,7 +56,9 @@ def make_transport(budget_s: float, *, lean: bool = False) -> Any:
                 self.started = time.monotonic()
             if not lean:
                 # The metadata server is never behind a proxy.
-                self.session.trust_env = may_have_proxy(url) and not parts.path.startswith("/computeMetadata/")
+                self.session.trust_env = may_have_proxy(url) and not parts.path.startswith(
+                    "/computeMetadata/"
+                )
                 # A redirect would carry the refresh token or the assertion to another host.
                 kwargs["allow_redirects"] = False
                 if "authorization" in map(str.lower, headers or ()):
@@ -66,7 +68,9 @@ def make_transport(budget_s: float, *, lean: bool = False) -> Any:
             left = self.started + budget_s - time.monotonic()
             limit = min(left, timeout or left)
             try:
-                response = in_time(lambda: ask(url, method, body, headers, limit, **kwargs), left, line.cut)
+                response = in_time(
+                    lambda: ask(url, method, body, headers, limit, **kwargs), left, line.cut
+                )
             except exceptions.TransportError as e:
                 # google-auth would try again after this, for longer than we want to wait; not after an OSError.
                 raise ConnectionError(str(e)) from None
@@ -92,7 +96,9 @@ def is_lean(adc: Adc, environ: Mapping[str, str]) -> bool:
     names = {name.lower() for name, value in environ.items() if value}
     return (
         sys.platform == "linux"  # elsewhere the system has proxies of its own
-        and names.isdisjoint(("http_proxy", "https_proxy", "all_proxy", "requests_ca_bundle", "curl_ca_bundle"))
+        and names.isdisjoint(
+            ("http_proxy", "https_proxy", "all_proxy", "requests_ca_bundle", "curl_ca_bundle")
+        )
         and adc.kind not in (METADATA, "gdch_service_account")
         and not any(word in json.dumps(dict(adc.info)) for word in ("mtls", '"certificate"'))
     )

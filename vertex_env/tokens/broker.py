@@ -90,7 +90,12 @@ class Broker:
             except VertexEnvError as e:
                 if e is not met:
                     store.fail(self.key, e, at=self.now())
-                if not isinstance(e, UnavailableError) or stored is None or refresh or not self._is_usable(stored):
+                if (
+                    not isinstance(e, UnavailableError)
+                    or stored is None
+                    or refresh
+                    or not self._is_usable(stored)
+                ):
                     raise
                 left = int(stored.remaining(self.now()).total_seconds())
                 self.warn(f"{e.message}; using the stored token, which lasts {left} s more")

@@ -84,7 +84,9 @@ class KeyringStore(FileStore):
             with suppress(StoreError):
                 self.delete(key)
         # First, so that what is saved when somebody kills us half-way is found as well.
-        if not self._write(KEYCHAIN.name(key), {"backend": _name(backend), "expiry": token.expiry.timestamp()}):
+        if not self._write(
+            KEYCHAIN.name(key), {"backend": _name(backend), "expiry": token.expiry.timestamp()}
+        ):
             return
         for i, part in enumerate(parts):
             _ask(backend, backend.set_password, SERVICE, f"{key}-{i}", part)
@@ -98,7 +100,11 @@ class KeyringStore(FileStore):
         path = self.folder / KEYCHAIN.name(key)
         if is_own_folder(self.folder) and os.path.lexists(path):
             # The pinned one where the file does not tell.
-            known = [meta["backend"] for meta in (self._read(path.name), self._read(PIN.name())) if meta is not None]
+            known = [
+                meta["backend"]
+                for meta in (self._read(path.name), self._read(PIN.name()))
+                if meta is not None
+            ]
             backend = next(filter(None, map(_load_backend, known)), None)
             if backend is not None:
                 _remove(backend, key)
@@ -167,7 +173,10 @@ class KeyringStore(FileStore):
     def _read(self, name: str) -> Mapping[str, Any] | None:
         try:
             found = json.loads(private.read_private(str(self.folder / name)) or b"")
-            return {"backend": str(found["backend"]), "expiry": epoch_seconds(found.get("expiry", 0))}
+            return {
+                "backend": str(found["backend"]),
+                "expiry": epoch_seconds(found.get("expiry", 0)),
+            }
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
@@ -303,7 +312,10 @@ def _bounded(question: Callable[[], Any]) -> Any:
     try:
         answer, failed = in_time(ask, TIMEOUT_S)
     except TimeoutError:
-        answer, failed = None, StoreError(f"the keychain did not answer within {TIMEOUT_S:.0f} s", _CURE)
+        answer, failed = (
+            None,
+            StoreError(f"the keychain did not answer within {TIMEOUT_S:.0f} s", _CURE),
+        )
     if failed is not None:
         raise failed
     return answer

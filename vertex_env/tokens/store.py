@@ -16,7 +16,14 @@ from typing import Protocol
 
 from vertex_env import freshness
 from vertex_env.cache import private
-from vertex_env.cache.folder import delete_files, is_own_folder, make_private, prune, stored, write_private
+from vertex_env.cache.folder import (
+    delete_files,
+    is_own_folder,
+    make_private,
+    prune,
+    stored,
+    write_private,
+)
 from vertex_env.cache.locks import open_lock, unlock
 from vertex_env.cache.private import FAILURE, KEEPER, LOCK, PROBE, STAMP, TOKEN
 from vertex_env.errors import StoreError, VertexEnvError, revive
@@ -149,7 +156,11 @@ class FileStore:
 
         The files stay: to unlink a lock file is to let two processes hold "the" lock. There are 256 of them at most.
         """
-        fd = open_lock(self.folder / LOCK.name(key[:2]), self.lock_wait_s) if make_private(self.folder) else None
+        fd = (
+            open_lock(self.folder / LOCK.name(key[:2]), self.lock_wait_s)
+            if make_private(self.folder)
+            else None
+        )
         try:
             yield
         finally:
@@ -161,7 +172,11 @@ class FileStore:
     @contextmanager
     def keeper(self, key: str) -> Iterator[bool]:
         """See `Store`."""
-        fd = open_lock(self.folder / KEEPER.name(key), wait_s=0.0) if make_private(self.folder) else None
+        fd = (
+            open_lock(self.folder / KEEPER.name(key), wait_s=0.0)
+            if make_private(self.folder)
+            else None
+        )
         try:
             yield fd is not None
         finally:
@@ -171,7 +186,12 @@ class FileStore:
     def fail(self, key: str, error: VertexEnvError, at: datetime) -> None:
         """Note *error* for those who wait; see `Store`."""
         met: dict[str, object]
-        met = {"at": at.timestamp(), "kind": type(error).__name__, "message": error.message, "hint": error.hint}
+        met = {
+            "at": at.timestamp(),
+            "kind": type(error).__name__,
+            "message": error.message,
+            "hint": error.hint,
+        }
         write_private(self.folder / FAILURE.name(key), json.dumps(met).encode())
 
     def failure(self, key: str, since: datetime, until: datetime) -> VertexEnvError | None:
@@ -188,7 +208,9 @@ class FileStore:
 
 def format_stored(key: str, token: Token) -> bytes:
     """What `parse_stored` reads."""
-    return private.format_token(key, token.value, token.issued.timestamp(), token.expiry.timestamp())
+    return private.format_token(
+        key, token.value, token.issued.timestamp(), token.expiry.timestamp()
+    )
 
 
 def parse_stored(data: bytes | None, key: str) -> Token | None:

@@ -54,7 +54,9 @@ class Token:
 
     def wants_background_refresh(self, now: datetime, min_ttl: timedelta) -> bool:
         """Whether the next one should be fetched in the background by *now*; see `freshness.background_refresh`."""
-        return now.timestamp() >= freshness.background_refresh(*self.seconds, min_ttl.total_seconds())
+        return now.timestamp() >= freshness.background_refresh(
+            *self.seconds, min_ttl.total_seconds()
+        )
 
 
 @dataclass(frozen=True, slots=True)

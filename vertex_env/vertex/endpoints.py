@@ -90,7 +90,9 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float) -
             # Not in the except clause: the exception of requests, with the token in it, would be its context.
             raise failed
         exchange = Exchange(parts.netloc, parts.path, response.status_code, response.content)
-        if response.status_code == _NOT_FOUND and "json" in response.headers.get("Content-Type", ""):
+        if response.status_code == _NOT_FOUND and "json" in response.headers.get(
+            "Content-Type", ""
+        ):
             return None
         return _decoded(exchange, who, secrets)
 
@@ -138,10 +140,14 @@ def list_locations(get: Get, root: str, project: str) -> list[str]:
     for page in _pages(get, url):
         found |= {str(item.get("locationId", "")) for item in _dicts(page.get("locations"))}
         if len(found) > _MAX_LOCATIONS:
-            raise UnavailableError(f"{urlsplit(url).netloc} gives too many locations", "try again in a minute")
+            raise UnavailableError(
+                f"{urlsplit(url).netloc} gives too many locations", "try again in a minute"
+            )
     names = sorted(name for name in found if matches("location", name) and name != "global")
     if not names:
-        raise SettingsError(f"Vertex AI has no locations for project {project!r}", "check --project")
+        raise SettingsError(
+            f"Vertex AI has no locations for project {project!r}", "check --project"
+        )
     return names
 
 
@@ -167,7 +173,9 @@ def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:
     known = ", ".join(f"{endpoint.id} ({one_line(endpoint.name)})" for endpoint in everyone[:5])
     raise SettingsError(
         f"there is no endpoint {wanted!r} in {parent}",
-        f"endpoints there: {known}" if known else "it may be elsewhere: vertex-env endpoints --all-locations",
+        f"endpoints there: {known}"
+        if known
+        else "it may be elsewhere: vertex-env endpoints --all-locations",
     )
 
 
@@ -187,7 +195,9 @@ def _pages(get: Get, url: str) -> Iterator[Mapping[str, Any]]:
         if time.monotonic() - started > LIST_S:
             break
         query["pageToken"] = following
-    raise UnavailableError(f"{urlsplit(url).netloc} gives a list without an end", "try again in a minute")
+    raise UnavailableError(
+        f"{urlsplit(url).netloc} gives a list without an end", "try again in a minute"
+    )
 
 
 def _endpoint(item: Mapping[str, Any]) -> Endpoint:
@@ -198,7 +208,10 @@ def _endpoint(item: Mapping[str, Any]) -> Endpoint:
             f"Vertex AI lists an endpoint with a name that is none: {one_line(str(item.get('name')))}",
             "try again in a minute",
         )
-    models = tuple(str(m.get("displayName") or m.get("model") or "?") for m in _dicts(item.get("deployedModels")))
+    models = tuple(
+        str(m.get("displayName") or m.get("model") or "?")
+        for m in _dicts(item.get("deployedModels"))
+    )
     host = item.get("dedicatedEndpointDns") or None
     # A port or a path would pass a check of the URL's host.
     if host is not None and not (isinstance(host, str) and matches("host", host)):

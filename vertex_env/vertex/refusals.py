@@ -9,7 +9,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vertex_env.errors import CredentialsError, RefusedError, SettingsError, UnavailableError, VertexEnvError
+from vertex_env.errors import (
+    CredentialsError,
+    RefusedError,
+    SettingsError,
+    UnavailableError,
+    VertexEnvError,
+)
 from vertex_env.redaction import HIDDEN, Secrets, hide
 
 LOGIN = "gcloud auth application-default login"
@@ -40,7 +46,11 @@ def make_anew(kind: str, named_by: str | None) -> str:
     if kind in _MADE_BY:
         return _MADE_BY[kind]
     login = f"run: {_LOGINS.get(kind, LOGIN)}"
-    return login if named_by is None else f"{login}, and drop {named_by}: a login has a file of its own"
+    return (
+        login
+        if named_by is None
+        else f"{login}, and drop {named_by}: a login has a file of its own"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +123,10 @@ def read_error_body(body: bytes, secrets: Secrets | None = None) -> ErrorBody | 
         return None
     error = data.get("error")
     if isinstance(error, str):
-        texts = (one_line(data.get(name), secrets) for name in ("error", "error_description", "error_subtype"))
+        texts = (
+            one_line(data.get(name), secrets)
+            for name in ("error", "error_description", "error_subtype")
+        )
         return ErrorBody(*texts)
     return _read_api_error(error, secrets) if isinstance(error, dict) else None
 
@@ -133,7 +146,9 @@ def _read_api_error(error: Mapping[str, object], secrets: Secrets | None) -> Err
     )
 
 
-def explain(exchange: Exchange | None, cause: str, who: Who, secrets: Secrets | None = None) -> VertexEnvError:
+def explain(
+    exchange: Exchange | None, cause: str, who: Who, secrets: Secrets | None = None
+) -> VertexEnvError:
     """The error to raise for a request that failed.
 
     Args:
@@ -167,11 +182,13 @@ def _explain(exchange: Exchange | None, cause: str, who: Who, secrets: Secrets) 
     said = f": {answer.said}" if answer and answer.said else ""
     if exchange.status == 429:  # noqa: PLR2004 -- HTTP's own number
         return UnavailableError(
-            f"{exchange.host} answered 429, too many requests{said}", "wait a minute, then try again"
+            f"{exchange.host} answered 429, too many requests{said}",
+            "wait a minute, then try again",
         )
     if exchange.status == 408 or exchange.status >= 500:  # noqa: PLR2004 -- HTTP's own numbers
         return UnavailableError(
-            f"{exchange.host} answered {exchange.status}{said}", "it is Google's to mend: try again in a minute"
+            f"{exchange.host} answered {exchange.status}{said}",
+            "it is Google's to mend: try again in a minute",
         )
     return _refused(exchange, answer, who, said)
 
@@ -185,11 +202,15 @@ def unreachable(host: str, cause: str) -> VertexEnvError:
         )
     for pattern, message, hint in _LOCAL:
         if found := re.search(pattern, cause, re.IGNORECASE):
-            return SettingsError(message.format(host=host, found=one_line(found[found.lastindex or 0])), hint)
+            return SettingsError(
+                message.format(host=host, found=one_line(found[found.lastindex or 0])), hint
+            )
     for pattern, reason, hint in _NETWORK:
         if re.search(pattern, cause, re.IGNORECASE):
             return UnavailableError(f"cannot reach {host}: {reason}", hint)
-    return UnavailableError(f"cannot reach {host}: {one_line(cause)}", "check the network, then try again")
+    return UnavailableError(
+        f"cannot reach {host}: {one_line(cause)}", "check the network, then try again"
+    )
 
 
 # What requests 2.34 and urllib3 2.8 say (2026-11-22).
@@ -238,7 +259,11 @@ _NETWORK = (
         "the name does not resolve",
         "check the network and its DNS, then try again",
     ),
-    (r"refused", "the connection was refused", "check the network (VPN, firewall, HTTPS_PROXY), then try again"),
+    (
+        r"refused",
+        "the connection was refused",
+        "check the network (VPN, firewall, HTTPS_PROXY), then try again",
+    ),
     (
         r"RemoteDisconnected|reset by peer|Connection aborted|Connection broken|IncompleteRead|EOF occurred",
         "the connection broke off",
@@ -266,16 +291,25 @@ def _refused(exchange: Exchange, answer: ErrorBody | None, who: Who, said: str) 
     if exchange.path.endswith(":generateAccessToken"):
         return _impersonation_refused(exchange, answer, who, said)
     if answer.reason in ("invalid_rapt", "rapt_required") or "reauth" in said.lower():
-        return RefusedError(f"the login of {who} has to be renewed{said}", make_anew(who.kind, who.named_by))
+        return RefusedError(
+            f"the login of {who} has to be renewed{said}", make_anew(who.kind, who.named_by)
+        )
     if answer.error == "invalid_grant" and who.kind in _LOGINS:
-        return RefusedError(f"the login of {who} has expired or was revoked{said}", make_anew(who.kind, who.named_by))
+        return RefusedError(
+            f"the login of {who} has expired or was revoked{said}",
+            make_anew(who.kind, who.named_by),
+        )
     if project := re.search(r"/projects/([^/]+)/", exchange.path):
         return _api_refused(exchange, answer, who, project[1], said)
-    hint = _CURES.get(who.kind, make_anew(who.kind, who.named_by)).format(account=who.principal or "ACCOUNT")
+    hint = _CURES.get(who.kind, make_anew(who.kind, who.named_by)).format(
+        account=who.principal or "ACCOUNT"
+    )
     return RefusedError(f"{exchange.host} refused {who}{said}", hint)
 
 
-def _impersonation_refused(exchange: Exchange, answer: ErrorBody, who: Who, said: str) -> VertexEnvError:
+def _impersonation_refused(
+    exchange: Exchange, answer: ErrorBody, who: Who, said: str
+) -> VertexEnvError:
     target = one_line(exchange.path.rpartition("/")[2].partition(":")[0])
     if _lacks_quota_project(answer):
         hint = _set_quota_project("PROJECT", who)
@@ -298,7 +332,9 @@ def _impersonation_refused(exchange: Exchange, answer: ErrorBody, who: Who, said
     return RefusedError(f"{who} cannot impersonate {target}{said}", hint)
 
 
-def _api_refused(exchange: Exchange, answer: ErrorBody, who: Who, project: str, said: str) -> VertexEnvError:
+def _api_refused(
+    exchange: Exchange, answer: ErrorBody, who: Who, project: str, said: str
+) -> VertexEnvError:
     """The error for a 4xx answer of the Vertex AI API itself."""
     project = one_line(project)
     billed, member = answer.consumer or project, _member(who.impersonated or who.principal)
@@ -309,7 +345,9 @@ def _api_refused(exchange: Exchange, answer: ErrorBody, who: Who, project: str, 
         hint = f"run: gcloud services enable aiplatform.googleapis.com --project={billed}"
     elif answer.reason == "USER_PROJECT_DENIED":
         role = "roles/serviceusage.serviceUsageConsumer"
-        hint = f"{grant} {billed} --role={role} --member={member}; or choose another --quota-project"
+        hint = (
+            f"{grant} {billed} --role={role} --member={member}; or choose another --quota-project"
+        )
     elif exchange.status == 401:  # noqa: PLR2004 -- HTTP's own number
         hint = "try a new token: vertex-env token --refresh"
     elif exchange.status == 403:  # noqa: PLR2004 -- HTTP's own number
@@ -351,7 +389,11 @@ def _member(account: str | None) -> str:
     """*account* as IAM policies want it."""
     if account is None:
         return "MEMBER"
-    return f"serviceAccount:{account}" if account.endswith(".gserviceaccount.com") else f"user:{account}"
+    return (
+        f"serviceAccount:{account}"
+        if account.endswith(".gserviceaccount.com")
+        else f"user:{account}"
+    )
 
 
 _CURES: Mapping[str, str] = {

@@ -87,7 +87,9 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def check_url(url: str, *, what: str, allowed: tuple[str, ...], universe: str = DEFAULT_UNIVERSE) -> str:
+def check_url(
+    url: str, *, what: str, allowed: tuple[str, ...], universe: str = DEFAULT_UNIVERSE
+) -> str:
     """*url* without a trailing slash, if an access token may be sent there.
 
     Args:

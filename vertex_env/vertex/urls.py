@@ -61,7 +61,9 @@ class Urls:
         Raises:
             SettingsError: It may not.
         """
-        return check_url(url, what=what, allowed=self.settings.allow_host.value, universe=self.universe)
+        return check_url(
+            url, what=what, allowed=self.settings.allow_host.value, universe=self.universe
+        )
 
     @property
     def root(self) -> str:
@@ -114,12 +116,16 @@ class Urls:
             what = f"the base URL from {s.base_url.source}"
             url = self.check(s.base_url.value, what)
             if url.endswith("/completions"):
-                raise SettingsError(f"{what} ends in an API's path", "leave /chat/completions out: clients add it")
+                raise SettingsError(
+                    f"{what} ends in an API's path", "leave /chat/completions out: clients add it"
+                )
             return Target(s.project.value or "", s.location.value, origin_of(url), verbatim=url)
         if s.endpoint.value is None:
             self._check_model()
         elif s.api.value != "chat":
-            raise SettingsError("a self-deployed endpoint has the chat API only", "leave --api or --endpoint out")
+            raise SettingsError(
+                "a self-deployed endpoint has the chat API only", "leave --api or --endpoint out"
+            )
         elif s.location.value in NO_REGIONS:
             raise SettingsError(
                 f"endpoint {s.endpoint} is in some region, but location is {s.location}",
@@ -133,7 +139,9 @@ class Urls:
             return
         publisher, slash, _ = model.value.partition("/")
         if self.settings.api.value == "chat" and not slash:
-            raise SettingsError(f"model {model} has no publisher", f"did you mean google/{model.value}?")
+            raise SettingsError(
+                f"model {model} has no publisher", f"did you mean google/{model.value}?"
+            )
         if self.settings.api.value == "responses" and slash and publisher != "openai":
             # https://github.com/openai/openai-python `src/openai/providers/vertex.py`, 2026-11-24
             raise SettingsError(

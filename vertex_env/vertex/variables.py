@@ -29,7 +29,10 @@ CLIENTS: Mapping[str, Mapping[str, str | None]] = {
         "AIDER_MODEL": "openai/{model}",
     },
     # https://docs.anythingllm.com/setup/llm-configuration/cloud/openai-generic
-    "anything-llm": {"GENERIC_OPEN_AI_API_KEY": "{token}", "GENERIC_OPEN_AI_BASE_PATH": "{base_url}"},
+    "anything-llm": {
+        "GENERIC_OPEN_AI_API_KEY": "{token}",
+        "GENERIC_OPEN_AI_BASE_PATH": "{base_url}",
+    },
     # https://github.com/danielmiessler/fabric (272f04dd): NAME_API_BASE_URL for every vendor
     "fabric": {"OPENAI_API_BASE_URL": "{base_url}"},
     # https://github.com/aaif-goose/goose: host and path apart, the path without a leading slash
@@ -38,7 +41,11 @@ CLIENTS: Mapping[str, Mapping[str, str | None]] = {
     # "openai" asks /responses, which Google's models do not have; "local" /chat/completions
     "gptme": {"MODEL": "local/{model}"},
     # https://docs.openwebui.com/reference/env-configuration (open-webui 0.12.4); the plural forms win where set
-    "open-webui": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_BASE_URLS": None, "OPENAI_API_KEYS": None},
+    "open-webui": {
+        "OPENAI_API_BASE_URL": "{base_url}",
+        "OPENAI_API_BASE_URLS": None,
+        "OPENAI_API_KEYS": None,
+    },
     # OPENAI_API_HOST beats every other name (https://www.promptfoo.dev/docs/providers/openai/, promptfoo 0.121.20)
     "promptfoo": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_HOST": None},
     # https://github.com/TheR1D/shell_gpt (1.5.1): its configuration file names it so, the variable wins
@@ -56,7 +63,14 @@ prompts to api.openai.com, whatever OPENAI_BASE_URL says
 (https://openai.github.io/openai-agents-python/tracing/, openai-agents 0.24.0, run 2026-11-24)."""
 
 REDIRECTS = tuple(
-    sorted({n for names in CLIENTS.values() for n in names if n.startswith("OPENAI_") and n != "OPENAI_API_KEY"})
+    sorted(
+        {
+            n
+            for names in CLIENTS.values()
+            for n in names
+            if n.startswith("OPENAI_") and n != "OPENAI_API_KEY"
+        }
+    )
 )
 """Names by which some client would use another host or another key, such as `OPENAI_API_HOST`.
 
@@ -67,14 +81,20 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     name: tuple(c for c, names in CLIENTS.items() if name in names)
     for client in CLIENTS.values()
     for name, template in client.items()
-    if name not in REDIRECTS and template is not None and ("{base_url}" in template or "{host}" in template)
+    if name not in REDIRECTS
+    and template is not None
+    and ("{base_url}" in template or "{host}" in template)
 }
 """Names with a host that other programs may read too, such as `API_BASE_URL`, to their clients.
 
 They are unset only if their host is OpenAI's.
 """
 
-JUDGED: Mapping[str, str] = {TRACING: "tracing", "OPENAI_CUSTOM_HEADERS": "headers", **dict.fromkeys(SHARED, "url")}
+JUDGED: Mapping[str, str] = {
+    TRACING: "tracing",
+    "OPENAI_CUSTOM_HEADERS": "headers",
+    **dict.fromkeys(SHARED, "url"),
+}
 """Names that are set or unset depending on their value, to the rule for that (`warm.is_kept`)."""
 
 SETTABLE: tuple[str, ...] = tuple(
@@ -88,13 +108,20 @@ SETTABLE: tuple[str, ...] = tuple(
             "VERTEX_ENV_EXPIRES_AT",
             "VERTEX_ENV_REFRESH_AT",
             "VERTEX_ENV_STAMP",
-            *(n for names in CLIENTS.values() for n, template in names.items() if template is not None),
+            *(
+                n
+                for names in CLIENTS.values()
+                for n, template in names.items()
+                if template is not None
+            ),
         }
     )
 )
 """Every name that gets a value without `--set`, sorted: all that a hook may load."""
 
-UNSETTABLE: tuple[str, ...] = tuple(sorted({*CONFLICTS, "OPENAI_CUSTOM_HEADERS", *REDIRECTS, *SHARED}))
+UNSETTABLE: tuple[str, ...] = tuple(
+    sorted({*CONFLICTS, "OPENAI_CUSTOM_HEADERS", *REDIRECTS, *SHARED})
+)
 """Every name that may be unset, sorted."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -154,7 +181,12 @@ def environment(
 
     def rank(item: tuple[str, str | None]) -> tuple[bool, bool, bool, bool]:
         name, value = item
-        return name == "OPENAI_API_KEY", token.value in (value or ""), name in instants, value is not None
+        return (
+            name == "OPENAI_API_KEY",
+            token.value in (value or ""),
+            name in instants,
+            value is not None,
+        )
 
     return dict(sorted(result.items(), key=rank))
 
@@ -168,7 +200,9 @@ def _of_clients(clients: Sequence[str], model: str | None) -> dict[str, str]:
     found: dict[str, str] = {}
     for client in clients:
         templates = {name: t for name, t in CLIENTS[client].items() if t is not None}
-        usable = {name: t for name, t in templates.items() if model is not None or "{model}" not in t}
+        usable = {
+            name: t for name, t in templates.items() if model is not None or "{model}" not in t
+        }
         if not usable:
             raise SettingsError(
                 f"client {client} needs a model: {', '.join(templates)} is all that it reads",
@@ -191,7 +225,10 @@ def to_unset(clients: Sequence[str], extra: Mapping[str, str], kept: Collection[
 
 
 def _named(clients: Sequence[str], extra: Mapping[str, str]) -> set[str]:
-    return {*extra, *(n for c in clients for n, template in CLIENTS[c].items() if template is not None)}
+    return {
+        *extra,
+        *(n for c in clients for n, template in CLIENTS[c].items() if template is not None),
+    }
 
 
 def check_template(name: str, template: str) -> None:
@@ -243,17 +280,24 @@ PLACEHOLDERS = ("token", "base_url", "project", "location", "model", "host", "pa
 
 def _fields(name: str, template: str) -> list[tuple[str, str | None]]:
     """*template* as (text, placeholder) pairs: `"a{host}b"` gives `[("a", "host"), ("b", None)]`."""
-    hint = "placeholders are " + ", ".join(f"{{{p}}}" for p in PLACEHOLDERS) + "; write {{ and }} for braces"
+    hint = (
+        "placeholders are "
+        + ", ".join(f"{{{p}}}" for p in PLACEHOLDERS)
+        + "; write {{ and }} for braces"
+    )
     try:
         parsed = [
-            (text, field, spec, conversion) for text, field, spec, conversion in string.Formatter().parse(template)
+            (text, field, spec, conversion)
+            for text, field, spec, conversion in string.Formatter().parse(template)
         ]
     except ValueError as e:
         raise SettingsError(f"the template for {name} is malformed: {e}", hint) from e
     for _, field, spec, conversion in parsed:
         # Only bare names: str.format would also follow attributes and indexes.
         if field is not None and (field not in PLACEHOLDERS or spec or conversion):
-            raise SettingsError(f"the template for {name} has an unknown placeholder: {field!r}", hint)
+            raise SettingsError(
+                f"the template for {name} has an unknown placeholder: {field!r}", hint
+            )
     return [(text, field) for text, field, _, _ in parsed]
 
 
@@ -262,6 +306,7 @@ def _fill(name: str, template: str, values: Mapping[str, str]) -> str:
     for needed, example in (("model", "google/gemini-2.5-flash"), ("project", "my-project-123")):
         if any(field == needed for _, field in fields) and not values[needed]:
             raise SettingsError(
-                f"the template for {name} needs a {needed}", f"add --{needed}, for example --{needed} {example}"
+                f"the template for {name} needs a {needed}",
+                f"add --{needed}, for example --{needed} {example}",
             )
     return "".join(text + (values[field] if field else "") for text, field in fields)
