@@ -1,4 +1,4 @@
-"""A credentials file: read, checked, and identified, before google-auth gets it."""
+"""Read, check and identify a credentials file before google-auth gets it."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from vertex_env.vertex.refusals import LOGIN, Who, make_anew
 from vertex_env.vertex.target import DEFAULT_UNIVERSE, check_url, matches
 
 METADATA = "metadata"
-"""Our name for the kind of credentials that have no file."""
+"""The kind of credentials that have no file. The name is vertex-env's own."""
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "authorized_user": ("client_id", "client_secret", "refresh_token"),
@@ -43,13 +43,14 @@ REQUIRED: Mapping[str, tuple[str, ...]] = {
         "token_uri",
     ),
 }
-"""Types of credentials files and the fields without which google-auth 2.62.2 cannot use them (2026-11-22)."""
+"""Types of credentials files, with the fields that google-auth 2.62.2 requires (2026-11-22)."""
 
 _EMPTY_IS_FINE = (("authorized_user", "client_secret"),)
-"""google-auth refreshes with an empty one."""
+"""Fields that may be empty: google-auth can refresh with an empty value."""
 
 _WITH_TOKEN = ("authorized_user", "external_account_authorized_user")
-"""Types whose files may have an access token, with its expiry, in place of what refreshes one."""
+"""Types whose files may have an access token with its expiry instead of the data that
+refreshes one."""
 
 _SOURCE: Mapping[tuple[str, ...], type] = {
     ("file",): str,
@@ -62,7 +63,11 @@ _SOURCE: Mapping[tuple[str, ...], type] = {
     ("certificate", "certificate_config_location"): str,
     ("certificate", "trust_chain_path"): str,
 }
-"""Fields of `credential_source`. Python opens a number as the descriptor of that number, and then closes it."""
+"""Types of the fields of `credential_source`.
+
+They are checked because Python opens a number as the descriptor with that number, and
+closes the descriptor later.
+"""
 
 AWS = "urn:ietf:params:aws:token-type:aws4_request"
 
@@ -74,12 +79,13 @@ _ACCOUNT = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Adc:
-    """Credentials as found: checked, but not yet loaded by google-auth."""
+    """Credentials that were found and checked, but not yet loaded by google-auth."""
 
     kind: str
-    """`type` of the file, or `metadata`."""
+    """The field `type` of the file, or `metadata`."""
     source: str
-    """Where they come from: `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`."""
+    """Where the credentials come from: `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`.
+    """
     fingerprint: str
     """See `Identity.fingerprint`."""
     info: Mapping[str, Any] = field(repr=False, default_factory=dict)
@@ -87,11 +93,11 @@ class Adc:
     named_by: str | None = None
     """See `Who.named_by`."""
     files: tuple[Path, ...] = ()
-    """What the fingerprint was taken from."""
+    """Files that the fingerprint is made from."""
     of_machine: bool = False
-    """Whether the account may be another on another machine with the same home folder."""
+    """Whether the account may differ on another machine that shares the home folder."""
     is_pipe: bool = False
-    """Whether the file was a pipe: nobody can read it again."""
+    """Whether the file is a pipe, which can be read only once."""
 
     @property
     def universe(self) -> str:
@@ -102,7 +108,7 @@ class Adc:
 
     @property
     def project(self) -> str | None:
-        """The project that the credentials belong to, where they say."""
+        """Project that the credentials belong to; None if the credentials do not name it."""
         if self.metadata is not None:
             return self.metadata.project or None
         found = {"service_account": "project_id", "gdch_service_account": "project"}.get(self.kind)
@@ -110,19 +116,22 @@ class Adc:
 
     @property
     def quota_project(self) -> str | None:
-        """The project that the file names for quota. Never to be taken for the project."""
+        """Project that the file names for quota. It must never be used as the project."""
         return _text(self.info.get("quota_project_id"))
 
     @property
     def impersonated(self) -> str | None:
-        """The service account that the credentials themselves impersonate."""
+        """Service account that the credentials themselves impersonate."""
         url = self.info.get("service_account_impersonation_url")
         found = _TARGET.search(url) if isinstance(url, str) else None
         return found[1] if found else None
 
     @property
     def who(self) -> Who:
-        """For messages. Of the account only what cannot be mistaken for anything else enters one."""
+        """The credentials' owner, for messages.
+
+        The account is included only if it has the shape of an email address.
+        """
         source = innermost(self.info)
         account = (
             self.metadata.email
@@ -134,16 +143,18 @@ class Adc:
 
 
 def read_adc(path: Path, source: str, environ: Mapping[str, str], again: str = "") -> Adc:
-    """The credentials file at *path*, which may be a pipe.
+    """Read the credentials file at *path*, which may be a pipe.
 
     Args:
-        path: Where it is.
-        source: Where the path came from, such as `GOOGLE_APPLICATION_CREDENTIALS`.
-        environ: The environment, in which some of the credentials may be.
-        again: Why it has to be read more than once, such as `run renews the token`; a pipe is refused then.
+        path: The file.
+        source: Where the path comes from, such as `GOOGLE_APPLICATION_CREDENTIALS`.
+        environ: The environment, which may contain some of the credentials.
+        again: Why the file must be read more than once, such as `run renews the token`.
+            If it is set, a pipe is refused.
 
     Raises:
-        CredentialsError: It is absent, unreadable, not a credentials file, or lacks a field.
+        CredentialsError: The file is absent, unreadable or not a credentials file, or
+            lacks a field.
     """
     where = f"the credentials file {shown(path)} (from {source})"
     named_by = None if path.name == WELL_KNOWN else source
@@ -176,7 +187,7 @@ def read_adc(path: Path, source: str, environ: Mapping[str, str], again: str = "
 
 
 def _content(path: Path, where: str, named_by: str | None, *, once: bool) -> bytes:
-    """What the credentials file has; *once* if it is a pipe."""
+    """Read the content of the credentials file; *once* is true for a pipe."""
     anew = make_anew("", named_by)
     try:
         content = read_pipe(path) if once else read_file(path)
@@ -199,7 +210,7 @@ def _content(path: Path, where: str, named_by: str | None, *, once: bool) -> byt
 
 
 def from_metadata(metadata: Metadata) -> Adc:
-    """The credentials of the machine's own service account."""
+    """Make the credentials of the machine's own service account."""
     fingerprint = hashlib.sha256(f"{metadata.host}\n{metadata.email}".encode()).hexdigest()
     source = f"the metadata server {metadata.host}"
     return Adc(METADATA, source, fingerprint, metadata=metadata, of_machine=True)
@@ -208,7 +219,10 @@ def from_metadata(metadata: Metadata) -> Adc:
 def _check_info(
     info: Mapping[str, Any], where: str, named_by: str | None, part_of: str = ""
 ) -> str:
-    """The type of *info*, which has all that is needed for one; *part_of* is the type of the file that it is in."""
+    """Check that *info* has all required fields, and return its type.
+
+    *part_of* is the type of the outer file, if *info* is only a part of one.
+    """
     kind = info.get("type")
     again = make_anew(part_of or (kind if isinstance(kind, str) else ""), named_by)
     if "installed" in info or "web" in info:
@@ -243,10 +257,11 @@ def _check_info(
 
 
 def _check_impersonation_url(info: Mapping[str, Any], where: str) -> None:
-    """Refuse a URL outside Google: google-auth sends an access token to it, whatever its host is.
+    """Refuse a URL outside Google, because google-auth sends an access token to any host in it.
 
-    Only with these credentials; for `impersonated_service_account` google-auth takes no more than the account from it
-    (google-auth 2.62.2 `google/auth/external_account.py`, `impersonated_credentials.py`, 2026-11).
+    This applies to `external_account` only. For `impersonated_service_account`,
+    google-auth uses nothing but the account in the URL (google-auth 2.62.2
+    `google/auth/external_account.py`, `impersonated_credentials.py`, 2026-11).
     """
     url = info.get("service_account_impersonation_url")
     if not url or info["type"] != "external_account":
@@ -278,11 +293,12 @@ _OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
         isinstance(value, list) and all(isinstance(one, str) for one in value)
     ),
 }
-"""What google-auth takes as it comes, and then fails on or asks the wrong thing with."""
+"""Checks of optional fields. google-auth does not check them: with a wrong value, it
+fails later or sends a wrong request."""
 
 
 def is_token_alone(info: Mapping[str, Any]) -> bool:
-    """Whether *info* has an access token and lacks what refreshes one."""
+    """Whether *info* has an access token and lacks the data that refreshes one."""
     kind = info.get("type")
     refreshes = kind not in _WITH_TOKEN or all(
         info.get(name) or (info.get(name) == "" and (kind, name) in _EMPTY_IS_FINE)
@@ -292,9 +308,10 @@ def is_token_alone(info: Mapping[str, Any]) -> bool:
 
 
 def _malformed(info: Mapping[str, Any], kind: str) -> list[str]:
-    """Names of fields that are there, and have what google-auth fails on later or asks the wrong thing with."""
+    """List the fields with values that make google-auth fail later or send a wrong request."""
     checks = dict(_OPTIONAL)
-    # Only where it is used: google-auth passes over that of `authorized_user`.
+    # Check these fields only for the types that use them: google-auth ignores those of
+    # `authorized_user`.
     checks |= {name: _is_web_url for name in ("token_url", "token_uri") if name in REQUIRED[kind]}
     found = [
         name
@@ -307,7 +324,7 @@ def _malformed(info: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def _is_web_url(value: object) -> bool:
-    """Whether there is a server to ask: `file:///etc/passwd` and `https://host:99999` name none."""
+    """Whether *value* names a web server; `file:///etc/passwd` and `https://host:99999` do not."""
     try:
         parts = urlsplit(str(value))
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -316,7 +333,7 @@ def _is_web_url(value: object) -> bool:
 
 
 def _malformed_source(source: Mapping[str, Any]) -> list[str]:
-    """Such as `["credential_source.file"]`."""
+    """List the malformed fields of a source, such as `["credential_source.file"]`."""
     found = []
     for names, kind in _SOURCE.items():
         value: Any = source
@@ -330,12 +347,13 @@ def _malformed_source(source: Mapping[str, Any]) -> list[str]:
 
 
 def _check_files(info: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> None:
-    """Refuse a pipe or a device in the place of a file that google-auth opens: it waits there for ever."""
+    """Refuse pipes and devices in the place of files: google-auth would wait for them for ever."""
     source = innermost(info).get("credential_source")
     if not isinstance(source, dict):
         return
     for path in _opened(source, environ):
-        with suppress(OSError, ValueError):  # what is absent or no path is google-auth's to tell
+        # Google-auth reports a file that is absent or has no valid path.
+        with suppress(OSError, ValueError):
             if not path.is_file() and path.exists():
                 name = shown(path)
                 raise CredentialsError(
@@ -345,7 +363,7 @@ def _check_files(info: Mapping[str, Any], where: str, environ: Mapping[str, str]
 
 
 def _opened(source: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Path]:
-    """The files that google-auth opens besides the subject token's."""
+    """Yield the files that google-auth opens, other than the file with the subject token."""
     for names in (("executable", "output_file"), ("certificate", "trust_chain_path")):
         value = (source.get(names[0]) or {}).get(names[1])
         if value:
@@ -359,11 +377,13 @@ def _opened(source: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[P
 def _fingerprint(
     content: bytes, info: Mapping[str, Any], where: str, environ: Mapping[str, str]
 ) -> tuple[str, tuple[Path, ...]]:
-    """What the file's tokens are made from: its content, and what else google-auth makes them from; with further files.
+    """Hash everything that the file's tokens are made from, and list the other files among it.
 
-    With workload identity the file only says where the identity is, so that jobs and machines may
-    share it. It may be a subject token on disk, an AWS access key in the environment (google-auth
-    2.62.2 `google/auth/aws.py`, 2026-11-22), or what a server or a program gives to this machine.
+    With workload identity, the credentials file only says where the identity comes
+    from, so several jobs and machines may share the file. The identity may be a subject
+    token on disk, an AWS access key in the environment (google-auth 2.62.2
+    `google/auth/aws.py`, 2026-11-22), or the answer of a server or a program to this
+    machine.
     """
     digest = hashlib.sha256(content)
     info = innermost(info)
@@ -400,7 +420,7 @@ def _fingerprint(
 
 
 def _asks_around(info: Mapping[str, Any]) -> bool:
-    """Whether a URL, AWS or a program gives the subject, and may give each machine another."""
+    """Whether a URL, AWS or a program gives the subject token, which may differ on each machine."""
     if info.get("type") != "external_account":
         return False
     source = info["credential_source"]
@@ -410,19 +430,22 @@ def _asks_around(info: Mapping[str, Any]) -> bool:
 
 
 def _named(source: Mapping[str, Any]) -> list[str]:
-    """Words of the program's command that can be names of variables: `$NAME`, `--token-from NAME`.
+    """List the words of the program's command that can be names of variables.
 
-    google-auth starts it without a shell: it is the program that looks them up (google-auth 2.62.2
+    Examples: `$NAME`, `--token-from NAME`. google-auth starts the command without a
+    shell, so the program itself reads the variables (google-auth 2.62.2
     `google/auth/pluggable.py`, 2026-11-24).
     """
     return sorted(set(re.findall(r"[A-Za-z_]\w*", _command(source), re.ASCII)))
 
 
 def _files_of_command(source: Mapping[str, Any], environ: Mapping[str, str]) -> list[Path]:
-    """The program of the command, where `PATH` or the working folder tells which, and its files there.
+    """List the program of the command, and its arguments that are files in the working folder.
 
-    Two folders may have a `./get-token` each. google-auth splits the command at spaces (2.62.2
-    `google/auth/pluggable.py` retrieve_subject_token, 2026-11).
+    Two folders may each have a `./get-token`. For that reason the fingerprint includes
+    the program that `PATH` or the working folder leads to. google-auth splits the
+    command at spaces (2.62.2 `google/auth/pluggable.py` retrieve_subject_token,
+    2026-11).
     """
     import shutil
 
@@ -434,14 +457,14 @@ def _files_of_command(source: Mapping[str, Any], environ: Mapping[str, str]) -> 
 
 
 def _command(source: Mapping[str, Any]) -> str:
-    """The command of a program that gives the subject token; empty where there is none."""
+    """Return the command of the program that gives the subject token; empty if there is none."""
     executable = source.get("executable")
     command = executable.get("command") if isinstance(executable, dict) else None
     return command if isinstance(command, str) else ""
 
 
 def innermost(info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an impersonating file starts from; any other starts from itself."""
+    """Return the source credentials of an impersonating file; any other file is its own source."""
     source = info.get("source_credentials")
     return source if isinstance(source, dict) else info
 

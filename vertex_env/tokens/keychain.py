@@ -306,7 +306,8 @@ def _ask(backend: Any, what: Callable[..., Any], *arguments: str) -> Any:
 def _check_secret_service() -> None:
     """Raise if the default collection is locked or missing.
 
-    keyring would open a prompt for it, even to read. Source: keyring 25.7.0 `keyring/backends/SecretService.py` get_preferred_collection (2026-11-22).
+    keyring would open a prompt for it, even to read. Source: keyring 25.7.0
+    `keyring/backends/SecretService.py` get_preferred_collection (2026-11-22).
     """
     import secretstorage
 
