@@ -352,7 +352,7 @@ def _check_files(info: Mapping[str, Any], where: str, environ: Mapping[str, str]
     if not isinstance(source, dict):
         return
     for path in _opened(source, environ):
-        # Google-auth reports a file that is absent or has no valid path.
+        # google-auth reports a file that is absent or has no valid path.
         with suppress(OSError, ValueError):
             if not path.is_file() and path.exists():
                 name = shown(path)
