@@ -178,9 +178,9 @@ class Target:
     def base_url(self) -> str:
         """Value of `OPENAI_BASE_URL`.
 
-        Example: `https://HOST/v1/projects/P/locations/L/endpoints/openapi`. With `--api
-        responses`, which is for OpenAI's models on Google Cloud, the path is another
-        one (openai 3.54.0 `src/openai/providers/vertex.py`, 2026-11-22).
+        Example: `https://HOST/v1/projects/P/locations/L/endpoints/openapi`. OpenAI's
+        models on Google Cloud have another path, for `--api responses` (openai 3.54.0
+        `src/openai/providers/vertex.py`, 2026-11-22).
         """
         if self.verbatim is not None:
             return self.verbatim
