@@ -17,8 +17,8 @@ CLOCK_SLACK = 300.0
 instant means that the clock was set back, so the token's expiry cannot be trusted."""
 
 MAX_LIFETIME = 13 * 3600.0
-"""Maximum lifetime in seconds. Google gives at most twelve hours; one hour is added for
-clocks that disagree."""
+"""Maximum lifetime in seconds. Google gives a token twelve hours at most. One hour is
+added for differences between clocks."""
 
 LATEST = 253_402_300_799.0
 """The last second of the year 9999; Python cannot make a date of a later instant."""
@@ -46,7 +46,7 @@ def background_refresh(issued: float, expiry: float, min_ttl: float) -> float:
     """Return the instant from which a token is renewed in the background while it is still used.
 
     That is ten minutes before the token is too late, or a sixth of its lifetime if that
-    is shorter. For a token of one hour, it is within its last quarter of an hour.
+    is shorter. A token of one hour is renewed in its last quarter of an hour.
     """
     return too_late(issued, expiry, min_ttl) - min(600.0, max(0.0, expiry - issued) / 6)
 

@@ -222,7 +222,7 @@ def _on_line(line: Line, make: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _put_on(line: Line, manager: Any) -> None:
-    """Make the pools of *manager* use connections on *line*."""
+    """Make the connection pools of *manager* register their connections on *line*."""
     manager.pool_classes_by_scheme = {
         scheme: type(pool.__name__, (pool,), {"ConnectionCls": line.on(pool.ConnectionCls)})
         for scheme, pool in manager.pool_classes_by_scheme.items()

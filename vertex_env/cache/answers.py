@@ -213,8 +213,8 @@ def parse_answer(data: bytes | None, environ: "Mapping[str, str]") -> Answer | N
 def _is_sound(answer: Answer) -> bool:
     """Check that `recall` can use *answer*: its instants are in range, its key and marks are valid.
 
-    The checksum proves nothing about its author, because anybody can compute one. The
-    comparisons also exclude NaN.
+    The checksum alone is not enough, because any program can compute one. The range
+    check also excludes NaN.
     """
     instants = 0 <= answer.min_ttl <= freshness.LATEST and 0 <= answer.until <= freshness.LATEST
     return instants and answer.key.isalnum() and len(answer.marks) == _MARKS and all(answer.marks)

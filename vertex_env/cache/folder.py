@@ -41,7 +41,8 @@ def _pattern(kinds: tuple[Kind, ...]) -> re.Pattern[str]:
 def our_files(folder: Path) -> list[tuple[Path, Kind]]:
     """List the paths in *folder* whose name is that of a vertex-env file, each with its kind.
 
-    A directory can be among them. The list is empty if the folder is not this user's own.
+    A directory with such a name is listed too. The list is empty if the folder is not
+    this user's own.
     """
     if not is_own_folder(folder):
         return []
@@ -110,7 +111,7 @@ def _concerns(path: Path, kind: Kind, key: str) -> bool:
 
 
 def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
-    """Replace *path* with a 0600 file that has *data*, atomically; False if that fails.
+    """Write *data* to a 0600 file that replaces *path* atomically; False if that fails.
 
     Args:
         path: The file to replace.
@@ -165,8 +166,8 @@ def make_private(folder: Path) -> bool:
 def _create(folder: Path) -> None:
     """Make *folder* and its missing parent folders, each with mode 0700 under any umask.
 
-    A umask of 177 makes files private. With it, `mkdir` alone makes a folder that its
-    own user cannot enter.
+    Under a umask of 177, which makes files private, `mkdir` alone makes a folder that
+    its own user cannot enter.
     """
     if not folder.parent.exists():
         _create(folder.parent)
@@ -183,7 +184,7 @@ def is_owned(status: os.stat_result) -> bool:
 
 
 def _belongs_to_another(folder: Path) -> bool:
-    """Whether this process is root and *folder* would be made in another user's folder (`sudo`).
+    """Whether root, under `sudo`, would make *folder* in another user's folder.
 
     Files of root's in a user's home would lock that user out of the cache.
     """

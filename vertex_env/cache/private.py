@@ -47,9 +47,9 @@ class Kind:
         name: File name with `{}` for the variable part, such as `{}.token`.
         what: Regular expression for the variable part.
         secret: Whether the file contains a token.
-        identity: Where to find the identity that the file belongs to, so that `logout`
-            of one identity deletes it: in the file's `name` or in its `text`. If it is
-            empty, only `logout --all` deletes the file.
+        identity: Place of the identity's key in the file: its `name` or its `text`.
+            `logout` of that identity deletes the file. If it is empty, only `logout
+            --all` deletes the file.
         ages: Whether the file is removed when it is older than the longest lifetime of a token.
         stays: Whether `logout --all` leaves the file in place.
     """
@@ -107,8 +107,8 @@ PROBE = Kind("probe-{}.tmp", r"[0-9]+")
 
 # tokens/keychain
 KEYCHAIN = Kind("{}.keychain", _HEX, identity="name", ages=False)
-"""Tells which keychain holds a token that is in no file. `keychain` removes this file
-together with the token."""
+"""Names the keychain that holds the token, for a token that is not in a file.
+`keychain` removes this file together with the token."""
 PIN = Kind("keychain.pin", ages=False)
 
 # cache/answers; {} is the hash of the question
@@ -213,7 +213,11 @@ def is_private_folder(path: str) -> bool:
 
 
 def read_private(path: str) -> bytes | None:
-    """Read a regular file that only this user can access, in such a folder; None otherwise."""
+    """Read a regular file that only this user can access, in a folder that only this
+    user can access.
+
+    Returns None for any other file.
+    """
     if not is_private_folder(os.path.dirname(path)):
         return None
     # O_NONBLOCK: opening a pipe in the place of the file must not block.

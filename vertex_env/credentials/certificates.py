@@ -50,8 +50,8 @@ def check_certificate_config(environ: Mapping[str, str]) -> None:
 def _certificate_configs(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """List the paths where google-auth looks for the certificate configuration, in its order.
 
-    It uses these paths if the credentials name no configuration, and the second path if
-    the first file has no workload (google-auth 2.62.2
+    google-auth uses these paths if the credentials name no configuration. It reads the
+    second path if the first file has no workload (google-auth 2.62.2
     `google/auth/transport/_mtls_helper.py` _get_workload_cert_and_key_paths,
     `google/auth/_cloud_sdk.py` get_config_path, 2026-11).
     """
@@ -66,7 +66,7 @@ def _expanded(path: str, environ: Mapping[str, str]) -> Path:
     """Expand the `~` of *path* as google-auth does, but with the `HOME` of *environ*.
 
     google-auth uses os.path.expanduser, which leaves the `~` if there is no home
-    folder. Path.expanduser would raise.
+    folder. Path.expanduser would raise an error.
     """
     home = environ.get("HOME")
     if home is not None and (path == "~" or path.startswith("~/")):

@@ -95,7 +95,7 @@ class AdcSource:
 
     @property
     def _is_refreshed(self) -> bool:
-        """Whether Google gives the token; if not, the file itself has it."""
+        """Whether the token must be requested from Google; if not, it is in the file itself."""
         return self.identity.impersonate is not None or not is_token_alone(self.adc.info)
 
     def _token(self, credentials: Any, issued: datetime, exchange: Exchange | None) -> Token:

@@ -98,8 +98,8 @@ def make_transport(budget_s: float, *, lean: bool = False) -> Any:
 def is_lean(adc: Adc, environ: Mapping[str, str]) -> bool:
     """Whether the standard library can replace requests for *adc*: no proxy, no own CA, no mTLS.
 
-    google-auth itself requires requests for the metadata server and air-gapped clouds
-    (google-auth 2.62.2 `google/auth/compute_engine/_metadata.py`,
+    google-auth itself needs the package requests for the metadata server and air-gapped
+    clouds (google-auth 2.62.2 `google/auth/compute_engine/_metadata.py`,
     `google/oauth2/gdch_credentials.py`, 2026-11-22).
     """
     names = {name.lower() for name, value in environ.items() if value}

@@ -31,8 +31,8 @@ def keep_fresh(store: Store, key: str, now: Now, mint: Callable[[bool], Any]) ->
         # Sleep in short pieces, because timers do not count the time that a laptop is suspended.
         while (left := freshness.due(*stored.seconds) - now().timestamp()) > 0:
             time.sleep(min(left, _NAP_S))
-        # A due token may still be fresh if min-ttl is short, so force a new one. Do not
-        # force it if another process has renewed the token already.
+        # If min-ttl is short, a due token is still fresh, so a new one must be forced.
+        # It is not forced if another process has already renewed the token.
         mint(store.load(key) == stored)
 
 

@@ -1,9 +1,8 @@
 """Tokens in the operating system's keychain; the only importer of keyring.
 
-The keychain has the token. A file has the data that is not secret: which keychain has
-the token, and until when the token lasts. There is no fallback: if the keychain fails,
-the token is not stored elsewhere. Nothing opens a prompt: a locked keychain is an
-error.
+The keychain has the token. A file has the data that is not secret: the name of the
+keychain, and the token's expiry. There is no fallback: if the keychain fails, the token
+is not stored elsewhere. Nothing opens a prompt: a locked keychain is an error.
 """
 
 import json
@@ -328,7 +327,7 @@ def _check_secret_service() -> None:
 
 
 def _bounded(question: Callable[[], Any]) -> Any:
-    """Return the result of *question*, with a timeout.
+    """Call *question* with a timeout, and return its result.
 
     Raises:
         StoreError: *question* failed or timed out. Libraries below keyring may raise any exception.

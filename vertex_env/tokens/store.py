@@ -63,7 +63,9 @@ class Store(Protocol):
         ...
 
     def ready(self) -> None:
-        """Check before a mint that the token can be stored, if the store requires that.
+        """Check that a token could be stored, before it is minted.
+
+        A store that may also drop tokens does nothing here.
 
         Raises:
             StoreError: The chosen place cannot be used.

@@ -25,8 +25,8 @@ LIST_S = 60.0
 """Maximum time for all pages of one list, in seconds."""
 
 Get = Callable[[str, Mapping[str, str]], Mapping[str, Any] | None]
-"""Function from a URL and its query to a JSON object; None for 404. It raises
-VertexEnvError for any other failure."""
+"""Function that takes a URL and its query, and returns a JSON object; None for 404. It
+raises VertexEnvError for any other failure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,8 @@ class Urls:
         return self.settings.project.value
 
     def shared_target(self) -> Target:
-        """Return the target without the self-deployed endpoint, which only Google knows.
+        """Return the target, without the details of a self-deployed endpoint that only
+        Google knows.
 
         Raises:
             SettingsError: The settings contradict each other, or one is missing.
