@@ -213,8 +213,7 @@ def is_private_folder(path: str) -> bool:
 
 
 def read_private(path: str) -> bytes | None:
-    """Read a regular file that only this user can access, in a folder that only this
-    user can access.
+    """Read a regular file; only this user may have access to the file and its folder.
 
     Returns None for any other file.
     """

@@ -147,7 +147,7 @@ class AdcSource:
             source_credentials=source,
             target_principal=target,
             # If these credentials are only the source of another impersonation,
-            # google-auth requests the scopes that it needs for that.
+            # google-auth requests the scopes that the impersonation needs.
             target_scopes=list(self.identity.scopes),
             # The API requires resource names
             # (…/rest/v1/projects.serviceAccounts/generateAccessToken, 2026-11-22).

@@ -23,8 +23,8 @@ def make_transport(budget_s: float, *, lean: bool = False) -> Any:
     """Make a google-auth transport that must finish within *budget_s* of its first request.
 
     It remembers the last exchange. Importing google-auth and requests takes a third of
-    a second. For that reason google-auth is imported only to mint a token, and requests
-    only if its proxies, certificates or types are needed.
+    a second. For that reason google-auth is imported only to mint a token, and the
+    package requests only if its proxies, certificates or types are needed.
     """
     from google.auth import exceptions, transport
 
@@ -96,7 +96,9 @@ def make_transport(budget_s: float, *, lean: bool = False) -> Any:
 
 
 def is_lean(adc: Adc, environ: Mapping[str, str]) -> bool:
-    """Whether the standard library can replace requests for *adc*: no proxy, no own CA, no mTLS.
+    """Whether the standard library can replace the package requests for *adc*.
+
+    It can if there is no proxy, no private CA and no mTLS.
 
     google-auth itself needs the package requests for the metadata server and air-gapped
     clouds (google-auth 2.62.2 `google/auth/compute_engine/_metadata.py`,

@@ -65,7 +65,7 @@ class Store(Protocol):
     def ready(self) -> None:
         """Check that a token could be stored, before it is minted.
 
-        A store that may also drop tokens does nothing here.
+        A store without this condition does nothing.
 
         Raises:
             StoreError: The chosen place cannot be used.

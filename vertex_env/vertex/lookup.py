@@ -42,7 +42,7 @@ class Lookup:
         return self.notes.path(self._name)
 
     def remembered(self) -> tuple[Target, float] | None:
-        """Return the target with the kept endpoint, and the end of its validity in epoch seconds."""
+        """Return the target with the kept endpoint, and the epoch second when it expires."""
         note = self.notes.load(self._name)
         if note is None or not self._is_endpoint(note[0]):
             return None

@@ -113,8 +113,7 @@ class Urls:
         return self.settings.project.value
 
     def shared_target(self) -> Target:
-        """Return the target, without the details of a self-deployed endpoint that only
-        Google knows.
+        """Return the target, without those data of a self-deployed endpoint that only Google has.
 
         Raises:
             SettingsError: The settings contradict each other, or one is missing.

@@ -23,8 +23,8 @@ _CHAT_PATH = "{path}/chat/completions"
 CLIENTS: Mapping[str, Mapping[str, str | None]] = {
     # aider's own names have priority over OPENAI_API_BASE
     # (https://aider.chat/docs/config/options.html, aider-chat 0.86.2). The prefix
-    # openai/ is litellm's, which removes it. The prefix and AIDER_MODEL were run on
-    # 2026-11-24.
+    # openai/ is for litellm, which removes it. The prefix and AIDER_MODEL were checked
+    # in a run, 2026-11-24.
     "aider": {
         "AIDER_OPENAI_API_KEY": "{token}",
         "AIDER_OPENAI_API_BASE": "{base_url}",
@@ -80,7 +80,7 @@ REDIRECTS = tuple(
         }
     )
 )
-"""Names by which some client would use another host or another key, such as `OPENAI_API_HOST`.
+"""Names that would make some client use another host or key, such as `OPENAI_API_HOST`.
 
 They are always unset, unless `--client` or `--set` sets them.
 """
