@@ -60,8 +60,8 @@ class Answer:
             result of `is_kept` matters.
         files: Absolute paths that the call read, whether they exist or not.
         until: When a fact in the text must be looked up again, in epoch seconds; 0 for never.
-        text: The printed text, with `marks` in place of the token, its expiry, its due
-            instant, its remaining seconds, and its expiry as a date.
+        text: The printed text, with `marks` in place of five values: the token, its
+            expiry, its due instant, its remaining seconds, and its expiry as a date.
         marks: Texts that occur nowhere else in `text`.
     """
 

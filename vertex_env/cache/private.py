@@ -48,8 +48,8 @@ class Kind:
         what: Regular expression for the variable part.
         secret: Whether the file contains a token.
         identity: Place of the identity's key in the file: its `name` or its `text`.
-            `logout` of that identity deletes the file. If it is empty, only `logout
-            --all` deletes the file.
+            `logout` of that identity deletes the file. If it is empty, only
+            `logout --all` deletes the file.
         ages: Whether the file is removed when it is older than the longest lifetime of a token.
         stays: Whether `logout --all` leaves the file in place.
     """

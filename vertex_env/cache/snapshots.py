@@ -77,9 +77,10 @@ def write_snapshot(
 def _is_coarse(mtime_ns: int) -> bool:
     """Whether the time stamp is in whole seconds.
 
-    Another file probably has the same time stamp then. A shell would not notice if such
-    a file took the place of this one. Whole seconds come from archives, image layers,
-    Nix and Guix. The stores of Nix and Guix give every file the same time stamp.
+    Another file may well have the same time stamp then. A shell would not notice if
+    such a file took the place of this one. Whole seconds come from archives, image
+    layers, Nix and Guix. The stores of Nix and Guix give every file the same time
+    stamp.
     """
     return mtime_ns % 1_000_000_000 == 0
 

@@ -75,9 +75,9 @@ def _expanded(path: str, environ: Mapping[str, str]) -> Path:
 
 
 def certificate_files(source: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """List the files with a workload's client certificate, which decides whose token it gets.
+    """List the files with a workload's client certificate, for an X.509 provider.
 
-    This is for X.509 providers: google-auth 2.62.2
+    The certificate decides which identity the token is for. Source: google-auth 2.62.2
     `google/auth/transport/_mtls_helper.py` (2026-11-22).
     """
     certificate = source.get("certificate")

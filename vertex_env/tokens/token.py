@@ -62,7 +62,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """All properties that make one token different from another: the principal and the request."""
+    """All properties that distinguish one token from another: its principal and its request."""
 
     kind: str
     """Type of the credentials, such as `authorized_user`, `service_account` or `metadata`."""

@@ -170,10 +170,9 @@ def explain(
     """
     secrets = secrets or Secrets()
     secrets.add_body(exchange.body if exchange else b"")
-    # Remove secrets twice. The first time is before texts are cut to one line, because
-    # a cut could leave a part of a secret at the end. The second time is after it,
-    # because not every part of an answer is a text: a project, for example, goes into
-    # the hint.
+    # Remove secrets twice. The first time is before texts are cut to one line: a cut
+    # could leave a part of a secret. The second time is after it, because not every
+    # part of an answer is a text: a project, for example, goes into the hint.
     error = _explain(exchange, secrets.redact(cause), who, secrets)
     error.rewrite(secrets.redact)
     return error
