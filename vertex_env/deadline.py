@@ -1,4 +1,4 @@
-"""A call that ends within a time limit, also where what it calls has none."""
+"""Call a function with a time limit, even if the function has no timeout of its own."""
 
 import threading
 from collections.abc import Callable
@@ -8,13 +8,14 @@ T = TypeVar("T")
 
 
 def in_time(ask: Callable[[], T], left_s: float, cut: Callable[[], None] = lambda: None) -> T:
-    """What *ask* returns or raises.
+    """Call *ask* in a thread, and return or raise its result.
 
-    A resolver and a keychain have no time-out at all, so *ask* runs in a thread. If it takes too long, *cut* is called
-    and the thread left to itself: it ends with its next read, or with the process.
+    The thread is needed because a resolver and a keychain have no timeout at all. If
+    *ask* takes too long, *cut* is called and the thread is abandoned. The thread ends
+    at its next read, or with the process.
 
     Raises:
-        TimeoutError: It takes longer than *left_s* seconds.
+        TimeoutError: *ask* takes longer than *left_s* seconds.
     """
     answers: list[T] = []
     failures: list[Exception] = []

@@ -1,6 +1,7 @@
-"""Files that others write, such as config.toml and credentials: read with a limit on their size, without waiting.
+"""Read files that other programs write, such as config.toml, with a size limit and without waiting.
 
-A pipe or a device in the place of a file can keep a reader waiting for ever, or never end.
+Credentials are read here too. A pipe or a device in the place of a file could make a
+reader wait for ever, or deliver data without end.
 """
 
 import errno
@@ -12,27 +13,29 @@ import time
 from pathlib import Path
 
 MAX_BYTES = 1 << 20
-"""No file of settings or credentials is as large."""
+"""Maximum size in bytes; files of settings or credentials are smaller."""
 
 PIPE_WAIT_S = 10.0
-"""How long the program at the other end of a pipe may take."""
+"""How many seconds the program at the other end of a pipe may take."""
 
-_DESCRIPTOR = re.compile(r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+", re.ASCII)
+_DESCRIPTOR = re.compile(
+    r"/dev/(fd/\d+|std(in|out|err))|/proc/(self|thread-self|\d+)(/task/\d+)?/fd/\d+", re.ASCII
+)
 _MAX_LINKS = 40
 
 
 def shown(path: Path) -> str:
-    """*path* on one line."""
+    """Format *path* on one line, for messages."""
     return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
-    """Content of the regular file at *path*, of *max_bytes* at most; links are followed.
+    """Read the regular file at *path*, of at most *max_bytes*; links are followed.
 
     Raises:
-        OSError: It is absent, too large, a pipe, a device, a directory, or a descriptor of this process such as
-            `/dev/stdin`.
-        ValueError: *path* can be no path.
+        OSError: The file is absent or too large, or it is a pipe, a device, a
+            directory, or a descriptor of this process such as `/dev/stdin`.
+        ValueError: *path* cannot be a path.
     """
     if is_descriptor(path):
         raise _refusal(path)
@@ -40,7 +43,7 @@ def read_file(path: Path, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether *path* can be read once at most: it is a pipe, or a descriptor that we were started with."""
+    """Whether *path* can be read only once: a pipe, or a descriptor inherited at the start."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -49,10 +52,10 @@ def is_pipe(path: Path) -> bool:
 
 
 def read_pipe(path: Path, wait_s: float = PIPE_WAIT_S) -> bytes:
-    """What comes through the pipe at *path* until its end, such as `/dev/fd/63` of the shell's `<(…)`.
+    """Read the pipe at *path* to its end, such as `/dev/fd/63` of the shell's `<(…)`.
 
     Raises:
-        OSError: Its end does not come within *wait_s* seconds, it is too large, or it is our stdin.
+        OSError: The pipe does not end within *wait_s* seconds, it is too large, or it is stdin.
     """
     if _is_stdin(path):
         raise OSError(errno.EINVAL, "stdin is never read", str(path))
@@ -67,10 +70,13 @@ def read_pipe(path: Path, wait_s: float = PIPE_WAIT_S) -> bytes:
     try:
         while len(content) <= MAX_BYTES:
             left = deadline - time.monotonic()
-            # Without a writer so far there is no event; once the last one has left, there is POLLHUP (poll(2)).
+            # poll reports no event before the first writer, and POLLHUP after the last
+            # one has left (poll(2)).
             if left <= 0 or not poll.poll(left * 1000):
                 raise TimeoutError(
-                    errno.ETIMEDOUT, f"it is a pipe, and its end did not come within {wait_s:g} s", str(path)
+                    errno.ETIMEDOUT,
+                    f"it is a pipe, and its end did not come within {wait_s:g} s",
+                    str(path),
                 )
             piece = os.read(fd, MAX_BYTES + 1 - len(content))
             if not piece:
@@ -82,8 +88,8 @@ def read_pipe(path: Path, wait_s: float = PIPE_WAIT_S) -> bytes:
 
 
 def is_descriptor(path: Path) -> bool:
-    """Whether *path* leads to a descriptor of a process: what is there is another thing in each process."""
-    name = os.path.abspath(path)  # noqa: PTH100 -- Path.resolve would follow the link to the end
+    """Whether *path* leads to a process's descriptor, which is a different file in each process."""
+    name = os.path.abspath(path)  # noqa: PTH100 -- Path.resolve would follow the link to its end
     for _ in range(_MAX_LINKS):
         if _DESCRIPTOR.fullmatch(name):
             return True
@@ -95,9 +101,10 @@ def is_descriptor(path: Path) -> bool:
 
 
 def changed_since(path: Path, instant: float) -> bool:
-    """Whether the file may have been changed at *instant* or later, as far as its time stamp can tell.
+    """Whether the file may have changed at *instant* or later, as far as its time stamp shows.
 
-    The kernel's clock for time stamps is a few ms coarse; some file systems keep whole seconds, or every second one.
+    The kernel's clock for time stamps has a resolution of a few ms. Some file systems
+    store whole seconds, or only even ones.
     """
     try:
         status = path.stat()
@@ -115,10 +122,16 @@ def _is_stdin(path: Path) -> bool:
 
 
 def _open(path: Path, *, fifo: bool = False) -> int:
-    """A descriptor of the file, or of a pipe if *fifo*."""
-    # To open a device can have an effect, and to open a pipe wakes the program at its other end.
+    """Open the regular file at *path*, or a pipe if *fifo*, and return the descriptor."""
+    # Check before opening: opening a device can have an effect, and opening a pipe
+    # wakes the program at its other end.
     _check(path, path.stat().st_mode, fifo=fifo)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+        | getattr(os, "O_BINARY", 0)
+    )
     fd = os.open(path, flags | getattr(os, "O_NOCTTY", 0))
     try:
         _check(path, os.fstat(fd).st_mode, fifo=fifo)

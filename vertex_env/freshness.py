@@ -1,42 +1,52 @@
-"""When a token is good enough, when it is due, and when nobody should wait for the next one: arithmetic in seconds.
+"""When a token is fresh, when it is due, and when to renew it in the background.
 
-Imports nothing, because the warm path does not either. Instants are seconds since the epoch, durations seconds.
+Imports nothing, because the warm path imports this module. Instants are epoch seconds,
+durations seconds.
 """
 
 EARLY = 225.0
-"""How long before expiry a token is due for renewal.
+"""How many seconds before its expiry a token is due for renewal.
 
-The metadata server hands out the same token until its last four to five minutes, and google-auth renews at
-3 min 45 s for that reason (google-auth 2.62.2, `google/auth/_helpers.py` REFRESH_THRESHOLD, 2026-11-22).
+The metadata server returns the same token until the last four to five minutes. For that
+reason google-auth renews at 3 min 45 s (google-auth 2.62.2, `google/auth/_helpers.py`
+REFRESH_THRESHOLD, 2026-11-22).
 """
 
 CLOCK_SLACK = 300.0
-"""A token "issued" further in the future than this means that the clock was set back since: do not trust its expiry."""
+"""Maximum number of seconds that a token's issue instant may be in the future. A later
+instant means that the clock was set back, so the token's expiry cannot be trusted."""
 
 MAX_LIFETIME = 13 * 3600.0
-"""Twelve hours are the most that Google gives; an hour for clocks that disagree."""
+"""Maximum lifetime in seconds. Google gives a token twelve hours at most. One hour is
+added for differences between clocks."""
 
 LATEST = 253_402_300_799.0
-"""The last second of the year 9999: no date can be made of a later instant."""
+"""The last second of the year 9999; Python cannot make a date of a later instant."""
 
 
 def due(issued: float, expiry: float) -> float:
-    """When to start looking for the next token: `EARLY` before expiry, or at three quarters of a short life."""
+    """Return when to start looking for the next token.
+
+    That is `EARLY` before expiry, or after three quarters of a lifetime under 15 minutes.
+    """
     return expiry - min(EARLY, max(0.0, expiry - issued) / 4)
 
 
 def too_late(issued: float, expiry: float, min_ttl: float) -> float:
-    """From when on a token does not outlast *min_ttl*, or half of its life where it never had twice that.
+    """Return the instant from which a token has less than *min_ttl* left.
 
-    Without the second clause a source of five-minute tokens would be asked again and again for what it cannot give.
+    If the whole lifetime is less than twice *min_ttl*, half of the lifetime counts
+    instead. Without this exception, vertex-env would ask a source of five-minute tokens
+    again and again for a token that the source cannot give.
     """
     return expiry - min(min_ttl, max(0.0, expiry - issued) / 2)
 
 
 def background_refresh(issued: float, expiry: float, min_ttl: float) -> float:
-    """From when on a token is given out while the next one is fetched in the background.
+    """Return the instant from which a token is renewed in the background while it is still used.
 
-    Ten minutes before it is too late, or a sixth of a short life: with an hour's token, in its last quarter of an hour.
+    That is ten minutes before the token is too late, or a sixth of its lifetime if that
+    is shorter. A token of one hour is renewed in its last quarter of an hour.
     """
     return too_late(issued, expiry, min_ttl) - min(600.0, max(0.0, expiry - issued) / 6)
 
@@ -47,10 +57,11 @@ def is_fresh(issued: float, expiry: float, min_ttl: float, now: float) -> bool:
 
 
 def epoch_seconds(value: object) -> float:
-    """*value*, found in a file, as epoch seconds.
+    """Convert *value*, read from a file, to epoch seconds.
 
     Raises:
-        ValueError: It is no number, or no instant: NaN, infinite, or an integer of a thousand digits.
+        ValueError: *value* is not a number or not a valid instant: NaN, infinity, or an
+            integer of a thousand digits.
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LATEST:
         raise ValueError("not an instant")

@@ -1,6 +1,7 @@
-"""HTTP requests that end: within a time limit, and with no more of an answer in memory than it may have.
+"""HTTP requests with a limit on their total time and on the size of the answer in memory.
 
-A socket's time-out does neither. It holds for each read, so that an answer can come one byte at a time.
+A socket's timeout limits neither. It applies to each read, so a server can send its
+answer one byte at a time.
 """
 
 import http.client
@@ -15,20 +16,20 @@ if TYPE_CHECKING:
     import requests
 
 MAX_BYTES = 1 << 20
-"""Of an answer with a token, decoded: a thousand times as much as any has."""
+"""Maximum size in bytes of a decoded answer with a token: a thousand times the usual size."""
 
 _PIECE = 65_536
 
 
 class TooLargeError(OSError):
-    """An answer has more bytes than it may have."""
+    """The answer has more bytes than the limit."""
 
 
 class _Response(http.client.HTTPResponse):
-    """An answer whose headers have nothing left that was not understood.
+    """An HTTP response without the header lines that Python could not parse.
 
-    urllib3 logs that as it is (2.8.0 `urllib3/connection.py` getresponse, 2026-11), and a server may
-    repeat a secret there.
+    urllib3 logs such lines as they are (2.8.0 `urllib3/connection.py` getresponse,
+    2026-11), and a server may repeat a secret in them.
     """
 
     def begin(self) -> None:
@@ -38,29 +39,32 @@ class _Response(http.client.HTTPResponse):
 
 
 class Line:
-    """The connections that a request uses, so that it can be ended from another thread."""
+    """The connections of one request, so that another thread can end the request."""
 
     def __init__(self) -> None:
         self._connections: list[Any] = []
         self._is_cut = False
 
     def cut(self) -> None:
-        """End the request: a read that is under way fails, and nothing is connected any more."""
+        """End the request: reads in progress fail, and later connections are closed at once."""
         self._is_cut = True
         for connection in self._connections:
-            with suppress(OSError, AttributeError, TypeError):  # it has no socket so far
-                # SSLSocket's own method would take the TLS state away from the thread that reads.
+            with suppress(OSError, AttributeError, TypeError):  # the connection has no socket yet
+                # SSLSocket's own shutdown would remove the TLS state while the other
+                # thread still reads.
                 socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def on(self, base: Any) -> Any:
-        """*base*, a class of connections, with each of its objects on this line."""
+        """Return a subclass of the connection class *base* whose objects register on this line."""
         line = self
         if getattr(base, "line", None) is line:
             return base
 
         class Connection(base):  # type: ignore[misc]
             debuglevel = 0
-            """A program that sets it for all of http.client's connections would have our secrets on stdout."""
+            """Stays 0 on this class. A program may set the level for all of
+            http.client's connections, and the debug output would then show secrets
+            on stdout."""
 
             response_class = _Response
 
@@ -76,16 +80,17 @@ class Line:
 
 
 def read_body(read: Callable[[int], bytes], encoding: str, max_bytes: int) -> bytes:
-    """All of an answer's body, decoded if it is compressed.
+    """Read the whole body of an answer, and decode it if it is compressed with gzip.
 
     Args:
-        read: Gives up to so many of its bytes; none at its end.
-        encoding: The header `Content-Encoding`, such as `gzip`; another one leaves it as it came.
-        max_bytes: What it may have, decoded.
+        read: Reads at most the given number of bytes; returns none at the end.
+        encoding: The header `Content-Encoding`, such as `gzip`; a body in any other
+            encoding is left as it is.
+        max_bytes: Maximum size of the decoded body.
 
     Raises:
-        TooLargeError: It has more.
-        ConnectionError: It cannot be decoded.
+        TooLargeError: The body is larger.
+        ConnectionError: The body cannot be decoded.
     """
     unpack = _unpacker() if encoding.strip().lower() in ("gzip", "x-gzip") else None
     content = bytearray()
@@ -98,7 +103,7 @@ def read_body(read: Callable[[int], bytes], encoding: str, max_bytes: int) -> by
 
 
 def _unpacker() -> Callable[[bytes, int], bytes]:
-    """A function that unpacks the next piece of a gzip file, to so many bytes at most."""
+    """Return a function that unpacks the next piece of gzip data, up to a number of bytes."""
     import zlib
 
     decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -116,7 +121,10 @@ def _unpacker() -> Callable[[bytes, int], bytes]:
 
 
 class Response:
-    """An answer, with what google-auth wants of one. No dataclass: to make one takes a millisecond."""
+    """An answer with the attributes that google-auth needs.
+
+    It is not a dataclass, because creating a dataclass at import takes a millisecond.
+    """
 
     def __init__(self, status: int, headers: Mapping[str, str], data: bytes) -> None:
         self.status = status
@@ -125,12 +133,17 @@ class Response:
 
 
 def lean_request(
-    line: Line, url: str, method: str, body: bytes | None, headers: Mapping[str, str] | None, timeout: float
+    line: Line,
+    url: str,
+    method: str,
+    body: bytes | None,
+    headers: Mapping[str, str] | None,
+    timeout: float,
 ) -> Response:
-    """One request by the standard library, without proxies and redirects.
+    """Send one request with the standard library, without proxies and redirects.
 
     Raises:
-        OSError: There is no answer, or too much of one.
+        OSError: There is no answer, or the answer is too large.
     """
     parts = urlsplit(url)
     connection: http.client.HTTPConnection
@@ -139,12 +152,14 @@ def lean_request(
 
         import certifi
 
-        # The certificates that requests would trust.
+        # Trust the same certificates as requests does.
         context = ssl.create_default_context(cafile=certifi.where())
         https = line.on(http.client.HTTPSConnection)
         connection = https(parts.hostname or "", parts.port, timeout=timeout, context=context)
     else:
-        connection = line.on(http.client.HTTPConnection)(parts.hostname or "", parts.port, timeout=timeout)
+        connection = line.on(http.client.HTTPConnection)(
+            parts.hostname or "", parts.port, timeout=timeout
+        )
     try:
         path = parts.path or "/"
         target = f"{path}?{parts.query}" if parts.query else path
@@ -153,7 +168,9 @@ def lean_request(
         data = read_body(answer.read, answer.headers.get("Content-Encoding", ""), MAX_BYTES)
         if answer.length:
             raise ConnectionError("Connection broken: IncompleteRead")
-        return Response(answer.status, {name.lower(): value for name, value in answer.getheaders()}, data)
+        return Response(
+            answer.status, {name.lower(): value for name, value in answer.getheaders()}, data
+        )
     except http.client.HTTPException as e:
         raise ConnectionError(f"Connection aborted: {type(e).__name__}") from None
     finally:
@@ -164,25 +181,28 @@ def lean_request(
 
 
 def bind(session: "requests.Session", line: Line, max_bytes: int) -> None:
-    """Have *session* read *max_bytes* of an answer at most, decoded, and put its connections on *line*.
+    """Limit each answer of *session* to *max_bytes*, and put its connections on *line*.
 
-    The adapters stay objects of requests' own class: google-auth puts its client certificates on no other (google-auth
-    2.62.2 `google/auth/transport/requests.py` _configure_mtls_if_needed, 2026-11).
+    The limit applies to the decoded answer. The adapters stay objects of requests' own
+    class, because google-auth installs its client certificates on no other class
+    (google-auth 2.62.2 `google/auth/transport/requests.py` _configure_mtls_if_needed,
+    2026-11).
     """
     import urllib3
 
     def read(response: "requests.Response", **_: object) -> None:
         encoding = response.headers.get("Content-Encoding", "")
-        # urllib3's other ways to read take a chunk's size from a line without limit.
+        # urllib3's other read methods read a chunk's size from a line of unlimited length.
         pieces = partial(response.raw.read, decode_content=False)
         try:
-            # requests takes this for what it has read itself.
+            # With these attributes set, requests uses this body and does not read another.
             response._content = read_body(pieces, encoding, max_bytes)  # noqa: SLF001
             response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         except urllib3.exceptions.HTTPError as e:
             raise ConnectionError(str(e)) from None
         finally:
-            response.close()  # what has not been read to its end is closed, anything else is kept for the next request
+            # This closes an unfinished connection, and returns a finished one to the pool.
+            response.close()
 
     session.headers["Accept-Encoding"] = "gzip"
     session.hooks["response"].insert(0, read)
@@ -202,7 +222,7 @@ def _on_line(line: Line, make: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _put_on(line: Line, manager: Any) -> None:
-    """Have the pools that *manager* makes use connections on *line*."""
+    """Make the connection pools of *manager* register their connections on *line*."""
     manager.pool_classes_by_scheme = {
         scheme: type(pool.__name__, (pool,), {"ConnectionCls": line.on(pool.ConnectionCls)})
         for scheme, pool in manager.pool_classes_by_scheme.items()

@@ -1,11 +1,16 @@
-"""The warm path: give the remembered answer before anything that takes time is imported.
+"""The warm path: print a remembered answer again, before anything slow is imported.
 
-An answer is the text that the ordinary path printed, with places for token and instants, and everything it depended on:
-arguments, variables, files. If all of that is as it was and the stored token is fresh, the same text is printed again.
-Whatever does not match exactly takes the ordinary path, in `cli`, which prints the same bytes.
+The ordinary path, in `cli`, saves each answer that can be repeated. An answer is the
+text that was printed, with marks in place of the token and its instants. The answer
+also lists its inputs (arguments, variables, files) with a digest of their state. The
+next call with the same arguments reads the answer, compares the inputs with their state
+now, and reads the stored token. If no input has changed and the token is fresh, it
+replaces the marks and prints the text. If anything differs, the call takes the ordinary
+path, which prints the same bytes.
 
-The token itself is not in the answer: it is read from the store's file, as `store` reads it.
-Imports os, sys, time and a hash; neither Click nor google, keyring, json, re or tomllib.
+The answer does not contain the token: the token is read from the store's file, in the
+format of `store`.
+This module imports os, sys, time and a hash, but not Click, google, keyring, json, re or tomllib.
 """
 
 import os
@@ -21,32 +26,43 @@ if TYPE_CHECKING:
 
 _ANSWER_FIRST_LINE = "vertex-env-answer 2"
 _PREFIXES = ("VERTEX_ENV_", "_VERTEX_ENV_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_")
-"""Variables that tell one question from another; others that matter are checked by name. Click's has the underscore."""
-_OWN_RESULTS = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP", "VERTEX_ENV_VIA")
-"""What `export` itself sets. In the question, it would change that with each new token."""
+"""Prefixes of the variables that are part of every question (see `question_key`).
+
+Other relevant variables are checked by name. Click's own variable starts with the underscore.
+"""
+_OWN_RESULTS = (
+    "VERTEX_ENV_EXPIRES_AT",
+    "VERTEX_ENV_REFRESH_AT",
+    "VERTEX_ENV_STAMP",
+    "VERTEX_ENV_VIA",
+)
+"""Variables that `export` itself sets. They are left out of the question, which would
+otherwise change with each new token."""
 
 
 def rfc3339(instant: float) -> str:
-    """Such as `2026-11-22T12:00:00Z`."""
+    """Format *instant*, in epoch seconds, such as `2026-11-22T12:00:00Z`."""
     return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(instant))
 
 
 _MARKS = 5
-"""As many texts as `Answer.fill` puts in."""
+"""Number of marks in an answer: one for each text that `Answer.fill` puts in."""
 
 
 class Answer:
-    """What the ordinary path printed, and what that depended on.
+    """Text that the ordinary path printed, with the inputs that the text depends on.
 
     Args:
-        key: Of the identity, to find the token by.
-        min_ttl: Least seconds that the token must have left.
-        refreshes: Whether the token may be renewed in the background before it is too late.
-        names: Variables that were looked at, set or not; as `RULE NAME` where only `is_kept` matters.
-        files: Absolute paths that were looked at, there or not.
-        until: When a fact in it has to be looked up anew, in epoch seconds; 0 for never.
-        text: What was printed, with `marks` in place of token, expiry, due, remaining seconds, and expiry in words.
-        marks: Texts that occur nowhere else.
+        key: Key of the identity, by which its token is found.
+        min_ttl: Minimum time that the token must have left, in seconds.
+        refreshes: Whether a background refresh may renew the token before it is too late.
+        names: Variables that the call read, set or not; `RULE NAME` where only the
+            result of `is_kept` matters.
+        files: Absolute paths that the call read, whether they exist or not.
+        until: When a fact in the text must be looked up again, in epoch seconds; 0 for never.
+        text: The printed text, with `marks` in place of five values: the token, its
+            expiry, its due instant, its remaining seconds, and its expiry as a date.
+        marks: Texts that occur nowhere else in `text`.
     """
 
     def __init__(  # noqa: PLR0913
@@ -71,7 +87,7 @@ class Answer:
         self.marks = tuple(marks)
 
     def fill(self, value: str, issued: float, expiry: float, now: float) -> str:
-        """The text for a token."""
+        """Return the text for one token, with the marks replaced."""
         due = freshness.due(issued, expiry)
         texts = (value, str(int(expiry)), str(int(due)), str(int(expiry - now)), rfc3339(expiry))
         text = self.text
@@ -81,22 +97,26 @@ class Answer:
 
 
 def question_key(args: "Sequence[str]", environ: "Mapping[str, str]") -> str:
-    """The question as 32 hexadecimal digits: the arguments, the variables that usually matter, and who asks."""
+    """Hash the question to 32 hexadecimal digits: arguments, common variables, calling shell."""
     chosen = sorted(
-        f"{name}={value}" for name, value in environ.items() if name.startswith(_PREFIXES) and name not in _OWN_RESULTS
+        f"{name}={value}"
+        for name, value in environ.items()
+        if name.startswith(_PREFIXES) and name not in _OWN_RESULTS
     )
-    # `export` without a format writes for the calling shell.
+    # `export` without a format writes for the calling shell, so the shell is part of the question.
     shell = program.read_proc(f"/proc/{os.getppid()}/comm")
-    return digest(program.__version__, sys.version, program.machine(), shell, str(len(args)), *args, *chosen)
+    return digest(
+        program.__version__, sys.version, program.machine(), shell, str(len(args)), *args, *chosen
+    )
 
 
 def state(names: "Iterable[str]", files: "Iterable[str]", environ: "Mapping[str, str]") -> str:
-    """What *names* and *files* are like now, as 32 hexadecimal digits."""
+    """Hash the present state of the variables *names* and of *files*, as 32 hexadecimal digits."""
     return digest(*(_seen(name, environ) for name in names), *(file_state(path) for path in files))
 
 
 def _seen(name: str, environ: "Mapping[str, str]") -> str:
-    """What matters of *name*, which is `NAME` or `RULE NAME`."""
+    """Return the relevant state of *name*, which is `NAME` or `RULE NAME`."""
     rule, _, variable = name.rpartition(" ")
     if rule:
         return f"{name} {is_kept(rule, environ.get(variable, ''))}"
@@ -104,14 +124,16 @@ def _seen(name: str, environ: "Mapping[str, str]") -> str:
 
 
 def is_kept(rule: str, value: str) -> bool:
-    """Whether a variable's *value* is the user's own and stays.
+    """Whether a variable's *value* is the user's own, so that it stays as it is.
 
-    An empty value counts as unset. What we set or unset ourselves is never kept, so that it changes no answer.
+    An empty value counts as unset. A value that vertex-env itself sets or unsets is
+    never kept, so it does not change the answer.
 
     Args:
-        rule: `tracing`: all but `1` is kept. `headers`: header lines without `Authorization`, which would override the
-            token. `url`: a host that is not OpenAI's.
-        value: Its value; empty if it is unset.
+        rule: `tracing`: any value but `1` is kept. `headers`: header lines are kept if
+            none is `Authorization`, which would override the token. `url`: a URL is
+            kept if its host is not OpenAI's.
+        value: The variable's value; empty if it is unset.
     """
     if rule == "tracing":
         return value not in ("", "1")
@@ -122,7 +144,10 @@ def is_kept(rule: str, value: str) -> bool:
 
 
 def _host(url: str) -> str:
-    """The host in *url*, which may lack the scheme: `api.openai.com` for `https://me@API.openai.com:443/v1`."""
+    """Return the host of *url*, which may lack the scheme.
+
+    Example: `api.openai.com` for `https://me@API.openai.com:443/v1`.
+    """
     _, scheme, rest = url.strip().partition("://")
     authority = rest if scheme else url.strip()
     for end in "/\\?#":
@@ -131,18 +156,19 @@ def _host(url: str) -> str:
 
 
 def file_state(path: str) -> str:
-    """What tells the file at *path* from what it was or will be."""
+    """Return a fingerprint of the file's metadata; it changes whenever the file does."""
     try:
         s = os.stat(path)
     except OSError as e:
-        return f"absent {e.errno}"  # a folder that may not be entered is not the same as none
+        # A folder that must not be entered is another state than a missing file.
+        return f"absent {e.errno}"
     except ValueError:
         return "absent"
     return f"{s.st_mtime_ns}:{s.st_ctime_ns}:{s.st_size}:{s.st_ino}:{s.st_dev}:{s.st_mode}"
 
 
 def format_answer(answer: Answer, environ: "Mapping[str, str]") -> bytes | None:
-    """What `parse_answer` reads; None where something in it cannot be written in lines."""
+    """Format *answer* for `parse_answer`; None if a list item contains a separator."""
     lists = (answer.names, answer.files, answer.marks)
     if any("\n" in item or "\x1f" in item for group in lists for item in group):
         return None
@@ -161,10 +187,12 @@ def format_answer(answer: Answer, environ: "Mapping[str, str]") -> bytes | None:
 
 
 def parse_answer(data: bytes | None, environ: "Mapping[str, str]") -> Answer | None:
-    """The answer in *data*, if it is as it was written and everything it depended on is as it was; else None."""
+    """Parse *data*; None if it is damaged or an input of the answer has changed."""
     try:
         found, body = (data or b"").decode("utf-8", "surrogateescape").split("\n", 1)
-        header, seen, key, min_ttl, refreshes, until, names, files, marks, text = body.split("\n", 9)
+        header, seen, key, min_ttl, refreshes, until, names, files, marks, text = body.split(
+            "\n", 9
+        )
         answer = Answer(
             key=key,
             min_ttl=float(min_ttl),
@@ -183,13 +211,22 @@ def parse_answer(data: bytes | None, environ: "Mapping[str, str]") -> Answer | N
 
 
 def _is_sound(answer: Answer) -> bool:
-    """Whether `fill` and the search for its token can do with it: anybody can make a sum, and none can be NaN."""
+    """Check that `recall` can use *answer*: its instants are in range, its key and marks are valid.
+
+    The checksum alone is not enough, because any program can compute one. The range
+    check also excludes NaN.
+    """
     instants = 0 <= answer.min_ttl <= freshness.LATEST and 0 <= answer.until <= freshness.LATEST
     return instants and answer.key.isalnum() and len(answer.marks) == _MARKS and all(answer.marks)
 
 
-def recall(args: "Sequence[str]", environ: "Mapping[str, str]", now: float) -> tuple[str, bool] | None:
-    """The text remembered for *args*, and whether its token should be renewed in the background; else None."""
+def recall(
+    args: "Sequence[str]", environ: "Mapping[str, str]", now: float
+) -> tuple[str, bool] | None:
+    """Return the remembered text for *args*, and whether to renew its token in the background.
+
+    Returns None if there is no usable answer or no fresh token.
+    """
     folder = cache_dir(environ)
     if folder is None:
         return None

@@ -1,6 +1,6 @@
-"""The refresh that nobody waits for: who may start it, and how it is started.
+"""The background refresh: which process may start it, and how it is started.
 
-On the warm path when a token is late: imports os and sys alone.
+The warm path imports this module when a token will soon be too late. It imports os and sys alone.
 """
 
 import os
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 REFRESH_GAP_S = 60.0
-"""At most one refresh in the background in so long."""
+"""Minimum time between two background refreshes of one identity, in seconds."""
 
 
 def claim_refresh(folder: str, key: str, now: float) -> bool:
-    """Whether nobody has started a refresh of *key* lately; from now on somebody has."""
+    """Claim the background refresh of *key*; False if another process claimed it recently."""
     if os.name != "posix":
         return False
     import fcntl
@@ -31,11 +31,11 @@ def claim_refresh(folder: str, key: str, now: float) -> bool:
     except OSError:
         return False
     try:
-        # Shells that start at once all come here: whoever has the lock is the one to go.
+        # Shells that start at the same time all reach this line. Only the lock holder goes on.
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         status = os.fstat(fd)
         if not is_private_file(status):
-            return False  # a pipe keeps no time of the last refresh
+            return False  # a pipe cannot store the time of the last refresh
         if status.st_size and 0 <= now - status.st_mtime < REFRESH_GAP_S:
             return False
         os.write(fd, b"\n")
@@ -48,9 +48,10 @@ def claim_refresh(folder: str, key: str, now: float) -> bool:
 
 
 def start_refresh(args: "Sequence[str]", environ: "Mapping[str, str]") -> None:
-    """Start `vertex-env ARGS --refresh`, detached: nobody waits for it, and it holds none of our descriptors.
+    """Start `vertex-env ARGS --refresh` as a detached process.
 
-    One left open would keep `$(…)` waiting, and direnv, which waits for its descriptor 3 to close.
+    It inherits none of this process's descriptors. An inherited descriptor would block
+    `$(…)`, and direnv, which waits until its descriptor 3 closes.
     """
     if os.name != "posix":
         return
@@ -62,11 +63,14 @@ def start_refresh(args: "Sequence[str]", environ: "Mapping[str, str]") -> None:
     try:
         os.posix_spawn(sys.executable, argv, dict(environ), file_actions=actions, setsid=True)
     except (OSError, NotImplementedError):
-        return  # the token is renewed when it is too late
+        return  # without a background refresh, a later call renews the token when it is too late
 
 
 def _inherited() -> "Iterable[int]":
-    """Descriptors besides the first three that a child would get; to close another one is an error on macOS."""
+    """Yield the descriptors above 2 that a child would inherit.
+
+    Closing a descriptor that is not open is an error on macOS.
+    """
     try:
         found = [int(name) for name in os.listdir("/dev/fd")]
     except OSError:
@@ -76,4 +80,4 @@ def _inherited() -> "Iterable[int]":
             if fd > 2 and os.get_inheritable(fd):  # noqa: PLR2004
                 yield fd
         except OSError:
-            pass  # the one that listed them
+            pass  # the descriptor that listed the others

@@ -1,6 +1,6 @@
-"""The cache folder: made and kept private, and the files in it written, listed and deleted.
+"""The cache folder: make it private; write, list and delete its files.
 
-Of no use on the warm path, which reads only: see `private`.
+The warm path does not need this module, because it only reads: see `private`.
 """
 
 import os
@@ -19,7 +19,10 @@ from vertex_env.cache.private import Kind
 
 
 def kind_of(name: str) -> Kind | None:
-    """The kind of the file called *name*, or of what it becomes once it is written; None where it is not ours."""
+    """Return the kind of the file called *name*; None if the file is not one of vertex-env's.
+
+    A temporary file has the kind of the file that it will replace.
+    """
     kinds = private.KINDS
     found = _pattern(kinds).fullmatch(name)
     return None if found is None or found.lastgroup is None else kinds[int(found.lastgroup[1:])]
@@ -27,13 +30,20 @@ def kind_of(name: str) -> Kind | None:
 
 @cache
 def _pattern(kinds: tuple[Kind, ...]) -> re.Pattern[str]:
-    """What the name of a file of *kinds* matches; the last group is called after the kind's place in them."""
+    """Return a regular expression for the file names of *kinds*.
+
+    The group that matches last is named after the kind's index in *kinds*: `k0`, `k1`.
+    """
     names = "|".join(f"(?P<k{i}>{kind.pattern})" for i, kind in enumerate(kinds))
     return re.compile(f"(?:{names})(?:{private.TEMPORARY})?", re.ASCII)
 
 
 def our_files(folder: Path) -> list[tuple[Path, Kind]]:
-    """Our files in *folder*, with whatever else has the name of one; none where it is not this user's own."""
+    """List the paths in *folder* whose name is that of a vertex-env file, each with its kind.
+
+    A directory with such a name is listed too. The list is empty if the folder is not
+    this user's own.
+    """
     if not is_own_folder(folder):
         return []
     try:
@@ -44,37 +54,48 @@ def our_files(folder: Path) -> list[tuple[Path, Kind]]:
 
 
 def stored(folder: Path, kind: Kind) -> list[str]:
-    """What tells the files of *kind* in *folder* apart, such as the keys of all tokens."""
-    return [kind.of(path.name) for path, its in our_files(folder) if its is kind and not path.name.endswith(".tmp")]
+    """List the variable part of each file name of *kind*, such as the keys of all tokens."""
+    return [
+        kind.of(path.name)
+        for path, its in our_files(folder)
+        if its is kind and not path.name.endswith(".tmp")
+    ]
 
 
 def delete_files(folder: Path, key: str | None) -> OSError | None:
-    """Delete what came of the identity *key*, or all but locks; why something stays, or may."""
+    """Delete the files of the identity *key*, or all files but locks if *key* is None.
+
+    Returns the reason why a file stays or may stay; None if all are deleted.
+    """
     stays = _unseen(folder)
-    # Tokens first: if somebody kills us half-way, what is left is no secret.
+    # Delete tokens first: if the process is killed half-way, the files that are left
+    # hold no secret.
     for path, kind in sorted(our_files(folder), key=lambda one: not one[1].secret):
         if kind.stays or (key is not None and not _concerns(path, kind, key)):
             continue
         try:
             path.unlink(missing_ok=True)
         except OSError as e:
-            if not os.path.isdir(path):  # noqa: PTH112 -- a Path raises where it cannot be entered
+            if not os.path.isdir(path):  # noqa: PTH112 -- Path.is_dir raises without access
                 stays = e
     return stays
 
 
 def _unseen(folder: Path) -> OSError | None:
-    """Why the names in *folder*, if it is this user's own, cannot be read."""
+    """Return the reason why this user's own *folder* cannot be listed, else None."""
     try:
         if is_own_folder(folder):
-            os.listdir(folder)  # noqa: PTH208 -- `iterdir` fails where it is first asked, not before
+            os.listdir(folder)  # noqa: PTH208 -- `iterdir` fails only when its first item is read
     except OSError as e:
         return e
     return None
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Whether *folder* is this user's and no link; one that others may enter is, to delete what is in it."""
+    """Whether *folder* is this user's own directory and not a link.
+
+    Other users may have access to it: that is no reason to keep files that are to be deleted.
+    """
     try:
         status = folder.lstat()
     except (OSError, ValueError):
@@ -83,32 +104,34 @@ def is_own_folder(folder: Path) -> bool:
 
 
 def _concerns(path: Path, kind: Kind, key: str) -> bool:
-    """Whether the file at *path* came of the identity *key*."""
+    """Whether the file at *path* was made for the identity *key*."""
     if kind.identity == "text":
         return key.encode() in (private.read_private(str(path)) or b"")
     return kind.identity == "name" and path.name.startswith(key)
 
 
 def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
-    """Replace *path* by a 0600 file with *data*, at once and as a whole; False if that cannot be done.
+    """Write *data* to a 0600 file that replaces *path* atomically; False if that fails.
 
     Args:
-        path: Where.
-        data: What.
-        at: Its time stamp, in epoch seconds; now by default.
+        path: The file to replace.
+        data: Its new content.
+        at: Its modification time, in epoch seconds; now by default.
     """
     if not make_private(path.parent):
         return False
     temporary = path.with_name(private.temporary_name(path.name, os.getpid(), time.monotonic_ns()))
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        fd = os.open(
+            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o600
+        )
         try:
             with os.fdopen(fd, "wb") as file:
                 file.write(data)
-            temporary.chmod(0o600)  # the umask may have taken more
+            temporary.chmod(0o600)  # the umask may have removed more permissions
             if at is not None:
                 os.utime(temporary, (at, at))
-            os.replace(temporary, path)  # noqa: PTH105 -- the plain call that is meant
+            os.replace(temporary, path)  # noqa: PTH105 -- the plain system call is intended
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
@@ -119,7 +142,7 @@ def write_private(path: Path, data: bytes, *, at: int | None = None) -> bool:
 
 
 def make_private(folder: Path) -> bool:
-    """Whether *folder*, an absolute path, is, or could be made, a 0700 directory of this user's."""
+    """Make *folder*, an absolute path, a 0700 directory of this user's; False if that fails."""
     if not folder.is_absolute():
         return False
     if not private.is_private_folder(str(folder)):
@@ -131,9 +154,8 @@ def make_private(folder: Path) -> bool:
             elif (
                 not folder.is_symlink()
                 and is_owned(folder.lstat())
-                and all(
-                    kind_of(path.name) is not None for path in folder.iterdir()
-                )  # not /tmp, when root has named that
+                # Root may have named a shared folder such as /tmp, whose mode must stay.
+                and all(kind_of(path.name) is not None for path in folder.iterdir())
             ):
                 folder.chmod(0o700)
         except (OSError, ValueError):
@@ -142,27 +164,30 @@ def make_private(folder: Path) -> bool:
 
 
 def _create(folder: Path) -> None:
-    """Make *folder* and the folders above it that are missing, each with mode 0700 whatever the umask.
+    """Make *folder* and its missing parent folders, each with mode 0700 under any umask.
 
-    With a umask of 177, which makes files private, `mkdir` alone makes a folder that its own user
-    cannot enter.
+    Under a umask of 177, which makes files private, `mkdir` alone makes a folder that
+    its own user cannot enter.
     """
     if not folder.parent.exists():
         _create(folder.parent)
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError:
-        return  # another process has made it, and sets its mode
+        return  # another process has made the folder, and sets its mode
     folder.chmod(0o700)
 
 
 def is_owned(status: os.stat_result) -> bool:
-    """Whether what *status* is of is this user's."""
+    """Whether the file that *status* describes belongs to this user."""
     return sys.platform == "win32" or status.st_uid == os.geteuid()
 
 
 def _belongs_to_another(folder: Path) -> bool:
-    """Whether we are root under `sudo` with somebody else's home: files of root's in there would lock its owner out."""
+    """Whether root, under `sudo`, would make *folder* in another user's folder.
+
+    Files of root's in a user's home would lock that user out of the cache.
+    """
     if sys.platform == "win32" or os.geteuid() != 0:
         return False
     existing = next((parent for parent in folder.parents if parent.exists()), folder)
@@ -170,15 +195,18 @@ def _belongs_to_another(folder: Path) -> bool:
 
 
 def prune(folder: Path) -> None:
-    """Remove what no call can use any more, so that the folder of a busy CI host does not grow for ever."""
+    """Remove files that no call can use any more, so that a busy CI host's folder stays small."""
     oldest, marks = time.time() - freshness.MAX_LIFETIME, []
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             with suppress(OSError):
                 kind = kind_of(entry.name)
                 if kind is private.MARK:
-                    # Its time stamp is that of the file that it stands for.
-                    marks += [entry.name] if entry.stat(follow_symlinks=False).st_ctime < oldest else []
+                    # The modification time of a mark is that of the file it stands for,
+                    # so look at its ctime.
+                    marks += (
+                        [entry.name] if entry.stat(follow_symlinks=False).st_ctime < oldest else []
+                    )
                 elif kind is None or not (kind.ages or entry.name.endswith(".tmp")):
                     continue
                 elif entry.stat(follow_symlinks=False).st_mtime < oldest:
@@ -187,7 +215,7 @@ def prune(folder: Path) -> None:
 
 
 def _prune_marks(folder: Path, marks: Sequence[str]) -> None:
-    """Remove those of *marks*, file names, that no snapshot names."""
+    """Remove the files *marks* that no snapshot names."""
     if marks:
         snapshots = [path for path, kind in our_files(folder) if kind is private.SNAPSHOT]
         kept = [private.read_private(str(path)) or b"" for path in snapshots]

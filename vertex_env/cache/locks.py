@@ -1,4 +1,4 @@
-"""Locks: held by one process at a time, and freed at once when that dies."""
+"""Locks: one process at a time holds a lock, and the kernel frees it when that process dies."""
 
 import os
 import stat
@@ -14,11 +14,11 @@ if sys.platform != "win32":
 
 
 def open_lock(path: Path, wait_s: float) -> int | None:
-    """A descriptor that holds the lock at *path* until it is closed; None where there can be none.
+    """Return a descriptor that holds the lock at *path* until it is closed; None on failure.
 
     Args:
-        path: Its file, which is made where it is missing.
-        wait_s: How many seconds to wait for another process that holds it.
+        path: The lock file, which is created if it is missing.
+        wait_s: How many seconds to wait while another process holds the lock.
     """
     if sys.platform == "win32":
         return None
@@ -32,7 +32,8 @@ def open_lock(path: Path, wait_s: float) -> int | None:
         os.close(fd)
         return None
     if is_owned(status):
-        os.fchmod(fd, 0o600)  # the umask may have taken more, and the next process opens it too
+        # The umask may have removed more permissions. The next process must open the file too.
+        os.fchmod(fd, 0o600)
     deadline, pause = time.monotonic() + wait_s, 0.01
     while True:
         try:
@@ -43,7 +44,7 @@ def open_lock(path: Path, wait_s: float) -> int | None:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.1)
         except OSError:
-            break  # a file system without locks
+            break  # the file system has no locks
         else:
             return fd
     os.close(fd)
@@ -51,7 +52,7 @@ def open_lock(path: Path, wait_s: float) -> int | None:
 
 
 def unlock(fd: int) -> None:
-    """Free the lock that *fd* holds, also where a child has inherited that."""
+    """Free the lock that *fd* holds, even if a child has inherited the descriptor."""
     if sys.platform != "win32":
         with suppress(OSError):
             fcntl.flock(fd, fcntl.LOCK_UN)

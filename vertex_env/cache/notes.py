@@ -1,4 +1,4 @@
-"""Small facts that cost a request and are no secrets, each remembered for a while."""
+"""Notes: facts that cost a request to look up, are not secret, and are kept for a limited time."""
 
 import json
 import time
@@ -13,21 +13,25 @@ from vertex_env.freshness import epoch_seconds
 
 
 class Notes:
-    """Small facts that cost a request and are no secrets, each remembered for a while.
+    """Facts that cost a request to look up and are not secret, each kept for a limited time.
 
     Args:
-        folder: As for `FileStore`; without one nothing is remembered.
+        folder: The cache folder, as for `FileStore`; with None nothing is kept.
     """
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
 
     def path(self, name: str) -> Path | None:
-        """The file of the fact under *name*."""
+        """Return the path of the note called *name*; None without a cache folder."""
         return self.folder and self.folder / private.NOTE.name(name)
 
     def load(self, name: str) -> tuple[dict[str, Any], float] | None:
-        """The fact under *name*, such as `{"id": "123", "host": "…"}`, and the epoch second until which it holds."""
+        """Load the fact called *name*, and the epoch second until which it is valid.
+
+        A fact is an object such as `{"id": "123", "host": "…"}`. Returns None if there
+        is no valid fact.
+        """
         path = self.path(name)
         try:
             note = json.loads((path and private.read_private(str(path))) or b"")
@@ -38,7 +42,7 @@ class Notes:
         return (fact, until) if holds and isinstance(fact, dict) else None
 
     def save(self, name: str, fact: Mapping[str, Any], keep: timedelta) -> None:
-        """Remember *fact* for *keep*."""
+        """Save *fact* as *name*, valid for the duration *keep*."""
         now, path = time.time(), self.path(name)
         note = {"from": now, "until": now + keep.total_seconds(), "fact": dict(fact)}
         if path is not None:

@@ -1,6 +1,7 @@
-"""Files that only this user can read: their kinds, where their folder is, how they are read, and the text of a token's.
+"""Files that only this user can read: their kinds, their folder, and how to read them.
 
-On the warm path: imports os, sys and a hash alone. What writes them is in `folder`.
+The text of a token's file is defined here too. This module is on the warm path: it
+imports os, sys and a hash alone. The functions that write files are in `folder`.
 """
 
 import os
@@ -9,7 +10,7 @@ import sys
 from vertex_env import freshness
 
 try:
-    # hashlib loads OpenSSL, which takes as long as a tenth of starting Python.
+    # Importing hashlib loads OpenSSL, which takes a tenth of Python's start-up time.
     from _blake2 import blake2b
 except ImportError:  # pragma: no cover -- an interpreter other than CPython
     from hashlib import blake2b
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 65_536
 _TOKEN_FIRST_LINE = "vertex-env-token 1"  # noqa: S105 -- a file header
-_TOKEN_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/=-")
-"""RFC 6750 §2.1."""
+_TOKEN_CHARACTERS = frozenset(
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/=-"
+)
+"""Characters of an access token (RFC 6750 §2.1)."""
 
 _KIND, _FOLDER, _FILE = 0o170000, 0o040000, 0o100000
-"""The bits of a mode that tell what it is (inode(7)); the module `stat` would be one more to import."""
+"""Bits of a mode that give the file type (inode(7)). Importing the module `stat` would cost time.
+"""
 
 
 def digest(*parts: str) -> str:
-    """32 hexadecimal digits for *parts*, different for any two lists of texts."""
+    """Hash *parts* to 32 hexadecimal digits; different lists of texts give different digits."""
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
@@ -37,16 +41,17 @@ def digest(*parts: str) -> str:
 
 
 class Kind:
-    """A kind of file in the cache folder: what it is called, and what becomes of it.
+    """A kind of file in the cache folder: its name, its content, and when it is deleted.
 
     Args:
-        name: Such as `{}.token`, with `{}` for what tells one file of the kind from another.
-        what: A regular expression for that.
-        secret: Whether a token is in it.
-        identity: Where the identity that it came of is found, for the `logout` of that one: in its `name` or its
-            `text`. A file of another kind goes with `logout --all` only.
-        ages: Whether it is removed when it was written longer ago than any token lasts.
-        stays: Whether it outlives `logout --all`.
+        name: File name with `{}` for the variable part, such as `{}.token`.
+        what: Regular expression for the variable part.
+        secret: Whether the file contains a token.
+        identity: Place of the identity's key in the file: its `name` or its `text`.
+            `logout` of that identity deletes the file. If it is empty, only
+            `logout --all` deletes the file.
+        ages: Whether the file is removed when it is older than the longest lifetime of a token.
+        stays: Whether `logout --all` leaves the file in place.
     """
 
     __slots__ = ("_head", "_tail", "ages", "identity", "secret", "stays", "what")
@@ -69,80 +74,91 @@ class Kind:
         self.stays = stays
 
     def name(self, of: str = "") -> str:
-        """The file's name, such as `0f3a….token` where *of* is `0f3a…`."""
+        """Return the file name for the variable part *of*: `0f3a….token` for `0f3a…`."""
         return f"{self._head}{of}{self._tail}"
 
     def path(self, folder: str, of: str = "") -> str:
-        """The file's path in *folder*."""
+        """Return the path in *folder* of the file with the variable part *of*."""
         return os.path.join(folder, f"{self._head}{of}{self._tail}")
 
     @property
     def pattern(self) -> str:
-        """A regular expression without groups for the names of all files of this kind."""
+        """Regular expression, without groups, for the names of all files of this kind."""
         head, tail = self._head.replace(".", "[.]"), self._tail.replace(".", "[.]")
         return f"{head}(?:{self.what}){tail}"
 
     def of(self, name: str) -> str:
-        """What `name` was given, for *name*, which is of this kind."""
+        """Return the variable part of *name*, a file name of this kind."""
         return name[len(self._head) : len(name) - len(self._tail)]
 
 
 _HEX = "[0-9a-f]{32,64}"
 
-# tokens/store; {} is the identity's key
+# tokens/store; {} is the key of the identity
 TOKEN = Kind("{}.token", _HEX, secret=True, identity="name")
 STAMP = Kind("{}.stamp", _HEX, identity="name")
-"""`REFRESH_AT EXPIRES_AT GENERATION` of the token: no secret, for others to see that it has changed."""
+"""The token's `REFRESH_AT EXPIRES_AT GENERATION`: not secret, so that other programs
+can watch the file for a new token."""
 FAILURE = Kind("{}.failure", _HEX, identity="name")
 KEEPER = Kind("{}.keeper", _HEX, identity="name")
 LOCK = Kind("lock-{}", "[0-9a-f]{2}", ages=False, stays=True)
-"""To delete the file of a lock is to let two processes hold it."""
+"""A lock file is never deleted: two processes could then hold the same lock."""
 PROBE = Kind("probe-{}.tmp", r"[0-9]+")
 
 # tokens/keychain
 KEYCHAIN = Kind("{}.keychain", _HEX, identity="name", ages=False)
-"""Where the token is that is in no file: `keychain` removes it, with the token."""
+"""Names the keychain that holds the token, for a token that is not in a file.
+`keychain` removes this file together with the token."""
 PIN = Kind("keychain.pin", ages=False)
 
-# cache/answers; {} is the question
+# cache/answers; {} is the hash of the question
 ANSWER = Kind("{}.answer", _HEX, identity="text")
 
-# cache/background; {} is the identity's key
+# cache/background; {} is the key of the identity
 REFRESH = Kind("{}.refresh", _HEX, identity="name")
 OLD_REFRESH = Kind("{}.behind", _HEX, identity="name")
-"""Its name in earlier versions."""
+"""The name of `REFRESH` files in earlier versions."""
 
 # cache/notes
 NOTE = Kind("{}.note", "endpoint-[0-9a-f]{64}|no-metadata")
 
-# cache/snapshots; {} is `-PROFILE`, and the path and time stamp of a file
+# cache/snapshots; {} is `-PROFILE` for a snapshot, and the hash of a file's path and
+# time stamp for a mark
 SNAPSHOT = Kind("shell{}.snapshot", "(?:-[A-Za-z0-9._-]+)?", identity="text")
 MARK = Kind("{}.mark", _HEX, ages=False)
-"""Its age is that of the file that it stands for: it goes when no snapshot names it any more."""
+"""A mark's modification time is that of the file it stands for, so its age says
+nothing. The mark is removed when no snapshot names it."""
 
 KINDS = (
     *(TOKEN, STAMP, FAILURE, KEEPER, LOCK, PROBE, KEYCHAIN, PIN),
     *(ANSWER, REFRESH, OLD_REFRESH, NOTE, SNAPSHOT, MARK),
 )
-"""All of them: a file of no kind is not ours. A kind that is written no more stays here, to be deleted."""
+"""All kinds. A file that matches no kind is not vertex-env's. Kinds that are no longer
+written stay in this list, so that their files are deleted."""
 
 
 def temporary_name(name: str, process: int, instant_ns: int) -> str:
-    """What a file is called while it is written, such as `keychain.pin.4711.8134567.tmp`: it is of the same kind."""
+    """Return the name of a file while it is written: `keychain.pin.4711.8134567.tmp`.
+
+    The temporary file is of the same kind as the finished one.
+    """
     return f"{name}.{process}.{instant_ns}.tmp"
 
 
 TEMPORARY = r"(?:\.[0-9]+\.[0-9]+)?\.tmp"
-"""A regular expression for the end of such a name; the numbers were not there at first."""
+"""Regular expression for the end of a temporary name. The first versions wrote it without numbers.
+"""
 
 
 # --- the folder ---
 
 
 def home_dir(environ: "Mapping[str, str]") -> str | None:
-    """The user's home folder, such as `/home/me`: `$HOME`, else what the system says; None where that is not absolute.
+    """Return the user's home folder, such as `/home/me`; None if there is no absolute path.
 
-    A container's numeric user has none, and a relative one would be another in each folder that we are called from.
+    The path is `$HOME`, or the system's entry for the user if `HOME` is unset. A
+    container's numeric user has no such entry. A relative path would mean a different
+    folder in each working directory.
     """
     home = environ.get("HOME") or ""
     if sys.platform == "win32":
@@ -158,10 +174,11 @@ def home_dir(environ: "Mapping[str, str]") -> str | None:
 
 
 def cache_dir(environ: "Mapping[str, str]") -> str | None:
-    """`$VERTEX_ENV_CACHE_DIR`, else `vertex-env` in the user's cache folder; None where that is not absolute.
+    """Return `$VERTEX_ENV_CACHE_DIR`, else `vertex-env` in the user's cache folder.
 
-    The user's cache folder is `$XDG_CACHE_HOME` where that is absolute, or `~/.cache`; `~/Library/Caches` on macOS,
-    `%LOCALAPPDATA%` on Windows.
+    The user's cache folder is `$XDG_CACHE_HOME` if that is an absolute path. Otherwise
+    it is `~/.cache`, `~/Library/Caches` on macOS, or `%LOCALAPPDATA%` on Windows.
+    Returns None if the result is not absolute.
     """
     own = environ.get("VERTEX_ENV_CACHE_DIR")
     if own:
@@ -180,9 +197,11 @@ def cache_dir(environ: "Mapping[str, str]") -> str | None:
 
 
 def is_private_folder(path: str) -> bool:
-    """Whether *path* is absolute and a directory, not a link, of this user's, that nobody else may enter.
+    """Whether *path* is a directory that only this user can access.
 
-    The folders above it may be links, such as a `~/.cache` on another disk: what they lead to is checked, not the way.
+    The path must be absolute and not a link. The folders above it may be links, such as
+    a `~/.cache` on another disk. The check is for the folder that the path leads to,
+    not for the folders on the way.
     """
     if not os.path.isabs(path):
         return False
@@ -194,11 +213,19 @@ def is_private_folder(path: str) -> bool:
 
 
 def read_private(path: str) -> bytes | None:
-    """Content of a regular file that only this user can read or write, in a folder of theirs; else None."""
+    """Read a regular file; only this user may have access to the file and its folder.
+
+    Returns None for any other file.
+    """
     if not is_private_folder(os.path.dirname(path)):
         return None
-    # O_NONBLOCK: a pipe in the file's place must not keep us waiting.
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+    # O_NONBLOCK: opening a pipe in the place of the file must not block.
+    flags = (
+        os.O_RDONLY
+        | getattr(os, "O_NOFOLLOW", 0)
+        | getattr(os, "O_NONBLOCK", 0)
+        | getattr(os, "O_CLOEXEC", 0)
+    )
     try:
         fd = os.open(path, flags)
     except OSError:
@@ -215,7 +242,10 @@ def read_private(path: str) -> bytes | None:
 
 
 def is_private_file(status: os.stat_result) -> bool:
-    """Whether *status*, not followed through a link, is of a regular file of this user's that nobody else may open."""
+    """Whether *status* is of a regular file that only this user can access.
+
+    *status* must not come from a link that was followed: use `lstat` or `fstat`.
+    """
     return status.st_mode & _KIND == _FILE and _is_mine(status)
 
 
@@ -227,23 +257,28 @@ def _is_mine(status: os.stat_result) -> bool:
 
 
 def is_token(value: str) -> bool:
-    """Whether *value* can be an access token at all."""
+    """Whether *value* consists of characters that an access token may have."""
     return bool(value) and _TOKEN_CHARACTERS.issuperset(value)
 
 
 def format_token(key: str, value: str, issued: float, expiry: float) -> bytes:
-    """What `parse_token` reads."""
+    """Format a token's file for `parse_token`."""
     body = f"{_TOKEN_FIRST_LINE}\nkey {key}\nissued {issued!r}\nexpiry {expiry!r}\ntoken {value}\n"
     return f"{body}sum {digest(body)}\n".encode()
 
 
 def parse_token(data: bytes | None, key: str) -> tuple[str, float, float] | None:
-    """Value, issued and expiry, if *data* is byte for byte what `format_token` writes for *key*; else None."""
+    """Return value, issue instant and expiry; None if *data* is not valid for *key*.
+
+    *data* must be byte for byte what `format_token` writes for *key*.
+    """
     try:
         _, _, issued_line, expiry_line, token_line, *_ = (data or b"").decode("ascii").split("\n")
         value, issued, expiry = token_line[6:], float(issued_line[7:]), float(expiry_line[7:])
     except ValueError:
         return None
-    if not is_token(value) or not 0 <= issued < expiry <= min(issued + freshness.MAX_LIFETIME, freshness.LATEST):
+    if not is_token(value) or not 0 <= issued < expiry <= min(
+        issued + freshness.MAX_LIFETIME, freshness.LATEST
+    ):
         return None
     return (value, issued, expiry) if format_token(key, value, issued, expiry) == data else None

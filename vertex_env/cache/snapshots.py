@@ -1,8 +1,10 @@
-"""What shells load at their start, on disk: the snapshot, and a mark for each file that it depends on.
+"""Snapshots: files that shells load at their start, with a mark for each file they depend on.
 
-A mark is an empty file with the time stamp of the file it stands for: bash and zsh can compare the stamps of two files
-and cannot read that of one. Its name covers that path and that stamp, so a mark never gets another stamp: snapshots of
-other profiles name it too, and would become current again. `formats.snapshot` has the text.
+A mark is an empty file with the modification time of the file it stands for. Marks are
+needed because bash and zsh can compare the times of two files but cannot read the time
+of one. The mark's name is a hash of that file's path and time, so a mark never gets
+another time. If a mark's time could change, old snapshots of other profiles that name
+the mark would become current again. `formats.snapshot` makes the snapshot's text.
 """
 
 import os
@@ -17,17 +19,18 @@ from vertex_env.cache.folder import kind_of, write_private
 from vertex_env.cache.private import MARK, SNAPSHOT, digest, is_private_file
 
 _SETTLED_S = 2.0
-"""A file younger than this may change once more within the second, and some shells see whole seconds only."""
+"""Minimum age of a file, in seconds. A younger file may change again within the same
+second, and some shells compare whole seconds only."""
 
 
 class Kept(Enum):
-    """What has become of a snapshot."""
+    """Result of writing a snapshot."""
 
     WRITTEN = "written"
     NOT_YET = "not yet"
-    """There can be one soon, when the files are a little older."""
+    """A later call can write the snapshot, when the files are a little older."""
     NEVER = "never"
-    """It does not say what shells would have to know, or cannot be written."""
+    """The snapshot cannot be written, or its text cannot express a value that shells need."""
 
 
 def write_snapshot(
@@ -39,10 +42,12 @@ def write_snapshot(
     """Write the snapshot for shells whose `$VERTEX_ENV_PROFILE` is *profile*.
 
     Args:
-        folder: The store's.
-        profile: May be empty.
-        files: Those that were looked at, there or not, with what `answers.file_state` saw.
-        text: Makes it, for the files' time stamps and marks; None where something cannot be told in it.
+        folder: The cache folder, which is also the store's.
+        profile: Name of the profile; may be empty.
+        files: Files that the call read, whether they exist or not, each with its
+            `answers.file_state` then.
+        text: Makes the text of the snapshot from each file's time stamp and mark;
+            returns None if the text cannot express a value.
     """
     name = SNAPSHOT.name(f"-{profile}" if profile else "")
     if kind_of(name) is not SNAPSHOT:
@@ -63,20 +68,28 @@ def write_snapshot(
             return Kept.NEVER
         marked[str(path)] = int(status.st_mtime), mark
     told = text(marked)
-    done = told is not None and write_private(folder / name, told.encode("utf-8", "surrogateescape"))
+    done = told is not None and write_private(
+        folder / name, told.encode("utf-8", "surrogateescape")
+    )
     return Kept.WRITTEN if done else Kept.NEVER
 
 
 def _is_coarse(mtime_ns: int) -> bool:
-    """Whether another file may well have the same time stamp and take this one's place without a shell noticing.
+    """Whether the time stamp is in whole seconds.
 
-    Whole seconds come from archives, image layers, and Nix and Guix, whose stores have the same one on every file.
+    Another file may well have the same time stamp then. A shell would not notice if
+    such a file took the place of this one. Whole seconds come from archives, image
+    layers, Nix and Guix. The stores of Nix and Guix give every file the same time
+    stamp.
     """
     return mtime_ns % 1_000_000_000 == 0
 
 
 def _mark(folder: Path, path: Path, mtime_ns: int) -> str | None:
-    """Name of the mark of *path* then; None where the file system's time stamps are too coarse for it."""
+    """Make the mark of *path* for that time, and return its name.
+
+    None if the mark cannot be written, or the file system's time stamps are too coarse for it.
+    """
     mark = folder / MARK.name(digest(str(path), str(mtime_ns)))
     with suppress(OSError):
         status = mark.lstat()

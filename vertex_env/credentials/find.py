@@ -1,4 +1,4 @@
-"""Which credentials: the file that is named, else gcloud's login, else the machine's account."""
+"""Find the credentials: the file that is named, else gcloud's login, else the machine's account."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -18,27 +18,32 @@ from vertex_env.settings.resolve import Layer, first
 from vertex_env.vertex.refusals import LOGIN
 
 _REMEMBER_METADATA = timedelta(minutes=5)
-"""How long it is taken for granted that a machine's account is the same: a pod's can be bound anew."""
+"""How long the machine's account is assumed to stay the same. A pod can be bound to
+another account."""
 _REMEMBER_NO_METADATA = timedelta(minutes=10)
 
 
-def find_adc(settings: Gathered, inputs: Inputs, again: str = "", *, anonymous: bool = False) -> Adc:
-    """The credentials that *settings* lead to.
+def find_adc(
+    settings: Gathered, inputs: Inputs, again: str = "", *, anonymous: bool = False
+) -> Adc:
+    """Find the credentials that *settings* lead to.
 
     Args:
-        settings: What names them.
-        inputs: The environment; gets the files that were looked at, also when that fails.
-        again: Why they have to be read again later; see `read_adc`.
-        anonymous: Do without credentials where there are none and the base URL does not need them.
+        settings: The settings, which may name a credentials file.
+        inputs: The environment. The files that were read are added to it, even if the search fails.
+        again: Why the credentials must be read again later; see `read_adc`.
+        anonymous: Go on without credentials if there are none and the base URL does not need them.
 
     Raises:
         CredentialsError: There are no usable credentials.
-        UnavailableError: A metadata server that must be there does not answer.
+        UnavailableError: A metadata server that must exist does not answer.
     """
     try:
         adc = _find(settings, inputs, again)
     except (CredentialsError, UnavailableError):
-        if not (anonymous and _says_where(settings.layers) and not _is_there(settings, inputs.environ)):
+        if not (
+            anonymous and _says_where(settings.layers) and not _is_there(settings, inputs.environ)
+        ):
             raise
         return Adc("anonymous", "nowhere", "")
     inputs.saw(*adc.files)
@@ -48,36 +53,37 @@ def find_adc(settings: Gathered, inputs: Inputs, again: str = "", *, anonymous: 
 
 
 def layers_of(adc: Adc) -> tuple[Layer, Layer]:
-    """What *adc* decides about the settings whatever else is set, and what it says where nothing else does."""
-    # Nothing could tell later whose token a pipe's is, nor renew it.
+    """Return two layers of settings from *adc*: one above all other layers, one below them."""
+    # Credentials from a pipe cannot be read again, so a stored token could be neither
+    # matched to its identity later nor renewed.
     above: Layer = {"store": Found("none", f"{adc.source}, a pipe")} if adc.is_pipe else {}
     found = {"project": adc.project, "quota-project": adc.quota_project}
     return above, {name: Found(value, adc.source) for name, value in found.items() if value}
 
 
 def _says_where(layers: Sequence[Layer]) -> bool:
-    """Whether the settings alone have the base URL; an endpoint's host is looked up at Google."""
+    """Whether the settings alone give the base URL; only Google knows an endpoint's host."""
     if first(layers, "base-url") is not None:
         return True
     return first(layers, "project") is not None and first(layers, "endpoint") is None
 
 
 def _is_there(settings: Gathered, environ: Mapping[str, str]) -> bool:
-    """Whether there is a credentials file, which may name another universe."""
+    """Whether there is a credentials file. Such a file may name another universe."""
     named = first(settings.layers, "credentials")
     path = well_known(environ) if named is None else _expand(named, settings.config, environ)
     return path is not None and os.path.lexists(path)
 
 
 def _find(settings: Gathered, inputs: Inputs, again: str) -> Adc:
-    """The named file, else gcloud's well-known one, else the metadata server's account."""
+    """Read the named file, else gcloud's well-known file, else ask the metadata server."""
     environ, named = inputs.environ, first(settings.layers, "credentials")
     if named is not None:
         path = _expand(named, settings.config, environ)
         inputs.saw(path)
         return read_adc(path, named.source, environ, again)
     known = well_known(environ)
-    if known is not None and os.path.exists(known):  # noqa: PTH110 -- Path.exists raises where the folder may not be entered
+    if known is not None and os.path.exists(known):  # noqa: PTH110 -- Path.exists raises without access
         return read_adc(known, "gcloud's well-known place", environ, again)
     searched = f"no GOOGLE_APPLICATION_CREDENTIALS, no {known or 'home folder'}"
     server, hint = "no metadata server", f"run: {LOGIN}"
@@ -91,11 +97,16 @@ def _find(settings: Gathered, inputs: Inputs, again: str) -> Adc:
         else:
             server = "and nothing says that this machine is Google's and has a metadata server"
             hint += f"; on a machine of Google's: {metadata.NAME_IT}"
-    raise CredentialsError(f"there are no Application Default Credentials: {searched}, {server}", hint)
+    raise CredentialsError(
+        f"there are no Application Default Credentials: {searched}, {server}", hint
+    )
 
 
 def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:
-    """The metadata server's account; None where there is no such server, which is remembered."""
+    """Ask the metadata server for its account; None if there is no such server.
+
+    The absence of a server is saved as a note, so that later calls do not ask.
+    """
     here = {"machine": program.machine()}
     certain = metadata.is_certain(environ)
     note = notes.load("no-metadata")
@@ -114,10 +125,12 @@ def _ask_metadata(environ: Mapping[str, str], notes: Notes) -> Adc | None:
 
 
 def _expand(named: Found, config: Path | None, environ: Mapping[str, str]) -> Path:
-    """The path meant: `~` is home, and in config.toml a relative path starts at that file.
+    """Expand the path *named*: `~` is the home folder.
+
+    A relative path in config.toml starts at the folder of that file.
 
     Raises:
-        SettingsError: There is no home.
+        SettingsError: There is no home folder.
     """
     text = named.value if isinstance(named.value, str) else named.value[0]
     if text == "~" or text.startswith("~/"):

@@ -1,4 +1,4 @@
-"""Whose token it is: the credentials, with what the settings ask of them."""
+"""The identity of a token: the credentials, and the settings that change the token."""
 
 from vertex_env.credentials.read import Adc
 from vertex_env.errors import SettingsError
@@ -9,10 +9,10 @@ from vertex_env.vertex.urls import Urls
 
 
 def identify(settings: Resolved, adc: Adc, urls: Urls) -> Identity:
-    """The identity that *adc* and *settings* make.
+    """Make the identity from *adc* and *settings*.
 
     Raises:
-        SettingsError: A lifetime is asked for where nothing is impersonated.
+        SettingsError: A lifetime is set, but no service account is impersonated.
     """
     *delegates, target = settings.impersonate.value or (None,)
     if settings.lifetime.value and target is None and adc.impersonated is None:
@@ -30,7 +30,9 @@ def identify(settings: Resolved, adc: Adc, urls: Urls) -> Identity:
         delegates=tuple(d for d in delegates if d),
         lifetime=settings.lifetime.value,
         quota_project=settings.quota_project.value,
-        # An air-gapped cloud wants to know which service the token is for
-        # (google-auth 2.62.2 `google/oauth2/gdch_credentials.py`, 2026-11-22).
-        audience=origin_of(settings.base_url.value or urls.root) if adc.kind == "gdch_service_account" else None,
+        # An air-gapped cloud needs the service that the token is for (google-auth
+        # 2.62.2 `google/oauth2/gdch_credentials.py`, 2026-11-22).
+        audience=origin_of(settings.base_url.value or urls.root)
+        if adc.kind == "gdch_service_account"
+        else None,
     )

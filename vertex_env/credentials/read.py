@@ -1,4 +1,4 @@
-"""A credentials file: read, checked, and identified, before google-auth gets it."""
+"""Read, check and identify a credentials file before google-auth gets it."""
 
 import hashlib
 import json
@@ -21,23 +21,36 @@ from vertex_env.vertex.refusals import LOGIN, Who, make_anew
 from vertex_env.vertex.target import DEFAULT_UNIVERSE, check_url, matches
 
 METADATA = "metadata"
-"""Our name for the kind of credentials that have no file."""
+"""The kind of credentials that have no file. The name is vertex-env's own."""
 
 REQUIRED: Mapping[str, tuple[str, ...]] = {
     "authorized_user": ("client_id", "client_secret", "refresh_token"),
     "service_account": ("client_email", "private_key", "token_uri"),
     "impersonated_service_account": ("service_account_impersonation_url", "source_credentials"),
     "external_account": ("audience", "subject_token_type", "token_url", "credential_source"),
-    "external_account_authorized_user": ("refresh_token", "token_url", "client_id", "client_secret"),
-    "gdch_service_account": ("format_version", "private_key_id", "private_key", "name", "project", "token_uri"),
+    "external_account_authorized_user": (
+        "refresh_token",
+        "token_url",
+        "client_id",
+        "client_secret",
+    ),
+    "gdch_service_account": (
+        "format_version",
+        "private_key_id",
+        "private_key",
+        "name",
+        "project",
+        "token_uri",
+    ),
 }
-"""Types of credentials files and the fields without which google-auth 2.62.2 cannot use them (2026-11-22)."""
+"""Types of credentials files, with the fields that google-auth 2.62.2 requires (2026-11-22)."""
 
 _EMPTY_IS_FINE = (("authorized_user", "client_secret"),)
-"""google-auth refreshes with an empty one."""
+"""Fields that may be empty: google-auth can refresh with an empty value."""
 
 _WITH_TOKEN = ("authorized_user", "external_account_authorized_user")
-"""Types whose files may have an access token, with its expiry, in place of what refreshes one."""
+"""Types whose files may have an access token with its expiry instead of the data that
+refreshes one."""
 
 _SOURCE: Mapping[tuple[str, ...], type] = {
     ("file",): str,
@@ -50,7 +63,11 @@ _SOURCE: Mapping[tuple[str, ...], type] = {
     ("certificate", "certificate_config_location"): str,
     ("certificate", "trust_chain_path"): str,
 }
-"""Fields of `credential_source`. Python opens a number as the descriptor of that number, and then closes it."""
+"""Types of the fields of `credential_source`.
+
+They are checked because Python opens a number as the descriptor with that number, and
+closes the descriptor later.
+"""
 
 AWS = "urn:ietf:params:aws:token-type:aws4_request"
 
@@ -62,12 +79,13 @@ _ACCOUNT = re.compile(r"[\w.+-]+@[\w.-]+", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Adc:
-    """Credentials as found: checked, but not yet loaded by google-auth."""
+    """Credentials that were found and checked, but not yet loaded by google-auth."""
 
     kind: str
-    """`type` of the file, or `metadata`."""
+    """The field `type` of the file, or `metadata`."""
     source: str
-    """Where they come from: `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`."""
+    """Where the credentials come from: `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`.
+    """
     fingerprint: str
     """See `Identity.fingerprint`."""
     info: Mapping[str, Any] = field(repr=False, default_factory=dict)
@@ -75,11 +93,11 @@ class Adc:
     named_by: str | None = None
     """See `Who.named_by`."""
     files: tuple[Path, ...] = ()
-    """What the fingerprint was taken from."""
+    """Files that the fingerprint is made from."""
     of_machine: bool = False
-    """Whether the account may be another on another machine with the same home folder."""
+    """Whether the account may differ on another machine that shares the home folder."""
     is_pipe: bool = False
-    """Whether the file was a pipe: nobody can read it again."""
+    """Whether the file is a pipe, which can be read only once."""
 
     @property
     def universe(self) -> str:
@@ -90,7 +108,7 @@ class Adc:
 
     @property
     def project(self) -> str | None:
-        """The project that the credentials belong to, where they say."""
+        """Project that the credentials belong to; None if the credentials do not name it."""
         if self.metadata is not None:
             return self.metadata.project or None
         found = {"service_account": "project_id", "gdch_service_account": "project"}.get(self.kind)
@@ -98,36 +116,45 @@ class Adc:
 
     @property
     def quota_project(self) -> str | None:
-        """The project that the file names for quota. Never to be taken for the project."""
+        """Project that the file names for quota. It must never be used as the project."""
         return _text(self.info.get("quota_project_id"))
 
     @property
     def impersonated(self) -> str | None:
-        """The service account that the credentials themselves impersonate."""
+        """Service account that the credentials themselves impersonate."""
         url = self.info.get("service_account_impersonation_url")
         found = _TARGET.search(url) if isinstance(url, str) else None
         return found[1] if found else None
 
     @property
     def who(self) -> Who:
-        """For messages. Of the account only what cannot be mistaken for anything else enters one."""
+        """The credentials' owner, for messages.
+
+        The account is included only if it has the shape of an email address.
+        """
         source = innermost(self.info)
-        account = self.metadata.email if self.metadata else source.get("client_email") or source.get("account")
+        account = (
+            self.metadata.email
+            if self.metadata
+            else source.get("client_email") or source.get("account")
+        )
         principal = account if isinstance(account, str) and _ACCOUNT.fullmatch(account) else None
         return Who(self.kind, principal, self.source, self.impersonated, self.named_by)
 
 
 def read_adc(path: Path, source: str, environ: Mapping[str, str], again: str = "") -> Adc:
-    """The credentials file at *path*, which may be a pipe.
+    """Read the credentials file at *path*, which may be a pipe.
 
     Args:
-        path: Where it is.
-        source: Where the path came from, such as `GOOGLE_APPLICATION_CREDENTIALS`.
-        environ: The environment, in which some of the credentials may be.
-        again: Why it has to be read more than once, such as `run renews the token`; a pipe is refused then.
+        path: The file.
+        source: Where the path comes from, such as `GOOGLE_APPLICATION_CREDENTIALS`.
+        environ: The environment, which may contain some of the credentials.
+        again: Why the file must be read more than once, such as `run renews the token`.
+            If it is set, a pipe is refused.
 
     Raises:
-        CredentialsError: It is absent, unreadable, not a credentials file, or lacks a field.
+        CredentialsError: The file is absent, unreadable or not a credentials file, or
+            lacks a field.
     """
     where = f"the credentials file {shown(path)} (from {source})"
     named_by = None if path.name == WELL_KNOWN else source
@@ -147,11 +174,20 @@ def read_adc(path: Path, source: str, environ: Mapping[str, str], again: str = "
     fingerprint, subject = _fingerprint(content, info, where, environ)
     source = where.removeprefix("the credentials file ")
     files, local = (path, *subject), _asks_around(innermost(info))
-    return Adc(kind, source, fingerprint, info, named_by=named_by, files=files, of_machine=local, is_pipe=once)
+    return Adc(
+        kind,
+        source,
+        fingerprint,
+        info,
+        named_by=named_by,
+        files=files,
+        of_machine=local,
+        is_pipe=once,
+    )
 
 
 def _content(path: Path, where: str, named_by: str | None, *, once: bool) -> bytes:
-    """What the credentials file has; *once* if it is a pipe."""
+    """Read the content of the credentials file; *once* is true for a pipe."""
     anew = make_anew("", named_by)
     try:
         content = read_pipe(path) if once else read_file(path)
@@ -162,7 +198,9 @@ def _content(path: Path, where: str, named_by: str | None, *, once: bool) -> byt
     except (OSError, ValueError) as e:
         reason = (isinstance(e, OSError) and e.strerror) or str(e)
         look = (
-            "see whether the command that writes to the pipe works" if once else f"see what it is: ls -l {shown(path)}"
+            "see whether the command that writes to the pipe works"
+            if once
+            else f"see what it is: ls -l {shown(path)}"
         )
         raise CredentialsError(f"{where} cannot be read: {reason}", look) from None
     if not content.strip():
@@ -172,14 +210,19 @@ def _content(path: Path, where: str, named_by: str | None, *, once: bool) -> byt
 
 
 def from_metadata(metadata: Metadata) -> Adc:
-    """The credentials of the machine's own service account."""
+    """Make the credentials of the machine's own service account."""
     fingerprint = hashlib.sha256(f"{metadata.host}\n{metadata.email}".encode()).hexdigest()
     source = f"the metadata server {metadata.host}"
     return Adc(METADATA, source, fingerprint, metadata=metadata, of_machine=True)
 
 
-def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_of: str = "") -> str:
-    """The type of *info*, which has all that is needed for one; *part_of* is the type of the file that it is in."""
+def _check_info(
+    info: Mapping[str, Any], where: str, named_by: str | None, part_of: str = ""
+) -> str:
+    """Check that *info* has all required fields, and return its type.
+
+    *part_of* is the type of the outer file, if *info* is only a part of one.
+    """
     kind = info.get("type")
     again = make_anew(part_of or (kind if isinstance(kind, str) else ""), named_by)
     if "installed" in info or "web" in info:
@@ -189,7 +232,9 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_
         raise CredentialsError(f"{where} has no field 'type'", again)
     if not isinstance(kind, str) or kind not in REQUIRED:
         unknown = repr(kind)[:60]
-        raise CredentialsError(f"{where} has the unknown type {unknown}", "known types: " + ", ".join(REQUIRED))
+        raise CredentialsError(
+            f"{where} has the unknown type {unknown}", "known types: " + ", ".join(REQUIRED)
+        )
     for name in ("token", "expiry") if is_token_alone(info) else REQUIRED[kind]:
         value = info.get(name)
         is_text = isinstance(value, str) and (value or (kind, name) in _EMPTY_IS_FINE)
@@ -198,20 +243,25 @@ def _check_info(info: Mapping[str, Any], where: str, named_by: str | None, part_
             raise CredentialsError(f"{where} {state} field {name!r} (its type is {kind})", again)
     malformed = _malformed(info, kind)
     if malformed:
-        raise CredentialsError(f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again)
+        raise CredentialsError(
+            f"{where} has a malformed field {malformed[0]!r} (its type is {kind})", again
+        )
     _check_impersonation_url(info, where)
     if kind == "impersonated_service_account":
         if info["source_credentials"].get("type") == kind:
-            raise CredentialsError(f"{where} impersonates twice", "name the account in between in 'delegates'")
+            raise CredentialsError(
+                f"{where} impersonates twice", "name the account in between in 'delegates'"
+            )
         _check_info(info["source_credentials"], f"source_credentials in {where}", named_by, kind)
     return kind
 
 
 def _check_impersonation_url(info: Mapping[str, Any], where: str) -> None:
-    """Refuse a URL outside Google: google-auth sends an access token to it, whatever its host is.
+    """Refuse a URL outside Google, because google-auth sends an access token to any host in it.
 
-    Only with these credentials; for `impersonated_service_account` google-auth takes no more than the account from it
-    (google-auth 2.62.2 `google/auth/external_account.py`, `impersonated_credentials.py`, 2026-11).
+    This applies to `external_account` only. For `impersonated_service_account`,
+    google-auth uses nothing but the account in the URL (google-auth 2.62.2
+    `google/auth/external_account.py`, `impersonated_credentials.py`, 2026-11).
     """
     url = info.get("service_account_impersonation_url")
     if not url or info["type"] != "external_account":
@@ -232,34 +282,49 @@ def _check_impersonation_url(info: Mapping[str, Any], where: str) -> None:
 
 _OPTIONAL: Mapping[str, Callable[[Any], bool]] = {
     "universe_domain": lambda value: isinstance(value, str) and matches("universe", value),
-    "service_account_impersonation_url": lambda value: isinstance(value, str) and _TARGET.search(value) is not None,
+    "service_account_impersonation_url": lambda value: (
+        isinstance(value, str) and _TARGET.search(value) is not None
+    ),
     "service_account_impersonation": lambda value: isinstance(value, dict),
-    "ca_cert_path": lambda value: isinstance(value, str),  # with false, requests would trust any certificate
-    "delegates": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "ca_cert_path": lambda value: isinstance(
+        value, str
+    ),  # with false, requests would trust any certificate
+    "delegates": lambda value: (
+        isinstance(value, list) and all(isinstance(one, str) for one in value)
+    ),
 }
-"""What google-auth takes as it comes, and then fails on or asks the wrong thing with."""
+"""Checks of optional fields. google-auth does not check them: with a wrong value, it
+fails later or sends a wrong request."""
 
 
 def is_token_alone(info: Mapping[str, Any]) -> bool:
-    """Whether *info* has an access token and lacks what refreshes one."""
+    """Whether *info* has an access token and lacks the data that refreshes one."""
     kind = info.get("type")
     refreshes = kind not in _WITH_TOKEN or all(
-        info.get(name) or (info.get(name) == "" and (kind, name) in _EMPTY_IS_FINE) for name in REQUIRED[kind]
+        info.get(name) or (info.get(name) == "" and (kind, name) in _EMPTY_IS_FINE)
+        for name in REQUIRED[kind]
     )
     return bool(info.get("token")) and not refreshes
 
 
 def _malformed(info: Mapping[str, Any], kind: str) -> list[str]:
-    """Names of fields that are there, and have what google-auth fails on later or asks the wrong thing with."""
+    """List the fields with values that make google-auth fail later or send a wrong request."""
     checks = dict(_OPTIONAL)
-    # Only where it is used: google-auth passes over that of `authorized_user`.
+    # Check these fields only for the types that use them: google-auth ignores those of
+    # `authorized_user`.
     checks |= {name: _is_web_url for name in ("token_url", "token_uri") if name in REQUIRED[kind]}
-    found = [name for name, is_sound in checks.items() if info.get(name) is not None and not is_sound(info[name])]
-    return found + (_malformed_source(info["credential_source"]) if kind == "external_account" else [])
+    found = [
+        name
+        for name, is_sound in checks.items()
+        if info.get(name) is not None and not is_sound(info[name])
+    ]
+    return found + (
+        _malformed_source(info["credential_source"]) if kind == "external_account" else []
+    )
 
 
 def _is_web_url(value: object) -> bool:
-    """Whether there is a server to ask: `file:///etc/passwd` and `https://host:99999` name none."""
+    """Whether *value* names a web server; `file:///etc/passwd` and `https://host:99999` do not."""
     try:
         parts = urlsplit(str(value))
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -268,7 +333,7 @@ def _is_web_url(value: object) -> bool:
 
 
 def _malformed_source(source: Mapping[str, Any]) -> list[str]:
-    """Such as `["credential_source.file"]`."""
+    """List the malformed fields of a source, such as `["credential_source.file"]`."""
     found = []
     for names, kind in _SOURCE.items():
         value: Any = source
@@ -282,21 +347,23 @@ def _malformed_source(source: Mapping[str, Any]) -> list[str]:
 
 
 def _check_files(info: Mapping[str, Any], where: str, environ: Mapping[str, str]) -> None:
-    """Refuse a pipe or a device in the place of a file that google-auth opens: it waits there for ever."""
+    """Refuse pipes and devices in the place of files: google-auth would wait for them for ever."""
     source = innermost(info).get("credential_source")
     if not isinstance(source, dict):
         return
     for path in _opened(source, environ):
-        with suppress(OSError, ValueError):  # what is absent or no path is google-auth's to tell
+        # google-auth reports a file that is absent or has no valid path.
+        with suppress(OSError, ValueError):
             if not path.is_file() and path.exists():
                 name = shown(path)
                 raise CredentialsError(
-                    f"{name}, which {where} names, is not a regular file", f"see what it is: ls -l {name}"
+                    f"{name}, which {where} names, is not a regular file",
+                    f"see what it is: ls -l {name}",
                 )
 
 
 def _opened(source: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[Path]:
-    """The files that google-auth opens besides the subject token's."""
+    """Yield the files that google-auth opens, other than the file with the subject token."""
     for names in (("executable", "output_file"), ("certificate", "trust_chain_path")):
         value = (source.get(names[0]) or {}).get(names[1])
         if value:
@@ -310,11 +377,13 @@ def _opened(source: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[P
 def _fingerprint(
     content: bytes, info: Mapping[str, Any], where: str, environ: Mapping[str, str]
 ) -> tuple[str, tuple[Path, ...]]:
-    """What the file's tokens are made from: its content, and what else google-auth makes them from; with further files.
+    """Hash everything that the file's tokens are made from, and list the other files among it.
 
-    With workload identity the file only says where the identity is, so that jobs and machines may
-    share it. It may be a subject token on disk, an AWS access key in the environment (google-auth
-    2.62.2 `google/auth/aws.py`, 2026-11-22), or what a server or a program gives to this machine.
+    With workload identity, the credentials file only says where the identity comes
+    from, so several jobs and machines may share the file. The identity may be a subject
+    token on disk, an AWS access key in the environment (google-auth 2.62.2
+    `google/auth/aws.py`, 2026-11-22), or the answer of a server or a program to this
+    machine.
     """
     digest = hashlib.sha256(content)
     info = innermost(info)
@@ -322,7 +391,11 @@ def _fingerprint(
         return digest.hexdigest(), ()
     if _asks_around(info):
         digest.update(b"\0" + program.machine().encode(errors="surrogateescape"))
-    names = ["AWS_ACCESS_KEY_ID"] if info["subject_token_type"] == AWS else _named(info["credential_source"])
+    names = (
+        ["AWS_ACCESS_KEY_ID"]
+        if info["subject_token_type"] == AWS
+        else _named(info["credential_source"])
+    )
     for name in names:
         digest.update(f"\0{name}={environ.get(name)!r}".encode(errors="surrogateescape"))
     found_here = _files_of_command(info["credential_source"], environ)
@@ -347,27 +420,32 @@ def _fingerprint(
 
 
 def _asks_around(info: Mapping[str, Any]) -> bool:
-    """Whether a URL, AWS or a program gives the subject, and may give each machine another."""
+    """Whether a URL, AWS or a program gives the subject token, which may differ on each machine."""
     if info.get("type") != "external_account":
         return False
     source = info["credential_source"]
-    return info["subject_token_type"] == AWS or any(source.get(name) for name in ("url", "executable"))
+    return info["subject_token_type"] == AWS or any(
+        source.get(name) for name in ("url", "executable")
+    )
 
 
 def _named(source: Mapping[str, Any]) -> list[str]:
-    """Words of the program's command that can be names of variables: `$NAME`, `--token-from NAME`.
+    """List the words of the program's command that can be names of variables.
 
-    google-auth starts it without a shell: it is the program that looks them up (google-auth 2.62.2
+    Examples: `$NAME`, `--token-from NAME`. google-auth starts the command without a
+    shell, so the program itself reads the variables (google-auth 2.62.2
     `google/auth/pluggable.py`, 2026-11-24).
     """
     return sorted(set(re.findall(r"[A-Za-z_]\w*", _command(source), re.ASCII)))
 
 
 def _files_of_command(source: Mapping[str, Any], environ: Mapping[str, str]) -> list[Path]:
-    """The program of the command, where `PATH` or the working folder tells which, and its files there.
+    """List the program of the command, and its arguments that are files in the working folder.
 
-    Two folders may have a `./get-token` each. google-auth splits the command at spaces (2.62.2
-    `google/auth/pluggable.py` retrieve_subject_token, 2026-11).
+    Two folders may each have a `./get-token`. For that reason the fingerprint includes
+    the program that `PATH` or the working folder leads to. google-auth splits the
+    command at spaces (2.62.2 `google/auth/pluggable.py` retrieve_subject_token,
+    2026-11).
     """
     import shutil
 
@@ -379,14 +457,14 @@ def _files_of_command(source: Mapping[str, Any], environ: Mapping[str, str]) -> 
 
 
 def _command(source: Mapping[str, Any]) -> str:
-    """The command of a program that gives the subject token; empty where there is none."""
+    """Return the command of the program that gives the subject token; empty if there is none."""
     executable = source.get("executable")
     command = executable.get("command") if isinstance(executable, dict) else None
     return command if isinstance(command, str) else ""
 
 
 def innermost(info: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an impersonating file starts from; any other starts from itself."""
+    """Return the source credentials of an impersonating file; any other file is its own source."""
     source = info.get("source_credentials")
     return source if isinstance(source, dict) else info
 

@@ -1,4 +1,4 @@
-"""A token when one is asked for: from the store while it is fresh, else minted and stored."""
+"""Give out tokens: the stored one while it is fresh, else a newly minted one, which is stored."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,34 +11,35 @@ from vertex_env.tokens.store import Store
 from vertex_env.tokens.token import Now, Token
 
 LAST_RESORT = timedelta(seconds=60)
-"""A stored token with more than this left is better than none when Google is out of reach."""
+"""When Google is out of reach, a stale token is still given out if more than this time is left."""
 
 
 class Source(Protocol):
     """Mints tokens."""
 
     def mint(self) -> Token:
-        """A new token.
+        """Mint a token.
 
         Raises:
-            VertexEnvError: There is none to be had.
+            VertexEnvError: No token can be minted.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Tokens of one identity.
+    """Gives out the tokens of one identity.
 
     Args:
-        source: Asked when the store has nothing fresh.
-        store: Asked first; None where tokens are not kept.
+        source: Mints a token when the store has no fresh one.
+        store: Keeps the token; None if tokens are not kept.
         key: `Identity.key`.
-        min_ttl: Least time that a token must have left.
+        min_ttl: Minimum time that the token must have left.
         now: The clock.
-        warn: Told in one line when a token is given that should have been renewed.
-        renews_late: The source gives the same token until it is `EARLY` (a metadata server): to ask sooner is useless.
-        background_refresh: Starts a refresh that nobody waits for.
+        warn: Gets a one-line warning when a stale token is given out.
+        renews_late: Whether the source returns the same token until `EARLY` seconds
+            before its expiry, as a metadata server does. Asking it sooner is useless.
+        background_refresh: Starts a background refresh.
     """
 
     source: Source
@@ -52,24 +53,24 @@ class Broker:
 
     @property
     def min_left(self) -> timedelta:
-        """Least time that a token must have left, as far as the source can give it."""
+        """Minimum time that a token must have left; at most `EARLY` if the source renews late."""
         return min(self.min_ttl, timedelta(seconds=EARLY)) if self.renews_late else self.min_ttl
 
     def stored(self) -> Token | None:
-        """The stored token, if it is fresh."""
+        """Load the stored token; None if it is missing or stale."""
         token = None if self.store is None else self.store.load(self.key)
         return token if token is not None and self._is_fresh(token) else None
 
     def token(self, *, refresh: bool = False) -> Token:
-        """A fresh token; a new one if *refresh*.
+        """Return a fresh token; a newly minted one if *refresh*.
 
         Raises:
-            VertexEnvError: There is none to be had.
+            VertexEnvError: There is no usable token and none can be minted.
         """
         return self.source.mint() if self.store is None else self._kept(self.store, refresh=refresh)
 
     def _kept(self, store: Store, *, refresh: bool) -> Token:
-        """A fresh token, which *store* has or gets."""
+        """Return a fresh token from *store*, or mint one and save it there."""
         before = store.load(self.key)
         if before is not None and not refresh and self._is_fresh(before):
             if not self.renews_late and before.wants_background_refresh(self.now(), self.min_left):
@@ -77,7 +78,7 @@ class Broker:
             return before
         started = self.now()
         with store.lock(self.key):
-            # Whoever held the lock meanwhile has most likely minted what we want, or met what we would meet.
+            # The previous lock holder probably minted our token, or failed as we would.
             stored = store.load(self.key)
             if stored is not None and self._is_fresh(stored) and not (refresh and stored == before):
                 return stored
@@ -90,7 +91,12 @@ class Broker:
             except VertexEnvError as e:
                 if e is not met:
                     store.fail(self.key, e, at=self.now())
-                if not isinstance(e, UnavailableError) or stored is None or refresh or not self._is_usable(stored):
+                if (
+                    not isinstance(e, UnavailableError)
+                    or stored is None
+                    or refresh
+                    or not self._is_usable(stored)
+                ):
                     raise
                 left = int(stored.remaining(self.now()).total_seconds())
                 self.warn(f"{e.message}; using the stored token, which lasts {left} s more")
@@ -102,5 +108,5 @@ class Broker:
         return token.is_fresh(self.now(), self.min_left)
 
     def _is_usable(self, token: Token) -> bool:
-        """Whether it is still good for something, stale as it is."""
+        """Whether the token, although stale, is good enough when Google is out of reach."""
         return token.is_fresh(self.now(), LAST_RESORT)

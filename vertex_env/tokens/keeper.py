@@ -1,4 +1,4 @@
-"""Keep a stored token fresh, and tell of which token a stamp is."""
+"""Keep a stored token fresh, and check which token a stamp belongs to."""
 
 import time
 from collections.abc import Callable
@@ -14,27 +14,30 @@ _NAP_S = 20.0
 
 
 def keep_fresh(store: Store, key: str, now: Now, mint: Callable[[bool], Any]) -> None:
-    """Wait until the stored token is due and mint the next; at once where somebody waits already, or none is.
+    """Wait until the stored token is due, then mint the next one.
+
+    Returns at once if another process already waits for this token, or if no token is stored.
 
     Args:
-        store: Where it is.
-        key: Of the identity.
+        store: The store that has the token.
+        key: Key of the token's identity.
         now: The clock.
-        mint: Gets a fresh token; a new one if its argument is true.
+        mint: Gets a fresh token; with the argument true, it mints a new one.
     """
     with store.keeper(key) as alone:
         stored = store.load(key)
         if not alone or stored is None:
             return
-        # In short naps: the time that a laptop sleeps does not count for timers.
+        # Sleep in short pieces, because timers do not count the time that a laptop is suspended.
         while (left := freshness.due(*stored.seconds) - now().timestamp()) > 0:
             time.sleep(min(left, _NAP_S))
-        # Due is not yet stale where min-ttl is short; and nothing is to be done where somebody else has done it.
+        # If min-ttl is short, a due token is still fresh, so a new one must be forced.
+        # It is not forced if another process has already renewed the token.
         mint(store.load(key) == stored)
 
 
 def is_about(stamp: Path, token: Token) -> bool:
-    """Whether the file *stamp* is about *token* or a later one."""
+    """Whether the file *stamp* is for *token* or a later one."""
     try:
         _, expires, _ = (private.read_private(str(stamp)) or b"").split()
         return int(expires) >= int(token.expiry.timestamp())

@@ -1,7 +1,8 @@
 """Tokens in the operating system's keychain; the only importer of keyring.
 
-The keychain has the token, a file has what is no secret: in which keychain, and until when. Nothing is ever written
-elsewhere instead, and nothing prompts: a locked keychain is an error.
+The keychain has the token. A file has the data that is not secret: the name of the
+keychain, and the token's expiry. There is no fallback: if the keychain fails, the token
+is not stored elsewhere. Nothing opens a prompt: a locked keychain is an error.
 """
 
 import json
@@ -23,17 +24,18 @@ from vertex_env.tokens.token import Token
 
 SERVICE = "vertex-env"
 TIMEOUT_S = 3.0
-"""For each question to the keychain: some never answer on a machine without a desktop
-(https://github.com/cli/cli `internal/keyring/keyring.go` has the same limit, 2026-11-22)."""
+"""Timeout of each call to the keychain, in seconds. On a machine without a desktop,
+some keychains never answer (https://github.com/cli/cli `internal/keyring/keyring.go`
+has the same limit, 2026-11-22)."""
 
 _WINDOWS_LIMIT = 1200
-"""Characters an item: Windows keeps 2,560 bytes of UTF-16.
+"""Maximum characters per item: Windows keeps 2,560 bytes of UTF-16.
 
 https://github.com/jaraco/keyring/issues/540 (2026-11-22).
 """
 
 _MOST_ITEMS = 64
-"""More than the longest token that is read needs."""
+"""Maximum number of items per token; the longest valid token needs fewer."""
 
 _SECRET_SERVICE = "keyring.backends.SecretService.Keyring"  # noqa: S105 -- a class
 KNOWN = frozenset(
@@ -46,7 +48,8 @@ KNOWN = frozenset(
         "keyring.backends.Windows.WinVaultKeyring",
     )
 )
-"""Keychains that are loaded by name: keyring's own (25.7.0 `keyring/backends`, 2026-11)."""
+"""Keychains that may be loaded by name: those of keyring itself (25.7.0
+`keyring/backends`, 2026-11)."""
 
 _CURE = "unlock or set up the keychain, or choose --store file"
 
@@ -54,15 +57,16 @@ _CURE = "unlock or set up the keychain, or choose --store file"
 class KeyringStore(FileStore):
     """Keeps tokens in the keychain.
 
-    `load` and `save` raise StoreError where the keychain cannot be used: it was chosen, and there is no way round it.
+    `load` and `save` raise StoreError if the keychain cannot be used. The user chose
+    the keychain, so there is no fallback.
 
     Args:
-        folder: For what is no secret, and for the locks.
+        folder: The cache folder, for the locks and for data that is not secret.
         mint_s: As for `FileStore`.
     """
 
     def load(self, key: str) -> Token | None:
-        """The token under *key*; None if there is none or anything about it is not as it was."""
+        """Load the token of *key*; None if it is missing or damaged."""
         meta = self._read(KEYCHAIN.name(key))
         backend = None if meta is None else _load_backend(meta["backend"])
         text, token = "", None
@@ -74,7 +78,11 @@ class KeyringStore(FileStore):
         return token
 
     def save(self, key: str, token: Token) -> None:
-        """Keep *token* under *key*, if the folder can be written: `delete` has to find it."""
+        """Save *token* under *key*.
+
+        Nothing is saved if the folder cannot be written, because `delete` finds the
+        token by its file there.
+        """
         backend = self._backend()
         text = format_stored(key, token).decode()
         limit = _WINDOWS_LIMIT if "Windows" in _name(backend) else len(text)
@@ -83,8 +91,11 @@ class KeyringStore(FileStore):
         if old is not None and old["backend"] != _name(backend):
             with suppress(StoreError):
                 self.delete(key)
-        # First, so that what is saved when somebody kills us half-way is found as well.
-        if not self._write(KEYCHAIN.name(key), {"backend": _name(backend), "expiry": token.expiry.timestamp()}):
+        # Write the file before the items: if the process is killed in between, `delete`
+        # still finds them.
+        if not self._write(
+            KEYCHAIN.name(key), {"backend": _name(backend), "expiry": token.expiry.timestamp()}
+        ):
             return
         for i, part in enumerate(parts):
             _ask(backend, backend.set_password, SERVICE, f"{key}-{i}", part)
@@ -93,12 +104,16 @@ class KeyringStore(FileStore):
         self._prune()
 
     def delete(self, key: str) -> None:
-        """Forget the token under *key*."""
+        """Delete the token of *key*."""
         super().delete(key)
         path = self.folder / KEYCHAIN.name(key)
         if is_own_folder(self.folder) and os.path.lexists(path):
-            # The pinned one where the file does not tell.
-            known = [meta["backend"] for meta in (self._read(path.name), self._read(PIN.name())) if meta is not None]
+            # Use the pinned keychain if the token's own file names none.
+            known = [
+                meta["backend"]
+                for meta in (self._read(path.name), self._read(PIN.name()))
+                if meta is not None
+            ]
             backend = next(filter(None, map(_load_backend, known)), None)
             if backend is not None:
                 _remove(backend, key)
@@ -106,7 +121,12 @@ class KeyringStore(FileStore):
                 path.unlink()
 
     def forget(self, key: str | None) -> None:
-        """As `FileStore` does; where a keychain cannot be reached, all that is elsewhere goes before that is told."""
+        """Delete as `FileStore` does, and delete the tokens in the keychain.
+
+        If a keychain fails, the tokens in all other places are deleted first, and then the
+        error is raised. The file that names that keychain stays, so that a second call can
+        find the token.
+        """
         failure = None
         for each in self.keys() if key is None else [key]:
             try:
@@ -118,20 +138,20 @@ class KeyringStore(FileStore):
         super().forget(key)
 
     def ready(self) -> None:
-        """See `Store`."""
+        """Check that the keychain can be used; see `Store`."""
         backend = self._backend()
         _ask(backend, backend.get_password, SERVICE, "probe")
 
     def keys(self) -> list[str]:
-        """Keys of all tokens."""
+        """List the keys of all tokens."""
         return sorted({*super().keys(), *self._known()})
 
     def _known(self) -> list[str]:
-        """Keys of tokens that are, or may be, in a keychain."""
+        """List the keys of tokens that are, or may be, in a keychain."""
         return stored(self.folder, KEYCHAIN)
 
     def problem(self) -> str | None:
-        """What is wrong with the keychain, if anything."""
+        """Explain why the keychain or the folder cannot be used; None if both can."""
         try:
             self.ready()
         except StoreError as e:
@@ -139,7 +159,10 @@ class KeyringStore(FileStore):
         return super().problem()
 
     def _backend(self) -> Any:
-        """The keychain: the one that has proved before that it keeps what it is given, else the best that does now."""
+        """Return the pinned keychain; without one, pin the one that keyring prefers.
+
+        A keychain is pinned after a test: a value that was written can be read back.
+        """
         pinned = self._read(PIN.name())
         backend = None if pinned is None else _load_backend(pinned["backend"])
         if backend is not None:
@@ -148,14 +171,17 @@ class KeyringStore(FileStore):
         name, value = f"probe-{os.getpid()}", os.urandom(8).hex()
         _ask(backend, backend.set_password, SERVICE, name, value)
         if _ask(backend, backend.get_password, SERVICE, name) != value:
-            # keyring's `null` takes everything and keeps nothing.
+            # keyring's `null` backend accepts every value and keeps none.
             raise StoreError(f"the keychain {_name(backend)} does not keep what it is given", _CURE)
         _ask(backend, backend.delete_password, SERVICE, name)
         self._write(PIN.name(), {"backend": _name(backend)})
         return backend
 
     def _prune(self) -> None:
-        """Remove the items of tokens that ended as well: those of an identity that is no more would stay for ever."""
+        """Remove old files, and the keychain items of tokens that expired long ago.
+
+        Without this, the items of an identity that is no longer used would stay for ever.
+        """
         prune(self.folder)
         oldest = time.time() - freshness.MAX_LIFETIME
         for key in self._known():
@@ -167,7 +193,10 @@ class KeyringStore(FileStore):
     def _read(self, name: str) -> Mapping[str, Any] | None:
         try:
             found = json.loads(private.read_private(str(self.folder / name)) or b"")
-            return {"backend": str(found["backend"]), "expiry": epoch_seconds(found.get("expiry", 0))}
+            return {
+                "backend": str(found["backend"]),
+                "expiry": epoch_seconds(found.get("expiry", 0)),
+            }
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None
 
@@ -176,11 +205,15 @@ class KeyringStore(FileStore):
 
 
 def _best_backend() -> Any:
-    """The keychain that keyring prefers, if it is one."""
+    """Return the keychain that keyring prefers.
+
+    Raises:
+        StoreError: keyring finds no usable keychain.
+    """
     import keyring
 
     backend = keyring.get_keyring()
-    # Several at once are asked one after the other, each of which may prompt: take the first of them.
+    # A chain of keychains asks each of them in turn, and each may prompt: use only the first.
     backend = next(iter(getattr(backend, "backends", ())), backend)
     if backend.priority < 1:
         raise StoreError("there is no keychain on this machine that keyring can use", _CURE)
@@ -188,13 +221,15 @@ def _best_backend() -> Any:
 
 
 def _load_backend(name: str) -> Any | None:
-    """The keychain whose class is called *name*, such as `keyring.backends.SecretService.Keyring`; None if none is.
+    """Load the keychain with the class *name*, such as `keyring.backends.SecretService.Keyring`.
 
-    *name* comes from a file, and to load a class is to run its module: only keyring's own are loaded by name. Another
-    one is found among those that keyring itself offers, by its configuration or as an installed plug-in.
+    *name* comes from a file, and loading a class runs its module. For that reason only
+    keyring's own classes are loaded by name. Other classes must be among those that
+    keyring itself offers, through its configuration or as installed plug-ins. Returns
+    None if there is no such class.
 
     Raises:
-        StoreError: It cannot be used here and now.
+        StoreError: The keychain cannot be used now.
     """
     from keyring import core
 
@@ -207,31 +242,34 @@ def _load_backend(name: str) -> Any | None:
             return core.load_keyring(name)
         except RuntimeError:
             raise
-        except Exception:  # noqa: BLE001 -- whatever importing raises in a version of keyring that has it no more
+        except Exception:  # noqa: BLE001 -- the import may raise anything if the class is missing
             return None
 
     return _bounded(load)
 
 
 def _offered() -> Iterator[Any]:
-    """The keychains that keyring offers: the preferred one first, then all that are installed and can be used."""
+    """Yield the keychains that keyring offers: the preferred one, then all usable ones."""
     import keyring
     from keyring.backend import get_all_keyring
 
-    # A configuration that names what is not installed raises whatever an import raises.
+    # If keyring's configuration names a missing module, the import may raise anything.
     with suppress(Exception):
         yield keyring.get_keyring()
     yield from get_all_keyring()
 
 
 def _items(backend: Any, key: str, start: int = 0) -> Iterator[tuple[str, str]]:
-    """Name and content of each item that the token under *key* was split into, up to the first that is missing."""
+    """Yield the name and content of each keychain item of *key*, up to the first missing item.
+
+    A long token is split into several numbered items; *start* is the first number to read.
+    """
 
     def get(name: str) -> Any:
         try:
             return backend.get_password(SERVICE, name)
         except UnicodeDecodeError:
-            return ""  # damaged, but there
+            return ""  # the item exists but is damaged
 
     for name in (f"{key}-{i}" for i in range(start, _MOST_ITEMS)):
         part = _ask(backend, get, name)
@@ -241,7 +279,10 @@ def _items(backend: Any, key: str, start: int = 0) -> Iterator[tuple[str, str]]:
 
 
 def _remove(backend: Any, key: str, start: int = 0) -> None:
-    """Delete the items of *key* from number *start* on, the last first: what is left if that fails is found again."""
+    """Delete the items of *key* from number *start* on, the last item first.
+
+    If this fails half-way, the items that are left have no gap, so a later call finds them.
+    """
     for name, _ in reversed(list(_items(backend, key, start))):
         _ask(backend, backend.delete_password, SERVICE, name)
 
@@ -251,10 +292,10 @@ def _name(backend: object) -> str:
 
 
 def _ask(backend: Any, what: Callable[..., Any], *arguments: str) -> Any:
-    """Call *what*, a question to *backend*, but not while it would have to prompt.
+    """Call *what*, a method of *backend*, with a timeout; raise if the call would open a prompt.
 
     Raises:
-        StoreError: It failed, is locked, or did not answer in time.
+        StoreError: The call failed or timed out, or the keychain is locked.
     """
     if _name(backend) == _SECRET_SERVICE:
         _bounded(_check_secret_service)
@@ -262,9 +303,10 @@ def _ask(backend: Any, what: Callable[..., Any], *arguments: str) -> Any:
 
 
 def _check_secret_service() -> None:
-    """Refuse a locked or missing collection, with which keyring would start a prompt, even to read.
+    """Raise if the default collection is locked or missing.
 
-    keyring 25.7.0 `keyring/backends/SecretService.py` get_preferred_collection (2026-11-22).
+    keyring would open a prompt for it, even to read. Source: keyring 25.7.0
+    `keyring/backends/SecretService.py` get_preferred_collection (2026-11-22).
     """
     import secretstorage
 
@@ -285,10 +327,10 @@ def _check_secret_service() -> None:
 
 
 def _bounded(question: Callable[[], Any]) -> Any:
-    """What *question* returns, if it does so in time.
+    """Call *question* with a timeout, and return its result.
 
     Raises:
-        StoreError: It did not, or it failed; libraries below keyring raise whatever they like.
+        StoreError: *question* failed or timed out. Libraries below keyring may raise any exception.
     """
 
     def ask() -> tuple[Any, StoreError | None]:
@@ -296,14 +338,17 @@ def _bounded(question: Callable[[], Any]) -> Any:
             return question(), None
         except StoreError as e:
             return None, e
-        except BaseException as e:  # noqa: BLE001 -- see above
-            # The type alone: the text might quote what was to be kept.
+        except BaseException as e:  # noqa: BLE001 -- libraries below keyring may raise anything
+            # Show the exception's type only: its text might quote the secret that was to be stored.
             return None, StoreError(f"the keychain cannot be used: {type(e).__name__}", _CURE)
 
     try:
         answer, failed = in_time(ask, TIMEOUT_S)
     except TimeoutError:
-        answer, failed = None, StoreError(f"the keychain did not answer within {TIMEOUT_S:.0f} s", _CURE)
+        answer, failed = (
+            None,
+            StoreError(f"the keychain did not answer within {TIMEOUT_S:.0f} s", _CURE),
+        )
     if failed is not None:
         raise failed
     return answer

@@ -1,4 +1,4 @@
-"""Access tokens and whose they are, as values. Instants are aware UTC, durations are timedeltas."""
+"""Access tokens and their identities, as values; instants are aware UTC, durations timedeltas."""
 
 import hashlib
 from collections.abc import Callable
@@ -19,11 +19,12 @@ class Token:
     """
 
     value: str = field(repr=False)
-    """The bearer string, such as `ya29.a0Af…`. Not in the repr: it must never reach a log."""
+    """The bearer string, such as `ya29.a0Af…`. It is not in the repr, because it must
+    never reach a log."""
     expiry: datetime
-    """When it stops working, as the issuer said."""
+    """Instant at which the token stops working, as the issuer says."""
     issued: datetime
-    """When it was minted, by this machine's clock."""
+    """Instant at which the token was minted, by this machine's clock."""
 
     def __post_init__(self) -> None:
         if self.expiry.tzinfo is None or self.issued.tzinfo is None:
@@ -31,41 +32,44 @@ class Token:
 
     @property
     def lifetime(self) -> timedelta:
-        """What the source gave, which is often less than an hour; zero if it came expired."""
+        """Duration from issue to expiry, often under an hour; zero if the token came expired."""
         return max(self.expiry - self.issued, timedelta(0))
 
     @property
     def due(self) -> datetime:
-        """When to start looking for the next one; see `freshness.due`."""
+        """Instant at which to start looking for the next token; see `freshness.due`."""
         return datetime.fromtimestamp(freshness.due(*self.seconds), UTC)
 
     @property
     def seconds(self) -> tuple[float, float]:
-        """Issued and expiry, in epoch seconds."""
+        """Issue instant and expiry, in epoch seconds."""
         return self.issued.timestamp(), self.expiry.timestamp()
 
     def remaining(self, now: datetime) -> timedelta:
-        """Time left at *now*; negative once expired."""
+        """Return the time left at *now*; negative once the token has expired."""
         return self.expiry - now
 
     def is_fresh(self, now: datetime, min_ttl: timedelta) -> bool:
-        """Whether it may be given out at *now*; see `freshness.is_fresh`."""
+        """Whether the token may be given out at *now*; see `freshness.is_fresh`."""
         return freshness.is_fresh(*self.seconds, min_ttl.total_seconds(), now.timestamp())
 
     def wants_background_refresh(self, now: datetime, min_ttl: timedelta) -> bool:
-        """Whether the next one should be fetched in the background by *now*; see `freshness.background_refresh`."""
-        return now.timestamp() >= freshness.background_refresh(*self.seconds, min_ttl.total_seconds())
+        """Whether to start a background refresh at *now*; see `freshness`."""
+        return now.timestamp() >= freshness.background_refresh(
+            *self.seconds, min_ttl.total_seconds()
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whose token, and for what: everything that makes one token different from another."""
+    """All properties that distinguish one token from another: its principal and its request."""
 
     kind: str
     """Type of the credentials, such as `authorized_user`, `service_account` or `metadata`."""
     fingerprint: str
-    """SHA-256 of what the credentials are made from: the ADC file with what it refers to, or the
-    metadata server's account; with the machine where the identity may be its own."""
+    """SHA-256 of the data that the credentials are made from: the ADC file with the
+    files it refers to, or the metadata server's account. The machine is included if
+    each machine may have its own identity."""
     scopes: tuple[str, ...]
     universe: str = "googleapis.com"
     impersonate: str | None = None
@@ -76,6 +80,6 @@ class Identity:
 
     @property
     def key(self) -> str:
-        """The name to store its token under: 64 hexadecimal digits, different for any two identities."""
-        # As a Python literal, because no two tuples have the same.
+        """Name of the token in the store: 64 hexadecimal digits, different for each identity."""
+        # Hash the fields as a Python literal, because different tuples have different literals.
         return hashlib.sha256(ascii(astuple(self)).encode()).hexdigest()

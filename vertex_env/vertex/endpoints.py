@@ -1,4 +1,4 @@
-"""Self-deployed endpoints: listing them, and finding the one that an ID or a display name means."""
+"""Self-deployed endpoints: list them, and find the one with a given ID or display name."""
 
 import json
 import time
@@ -19,12 +19,14 @@ _OK, _NOT_FOUND = 200, 404
 _PAGE_SIZE = 100
 _MAX_PAGES = 1000
 _MAX_LOCATIONS = 500
-"""More than any project has; each is a list to ask for."""
+"""Maximum number of locations. No project has as many, and listing endpoints sends a
+request to each."""
 LIST_S = 60.0
-"""For all the pages of one list."""
+"""Maximum time for all pages of one list, in seconds."""
 
 Get = Callable[[str, Mapping[str, str]], Mapping[str, Any] | None]
-"""URL and query to a JSON object; None for 404. Raises VertexEnvError for any other failure."""
+"""Function that takes a URL and its query, and returns a JSON object; None for 404. It
+raises VertexEnvError for any other failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,22 +41,26 @@ class Endpoint:
     models: tuple[str, ...]
     """Display names of the deployed models."""
     host: str | None
-    """Its dedicated host, such as `ID.us-central1-NUMBER.prediction.vertexai.goog`; None if it is on the shared one.
+    """Its dedicated host, such as `ID.us-central1-NUMBER.prediction.vertexai.goog`;
+    None if it is on the shared host.
 
-    The part before `prediction` is not always the project's number, so it is read, never made up; and an endpoint that
-    has a dedicated host cannot be reached on the shared one (google-cloud-aiplatform 2.7.0
+    The host is read from Google and never constructed, because the part before
+    `prediction` is not always the project's number. An endpoint with a dedicated host
+    cannot be reached on the shared host (google-cloud-aiplatform 2.7.0
     `aiplatform_v1/types/endpoint.py` dedicated_endpoint_dns, 2026-11-22).
     """
 
 
 def http_get(token: str, who: Who, quota_project: str | None, budget_s: float) -> Get:
-    """A `Get` that authenticates with *token*; proxies, private CAs and the like work as in requests.
+    """Make a `Get` that authenticates with *token*.
+
+    Proxies, private CAs and similar settings work as in requests.
 
     Args:
         token: The access token.
-        who: Whose it is, for messages.
+        who: The owner of the token, for messages.
         quota_project: The project billed for quota, if it is not the account's own.
-        budget_s: For a request and its answer, together.
+        budget_s: Total time in seconds for one request and its answer.
     """
     import requests
 
@@ -65,8 +71,9 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float) -
     secrets.add(token)
 
     def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-        # Here, and not in a variable of `get`: a traceback may be sent with those. Without an
-        # `auth` of our own, requests puts in place of the token what ~/.netrc has for the host.
+        # Set the header here and not in a variable of `get`, because a traceback may be
+        # sent with the variables. Without this `auth`, requests would replace the token
+        # with the login for the host in ~/.netrc.
         request.headers.update(headers)
         return request
 
@@ -74,12 +81,12 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float) -
         parts, line, failed = urlsplit(url), Line(), None
 
         def ask() -> requests.Response:
-            # One session a request: those of other threads go on when this one is cut.
+            # Use one session per request: when this one is cut, other threads' requests go on.
             with requests.Session() as session:
                 bind(session, line, _MAX_BYTES)
                 session.auth = authorize
                 session.trust_env = may_have_proxy(url)
-                # A redirect would carry the token to another host.
+                # A redirect would send the token to another host.
                 return session.get(url, params=query, timeout=budget_s, allow_redirects=False)
 
         try:
@@ -87,10 +94,13 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float) -
         except (requests.RequestException, OSError) as e:
             failed = unreachable(parts.netloc, secrets.redact(str(e)))
         if failed is not None:
-            # Not in the except clause: the exception of requests, with the token in it, would be its context.
+            # Raise outside the except clause. Otherwise requests' exception, which
+            # contains the token, would become the context of this one.
             raise failed
         exchange = Exchange(parts.netloc, parts.path, response.status_code, response.content)
-        if response.status_code == _NOT_FOUND and "json" in response.headers.get("Content-Type", ""):
+        if response.status_code == _NOT_FOUND and "json" in response.headers.get(
+            "Content-Type", ""
+        ):
             return None
         return _decoded(exchange, who, secrets)
 
@@ -98,10 +108,10 @@ def http_get(token: str, who: Who, quota_project: str | None, budget_s: float) -
 
 
 def _decoded(exchange: Exchange, who: Who, secrets: Secrets) -> Mapping[str, Any]:
-    """The JSON object that an API answered with.
+    """Return the JSON object that an API answered with.
 
     Raises:
-        VertexEnvError: The answer is a refusal, or no JSON object.
+        VertexEnvError: The answer is a refusal, or is not a JSON object.
     """
     if exchange.status != _OK:
         raise explain(exchange, "", who, secrets)
@@ -118,10 +128,10 @@ def _decoded(exchange: Exchange, who: Who, secrets: Secrets) -> Mapping[str, Any
 
 
 def list_endpoints(get: Get, root: str, parent: str) -> Iterator[Endpoint]:
-    """Endpoints of one location, page by page.
+    """Yield the endpoints of one location, page by page.
 
     Args:
-        get: How to ask.
+        get: Sends the requests.
         root: API root with version, such as `https://us-central1-aiplatform.googleapis.com/v1`.
         parent: `projects/P/locations/L`.
     """
@@ -130,7 +140,7 @@ def list_endpoints(get: Get, root: str, parent: str) -> Iterator[Endpoint]:
 
 
 def list_locations(get: Get, root: str, project: str) -> list[str]:
-    """Regions that Vertex AI has for *project*, such as `["asia-northeast1", "us-central1"]`.
+    """List the regions of Vertex AI for *project*, such as `["asia-northeast1", "us-central1"]`.
 
     https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations/list (2026-11-22).
     """
@@ -138,18 +148,22 @@ def list_locations(get: Get, root: str, project: str) -> list[str]:
     for page in _pages(get, url):
         found |= {str(item.get("locationId", "")) for item in _dicts(page.get("locations"))}
         if len(found) > _MAX_LOCATIONS:
-            raise UnavailableError(f"{urlsplit(url).netloc} gives too many locations", "try again in a minute")
+            raise UnavailableError(
+                f"{urlsplit(url).netloc} gives too many locations", "try again in a minute"
+            )
     names = sorted(name for name in found if matches("location", name) and name != "global")
     if not names:
-        raise SettingsError(f"Vertex AI has no locations for project {project!r}", "check --project")
+        raise SettingsError(
+            f"Vertex AI has no locations for project {project!r}", "check --project"
+        )
     return names
 
 
 def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:
-    """The endpoint in *parent* whose ID or display name is *wanted*.
+    """Find the endpoint in *parent* whose ID or display name is *wanted*.
 
     Raises:
-        SettingsError: There is none, or several have that name.
+        SettingsError: No endpoint, or more than one, has that name.
     """
     if matches("endpoint ID", wanted):
         item = get(f"{root}/{parent}/endpoints/{wanted}", {})
@@ -167,15 +181,17 @@ def find_endpoint(get: Get, root: str, parent: str, wanted: str) -> Endpoint:
     known = ", ".join(f"{endpoint.id} ({one_line(endpoint.name)})" for endpoint in everyone[:5])
     raise SettingsError(
         f"there is no endpoint {wanted!r} in {parent}",
-        f"endpoints there: {known}" if known else "it may be elsewhere: vertex-env endpoints --all-locations",
+        f"endpoints there: {known}"
+        if known
+        else "it may be elsewhere: vertex-env endpoints --all-locations",
     )
 
 
 def _pages(get: Get, url: str) -> Iterator[Mapping[str, Any]]:
-    """The pages of a list.
+    """Yield the pages of a list.
 
     Raises:
-        UnavailableError: It has no end, or takes too long.
+        UnavailableError: The list has no end, or takes too long.
     """
     query, started = {"pageSize": str(_PAGE_SIZE)}, time.monotonic()
     for _ in range(_MAX_PAGES):
@@ -187,20 +203,28 @@ def _pages(get: Get, url: str) -> Iterator[Mapping[str, Any]]:
         if time.monotonic() - started > LIST_S:
             break
         query["pageToken"] = following
-    raise UnavailableError(f"{urlsplit(url).netloc} gives a list without an end", "try again in a minute")
+    raise UnavailableError(
+        f"{urlsplit(url).netloc} gives a list without an end", "try again in a minute"
+    )
 
 
 def _endpoint(item: Mapping[str, Any]) -> Endpoint:
-    """One endpoint of `endpoints.list` or `endpoints.get`; its name is `projects/N/locations/L/endpoints/ID`."""
+    """Parse one endpoint of `endpoints.list` or `endpoints.get`.
+
+    Its field `name` is `projects/N/locations/L/endpoints/ID`.
+    """
     parts = str(item.get("name", "")).split("/")
     if len(parts) != 6 or not matches("location", parts[3]) or not matches("endpoint ID", parts[5]):  # noqa: PLR2004
         raise UnavailableError(
             f"Vertex AI lists an endpoint with a name that is none: {one_line(str(item.get('name')))}",
             "try again in a minute",
         )
-    models = tuple(str(m.get("displayName") or m.get("model") or "?") for m in _dicts(item.get("deployedModels")))
+    models = tuple(
+        str(m.get("displayName") or m.get("model") or "?")
+        for m in _dicts(item.get("deployedModels"))
+    )
     host = item.get("dedicatedEndpointDns") or None
-    # A port or a path would pass a check of the URL's host.
+    # Check this here, because the check of the whole URL accepts a port or a path.
     if host is not None and not (isinstance(host, str) and matches("host", host)):
         raise SettingsError(
             f"the dedicated host of endpoint {parts[5]} is not a host name: {one_line(str(host))}",

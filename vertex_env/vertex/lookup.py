@@ -1,4 +1,4 @@
-"""Which self-deployed endpoint a setting means, and its dedicated host: what Google says, remembered for a day."""
+"""Look up a self-deployed endpoint and its dedicated host at Google; keep the result for a day."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ _REMEMBER = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The question, and where its answer is remembered.
+    """A search for one endpoint, and the note that keeps its result.
 
     Args:
-        urls: Says whether a token may be sent to the dedicated host.
-        notes: What is remembered.
-        shared: The target but for the endpoint, as `Urls.shared_target` gives it.
+        urls: Decides whether a token may be sent to the dedicated host.
+        notes: The kept results.
+        shared: The target without the endpoint, from `Urls.shared_target`.
         wanted: ID or display name of the endpoint.
     """
 
@@ -38,11 +38,11 @@ class Lookup:
 
     @property
     def path(self) -> Path | None:
-        """The file of the note."""
+        """Path of the note's file."""
         return self.notes.path(self._name)
 
     def remembered(self) -> tuple[Target, float] | None:
-        """The target with the endpoint that is remembered, and the epoch second until which that holds."""
+        """Return the target with the kept endpoint, and the epoch second when it expires."""
         note = self.notes.load(self._name)
         if note is None or not self._is_endpoint(note[0]):
             return None
@@ -50,12 +50,12 @@ class Lookup:
         return self._target(str(fact["id"]), fact["host"]), until
 
     def ask(self, get: Get) -> Target:
-        """The target with the endpoint that Google names, which is remembered.
+        """Ask Google for the endpoint, keep the result, and return the target with it.
 
         Raises:
-            VertexEnvError: There is no such endpoint, or Google does not say.
+            VertexEnvError: There is no such endpoint, or Google does not answer.
         """
-        # The API version of requests says nothing about this one, which is always v1.
+        # This request is always v1; the API version in the settings is for the clients' requests.
         found = find_endpoint(get, f"{self.shared.origin}/v1", self.shared.parent, self.wanted)
         self.notes.save(self._name, {"id": found.id, "host": found.host}, _REMEMBER)
         return self._target(found.id, found.host)
@@ -66,7 +66,11 @@ class Lookup:
         return replace(self.shared, origin=origin, endpoint=found)
 
     def _is_endpoint(self, fact: Mapping[str, object]) -> bool:
-        """Whether *fact*, from a file, has an endpoint's ID, and no dedicated host or one that may get a token."""
+        """Whether *fact*, read from a file, is a valid endpoint.
+
+        It must have an endpoint's ID. Its dedicated host, if it has one, must be a host
+        that may get a token.
+        """
         host = fact.get("host", "")
         if not matches("endpoint ID", str(fact.get("id"))):
             return False

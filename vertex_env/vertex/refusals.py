@@ -1,7 +1,9 @@
-"""What a failed request to Google means, and what cures it.
+"""Explain a failed request to Google: the error to raise, with the hint that cures it.
 
-Pure: it looks at the last HTTP exchange and the exception's text, never at the exception's type, because google-auth
-lets several types escape and its `retryable` flag is wrong for most of them (google-auth 2.62.2, 2026-11-22).
+Pure functions. They look at the last HTTP exchange and at the exception's text, but
+never at the exception's type. The type is unreliable, because google-auth raises
+several types and its `retryable` flag is wrong for most of them (google-auth 2.62.2,
+2026-11-22).
 """
 
 import json
@@ -9,7 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vertex_env.errors import CredentialsError, RefusedError, SettingsError, UnavailableError, VertexEnvError
+from vertex_env.errors import (
+    CredentialsError,
+    RefusedError,
+    SettingsError,
+    UnavailableError,
+    VertexEnvError,
+)
 from vertex_env.redaction import HIDDEN, Secrets, hide
 
 LOGIN = "gcloud auth application-default login"
@@ -19,7 +27,7 @@ _LOGINS: Mapping[str, str] = {
     "external_account_authorized_user": f"{LOGIN} --login-config=FILE",
     "impersonated_service_account": f"{LOGIN} --impersonate-service-account=ACCOUNT",
 }
-"""Kinds of credentials that a person gets by logging in, and how."""
+"""Kinds of credentials that a person gets by logging in, with the command to log in."""
 
 _MADE_BY: Mapping[str, str] = {
     "service_account": "make a new key: gcloud iam service-accounts keys create FILE --iam-account=ACCOUNT",
@@ -27,11 +35,11 @@ _MADE_BY: Mapping[str, str] = {
     "gdch_service_account": "ask the administrator of the air-gapped cloud for a new file",
     "metadata": "see what the machine may do: gcloud compute instances describe INSTANCE",
 }
-"""The other kinds, and where they come from."""
+"""The other kinds of credentials, with the hint how to get new ones."""
 
 
 def make_anew(kind: str, named_by: str | None) -> str:
-    """The hint that replaces credentials of *kind*, which may be unknown.
+    """Return the hint that replaces credentials of *kind*, which may be unknown.
 
     Args:
         kind: See `Who.kind`.
@@ -40,67 +48,80 @@ def make_anew(kind: str, named_by: str | None) -> str:
     if kind in _MADE_BY:
         return _MADE_BY[kind]
     login = f"run: {_LOGINS.get(kind, LOGIN)}"
-    return login if named_by is None else f"{login}, and drop {named_by}: a login has a file of its own"
+    return (
+        login
+        if named_by is None
+        else f"{login}, and drop {named_by}: a login has a file of its own"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """The last request that was made, and the answer to it."""
+    """The last HTTP request and its answer."""
 
     host: str
-    """Such as `oauth2.googleapis.com`."""
+    """Host that was asked, such as `oauth2.googleapis.com`."""
     path: str = "/"
     status: int | None = None
-    """None when no answer came."""
+    """HTTP status; None if there was no answer."""
     body: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """On whose behalf, for messages and cures."""
+    """The owner of the credentials, for messages and hints."""
 
     kind: str
     """Type of the credentials, such as `authorized_user`."""
     principal: str | None
-    """Such as `robot@my-project.iam.gserviceaccount.com`, where the credentials say."""
+    """Account, such as `robot@my-project.iam.gserviceaccount.com`; None if the
+    credentials do not name it."""
     source: str
-    """Where the credentials come from, such as `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`."""
+    """Where the credentials come from: `/home/me/adc.json (from GOOGLE_APPLICATION_CREDENTIALS)`.
+    """
     impersonated: str | None = None
     """The service account to impersonate."""
     named_by: str | None = None
-    """What names the file, such as `GOOGLE_APPLICATION_CREDENTIALS`; None if it is the one that a login writes."""
+    """The setting that names the file, such as `GOOGLE_APPLICATION_CREDENTIALS`; None
+    for the file that a login writes."""
 
     def __str__(self) -> str:
-        """Such as `the service account credentials of robot@… in /home/me/adc.json (from …)`."""
+        """Describe the credentials for a message.
+
+        Example: `the service account credentials of robot@… in /home/me/adc.json (from …)`.
+        """
         account = f" of {self.principal}" if self.principal else ""
         return f"the {self.kind.replace('_', ' ')} credentials{account} in {self.source}"
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What Google's error body says, whichever of its shapes it has."""
+    """The content of Google's error body, in one form for all its shapes."""
 
     error: str = ""
     """OAuth's code (`invalid_grant`) or the API's status (`PERMISSION_DENIED`)."""
     message: str = ""
     reason: str = ""
-    """OAuth's `error_subtype`, or the reason of an ErrorInfo: `IAM_PERMISSION_DENIED`, `SERVICE_DISABLED`."""
+    """OAuth's `error_subtype`, or the reason of an ErrorInfo: `IAM_PERMISSION_DENIED`,
+    `SERVICE_DISABLED`."""
 
     consumer: str = ""
-    """The project whose quota is used, which is where an API has to be enabled: an ID or number."""
+    """ID or number of the project whose quota is used. An API must be enabled in this project."""
 
     @property
     def said(self) -> str:
-        """What to tell a person."""
+        """Text for a person."""
         return self.message or self.error
 
 
 def read_error_body(body: bytes, secrets: Secrets | None = None) -> ErrorBody | None:
-    """*body* as an `ErrorBody` without *secrets*, or None if it is not Google's.
+    """Parse *body* without *secrets*; None if it is not an error body of Google's.
 
-    OAuth: `{"error": "invalid_grant", "error_description": "…", "error_subtype": "invalid_rapt"}` (RFC 6749 §5.2).
-    APIs: `{"error": {"code": 403, "message": "…", "status": "PERMISSION_DENIED", "details": [{"reason": "…",
-    "metadata": {"consumer": "projects/123"}}]}}` (https://google.aip.dev/193), which aiplatform wraps in a list
+    OAuth: `{"error": "invalid_grant", "error_description": "…", "error_subtype":
+    "invalid_rapt"}` (RFC 6749 §5.2).
+    APIs: `{"error": {"code": 403, "message": "…", "status": "PERMISSION_DENIED",
+    "details": [{"reason": "…", "metadata": {"consumer": "projects/123"}}]}}`
+    (https://google.aip.dev/193). aiplatform wraps this in a list
     (https://github.com/rhel-lightspeed/linux-mcp-server/issues/450), 2026-11-22.
     """
     try:
@@ -113,7 +134,10 @@ def read_error_body(body: bytes, secrets: Secrets | None = None) -> ErrorBody | 
         return None
     error = data.get("error")
     if isinstance(error, str):
-        texts = (one_line(data.get(name), secrets) for name in ("error", "error_description", "error_subtype"))
+        texts = (
+            one_line(data.get(name), secrets)
+            for name in ("error", "error_description", "error_subtype")
+        )
         return ErrorBody(*texts)
     return _read_api_error(error, secrets) if isinstance(error, dict) else None
 
@@ -133,19 +157,22 @@ def _read_api_error(error: Mapping[str, object], secrets: Secrets | None) -> Err
     )
 
 
-def explain(exchange: Exchange | None, cause: str, who: Who, secrets: Secrets | None = None) -> VertexEnvError:
-    """The error to raise for a request that failed.
+def explain(
+    exchange: Exchange | None, cause: str, who: Who, secrets: Secrets | None = None
+) -> VertexEnvError:
+    """Return the error to raise for a failed request.
 
     Args:
-        exchange: The last request, None if none was made.
-        cause: The exception's text, quoted where nothing better is known.
-        who: Whose request it was.
-        secrets: What was sent and answered, which the answer may repeat.
+        exchange: The last request; None if no request was sent.
+        cause: The exception's text, which is quoted if nothing better is known.
+        who: The owner of the credentials.
+        secrets: Secrets in the request and the answer, which the answer's text may repeat.
     """
     secrets = secrets or Secrets()
     secrets.add_body(exchange.body if exchange else b"")
-    # Before it is cut to the length of a line, which would leave a part of a secret at its end, and after, because
-    # not every part of an answer is a text: a project, say, goes into the hint.
+    # Remove secrets twice. The first time is before texts are cut to one line: a cut
+    # could leave a part of a secret. The second time is after it, because not every
+    # part of an answer is a text: a project, for example, goes into the hint.
     error = _explain(exchange, secrets.redact(cause), who, secrets)
     error.rewrite(secrets.redact)
     return error
@@ -167,17 +194,22 @@ def _explain(exchange: Exchange | None, cause: str, who: Who, secrets: Secrets) 
     said = f": {answer.said}" if answer and answer.said else ""
     if exchange.status == 429:  # noqa: PLR2004 -- HTTP's own number
         return UnavailableError(
-            f"{exchange.host} answered 429, too many requests{said}", "wait a minute, then try again"
+            f"{exchange.host} answered 429, too many requests{said}",
+            "wait a minute, then try again",
         )
     if exchange.status == 408 or exchange.status >= 500:  # noqa: PLR2004 -- HTTP's own numbers
         return UnavailableError(
-            f"{exchange.host} answered {exchange.status}{said}", "it is Google's to mend: try again in a minute"
+            f"{exchange.host} answered {exchange.status}{said}",
+            "it is Google's to mend: try again in a minute",
         )
     return _refused(exchange, answer, who, said)
 
 
 def unreachable(host: str, cause: str) -> VertexEnvError:
-    """The error for a request that got no answer or too much of one, or could not even be made."""
+    """Return the error for a request without a complete answer.
+
+    The request was not sent, got no answer, or got an answer that is too large.
+    """
     if found := re.search(r"the answer is (larger than \d+ MiB)", cause):
         return UnavailableError(
             f"{host} gave an answer {found[1]}, which was not read to its end",
@@ -185,14 +217,18 @@ def unreachable(host: str, cause: str) -> VertexEnvError:
         )
     for pattern, message, hint in _LOCAL:
         if found := re.search(pattern, cause, re.IGNORECASE):
-            return SettingsError(message.format(host=host, found=one_line(found[found.lastindex or 0])), hint)
+            return SettingsError(
+                message.format(host=host, found=one_line(found[found.lastindex or 0])), hint
+            )
     for pattern, reason, hint in _NETWORK:
         if re.search(pattern, cause, re.IGNORECASE):
             return UnavailableError(f"cannot reach {host}: {reason}", hint)
-    return UnavailableError(f"cannot reach {host}: {one_line(cause)}", "check the network, then try again")
+    return UnavailableError(
+        f"cannot reach {host}: {one_line(cause)}", "check the network, then try again"
+    )
 
 
-# What requests 2.34 and urllib3 2.8 say (2026-11-22).
+# Patterns for the messages of requests 2.34 and urllib3 2.8 (2026-11-22).
 _LOCAL = (
     (
         r"CA certificate bundle, invalid path: (.+)",
@@ -204,7 +240,7 @@ _LOCAL = (
         "there is no client certificate or key {found}",
         "correct the paths in the certificate config that the credentials file names",
     ),
-    # The header's value, which may be a secret, is in the exception's text.
+    # No part of this exception's text is quoted: it has the header's value, which may be secret.
     (
         r"header (?:value|name|part)",
         "{host} cannot be asked: a header for it is malformed",
@@ -238,7 +274,11 @@ _NETWORK = (
         "the name does not resolve",
         "check the network and its DNS, then try again",
     ),
-    (r"refused", "the connection was refused", "check the network (VPN, firewall, HTTPS_PROXY), then try again"),
+    (
+        r"refused",
+        "the connection was refused",
+        "check the network (VPN, firewall, HTTPS_PROXY), then try again",
+    ),
     (
         r"RemoteDisconnected|reset by peer|Connection aborted|Connection broken|IncompleteRead|EOF occurred",
         "the connection broke off",
@@ -249,7 +289,7 @@ _NETWORK = (
 
 
 def _refused(exchange: Exchange, answer: ErrorBody | None, who: Who, said: str) -> VertexEnvError:
-    """The error for a 4xx answer."""
+    """Return the error for a 4xx answer."""
     if answer is None and who.kind != "metadata":
         return RefusedError(
             f"{exchange.host} answered {exchange.status} to {who}",
@@ -266,16 +306,25 @@ def _refused(exchange: Exchange, answer: ErrorBody | None, who: Who, said: str) 
     if exchange.path.endswith(":generateAccessToken"):
         return _impersonation_refused(exchange, answer, who, said)
     if answer.reason in ("invalid_rapt", "rapt_required") or "reauth" in said.lower():
-        return RefusedError(f"the login of {who} has to be renewed{said}", make_anew(who.kind, who.named_by))
+        return RefusedError(
+            f"the login of {who} has to be renewed{said}", make_anew(who.kind, who.named_by)
+        )
     if answer.error == "invalid_grant" and who.kind in _LOGINS:
-        return RefusedError(f"the login of {who} has expired or was revoked{said}", make_anew(who.kind, who.named_by))
+        return RefusedError(
+            f"the login of {who} has expired or was revoked{said}",
+            make_anew(who.kind, who.named_by),
+        )
     if project := re.search(r"/projects/([^/]+)/", exchange.path):
         return _api_refused(exchange, answer, who, project[1], said)
-    hint = _CURES.get(who.kind, make_anew(who.kind, who.named_by)).format(account=who.principal or "ACCOUNT")
+    hint = _CURES.get(who.kind, make_anew(who.kind, who.named_by)).format(
+        account=who.principal or "ACCOUNT"
+    )
     return RefusedError(f"{exchange.host} refused {who}{said}", hint)
 
 
-def _impersonation_refused(exchange: Exchange, answer: ErrorBody, who: Who, said: str) -> VertexEnvError:
+def _impersonation_refused(
+    exchange: Exchange, answer: ErrorBody, who: Who, said: str
+) -> VertexEnvError:
     target = one_line(exchange.path.rpartition("/")[2].partition(":")[0])
     if _lacks_quota_project(answer):
         hint = _set_quota_project("PROJECT", who)
@@ -298,8 +347,10 @@ def _impersonation_refused(exchange: Exchange, answer: ErrorBody, who: Who, said
     return RefusedError(f"{who} cannot impersonate {target}{said}", hint)
 
 
-def _api_refused(exchange: Exchange, answer: ErrorBody, who: Who, project: str, said: str) -> VertexEnvError:
-    """The error for a 4xx answer of the Vertex AI API itself."""
+def _api_refused(
+    exchange: Exchange, answer: ErrorBody, who: Who, project: str, said: str
+) -> VertexEnvError:
+    """Return the error for a 4xx answer of the Vertex AI API itself."""
     project = one_line(project)
     billed, member = answer.consumer or project, _member(who.impersonated or who.principal)
     grant = "run: gcloud projects add-iam-policy-binding"
@@ -309,7 +360,9 @@ def _api_refused(exchange: Exchange, answer: ErrorBody, who: Who, project: str, 
         hint = f"run: gcloud services enable aiplatform.googleapis.com --project={billed}"
     elif answer.reason == "USER_PROJECT_DENIED":
         role = "roles/serviceusage.serviceUsageConsumer"
-        hint = f"{grant} {billed} --role={role} --member={member}; or choose another --quota-project"
+        hint = (
+            f"{grant} {billed} --role={role} --member={member}; or choose another --quota-project"
+        )
     elif exchange.status == 401:  # noqa: PLR2004 -- HTTP's own number
         hint = "try a new token: vertex-env token --refresh"
     elif exchange.status == 403:  # noqa: PLR2004 -- HTTP's own number
@@ -320,16 +373,17 @@ def _api_refused(exchange: Exchange, answer: ErrorBody, who: Who, project: str, 
 
 
 _OF_GCLOUD = ("32555940559", "764086051850")
-"""Numbers of the projects of gcloud's two OAuth clients: of `gcloud auth login`, and of
-`gcloud auth application-default login` (https://github.com/googleapis/google-auth-library-python
-`google/auth/_cloud_sdk.py` has the second client's ID; 2026-11-24)."""
+"""Project numbers of gcloud's two OAuth clients: that of `gcloud auth login`, and that
+of `gcloud auth application-default login`
+(https://github.com/googleapis/google-auth-library-python `google/auth/_cloud_sdk.py`
+has the second client's ID; 2026-11-24)."""
 
 
 def _lacks_quota_project(answer: ErrorBody) -> bool:
-    """Whether Google counts the request for gcloud's own project, since none is named for it.
+    """Whether the request names no quota project, so that Google uses gcloud's own project.
 
-    Nobody can enable an API there. With some APIs the text says so instead: `… requires a quota
-    project, which is not set by default`
+    Users cannot enable an API in that project. Some APIs answer with this text instead:
+    `… requires a quota project, which is not set by default`
     (https://cloud.google.com/docs/authentication/troubleshoot-adc, 2026-11-24).
     """
     disabled = answer.reason == "SERVICE_DISABLED" and answer.consumer in _OF_GCLOUD
@@ -337,9 +391,10 @@ def _lacks_quota_project(answer: ErrorBody) -> bool:
 
 
 def _set_quota_project(project: str, who: Who) -> str:
-    """The hint that names *project* for quota.
+    """Return the hint that sets *project* as the quota project.
 
-    gcloud writes it into the file that a login writes; for another file there is a variable.
+    For the file that a login writes, a gcloud command adds it to the file. For other
+    files there is a variable.
     """
     variable = f"export GOOGLE_CLOUD_QUOTA_PROJECT={project}"
     if who.named_by is not None:
@@ -348,10 +403,14 @@ def _set_quota_project(project: str, who: Who) -> str:
 
 
 def _member(account: str | None) -> str:
-    """*account* as IAM policies want it."""
+    """Format *account* as a member in an IAM policy."""
     if account is None:
         return "MEMBER"
-    return f"serviceAccount:{account}" if account.endswith(".gserviceaccount.com") else f"user:{account}"
+    return (
+        f"serviceAccount:{account}"
+        if account.endswith(".gserviceaccount.com")
+        else f"user:{account}"
+    )
 
 
 _CURES: Mapping[str, str] = {
@@ -371,13 +430,16 @@ _CURES: Mapping[str, str] = {
 
 _FOREIGN_SECRET = re.compile(
     r"(?:\beyJ|\b1//|\bBearer\s+(?=\S{16}))\S*"
-    # What else is this long and has digits is no word: base64 or the like.
+    # Any other text of this length with digits is not a word, but base64 or similar.
     r"|(?=[A-Za-z_+=-]*[0-9])[\w+=-]{40,}"
 )
 
 
 def one_line(text: object, secrets: Secrets | None = None) -> str:
-    """*text* on one line, without control characters, without *secrets* and what looks like one, and not long."""
+    """Format *text* on one line, of at most 300 characters.
+
+    Control characters become spaces. *secrets*, and texts that look like a secret, are hidden.
+    """
     if not isinstance(text, str):
         return ""
     text = secrets.redact(text) if secrets else text

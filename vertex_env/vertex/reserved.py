@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-# Patterns end in `*`; every other name is exact. Read 2026-11-24.
+# Patterns end in `*`; every other name is exact. All sources were read on 2026-11-24.
 ACTED_ON: Mapping[str, str] = {
-    # https://man7.org/linux/man-pages/man8/ld.so.8.html, with what it drops for set-user-ID programs;
+    # https://man7.org/linux/man-pages/man8/ld.so.8.html, with the variables that ld.so
+    # drops for set-user-ID programs;
     # https://keith.github.io/xcode-man-pages/dyld.1.html
     "the loader and the C library": """
         LD_* DYLD_* LIBPATH SHLIB_PATH GCONV_PATH GETCONF_DIR GLIBC_TUNABLES HOSTALIASES
@@ -93,16 +94,16 @@ ACTED_ON: Mapping[str, str] = {
         """,
     "vertex-env itself": "VERTEX_ENV_* _VERTEX_ENV_* __vertex_env_*",
 }
-"""Names that `--set` refuses, by what acts on them.
+"""Names that `--set` refuses, grouped by the program that acts on them.
 
-A shell, a loader or an interpreter would run such a value, or would take from it what to run.
-`APP_ENV`, `NODE_ENV` and the like are harmless.
+Such a program would run the value, or would take from it the name of a program or file
+to run. `APP_ENV`, `NODE_ENV` and similar names are harmless.
 """
 
 _WINDOWS = frozenset(
     "PATH PATHEXT COMSPEC PSMODULEPATH SYSTEMROOT SYSTEMDRIVE WINDIR APPDATA LOCALAPPDATA".split()  # noqa: SIM905
 )
-"""Names that Windows and PowerShell know in any case
+"""Names that Windows and PowerShell recognize in any mix of upper and lower case
 (https://learn.microsoft.com/en-us/windows/win32/procthread/environment-variables, 2026-11-24)."""
 _EXACT, _STARTS = (
     {
@@ -116,7 +117,7 @@ _EXACT, _STARTS = (
 
 
 def acted_on_by(name: str) -> str | None:
-    """The key of `ACTED_ON` that has *name*, such as `a shell` for `IFS`; None for a harmless one."""
+    """Return the key of `ACTED_ON` that has *name*, such as `a shell` for `IFS`; else None."""
     if name.upper() in _WINDOWS:
         return "the system"
     started = (by for start, by in _STARTS.items() if name.startswith(start))

@@ -1,7 +1,7 @@
-"""Where requests go: project, location, endpoint, and the base URL made of them.
+"""The target of requests: project, location, endpoint, and the base URL made from them.
 
-The shapes of Google's URLs are the tables below, each with its source. Nothing enters a URL before it has passed a
-pattern, here or in its setting's row.
+The shapes of Google's URLs are in the tables below, each with its source. A value
+enters a URL only after it has matched a pattern, either here or in its setting's row.
 """
 
 import re
@@ -16,32 +16,35 @@ Api = Literal["chat", "responses"]
 DEFAULT_UNIVERSE = "googleapis.com"
 
 MULTI_REGIONS = ("us", "eu")
-"""Locations served by jurisdictional hosts; `us-aiplatform…` and `eu-aiplatform…` are no names.
+"""Locations with jurisdictional hosts. The names `us-aiplatform…` and `eu-aiplatform…`
+do not exist.
 
-google-genai 3.4.0 `_api_client.py` _MULTI_REGIONAL_LOCATIONS, google-cloud-aiplatform 2.7.0 `constants/base.py`
-MREP_JURISDICTIONS (2026-11-22).
+google-genai 3.4.0 `_api_client.py` _MULTI_REGIONAL_LOCATIONS, google-cloud-aiplatform
+2.7.0 `constants/base.py` MREP_JURISDICTIONS (2026-11-22).
 """
 
 NO_REGIONS = ("global", *MULTI_REGIONS)
 """Locations that have no self-deployed endpoints."""
 
 GOOGLE_DOMAINS = ("googleapis.com", "vertexai.goog")
-"""Domains whose hosts only Google runs: the APIs, and the dedicated hosts of self-deployed endpoints
-(`ID.REGION-NUMBER.prediction.vertexai.goog`, google-cloud-aiplatform 2.7.0 `aiplatform_v1/types/endpoint.py`,
-2026-11-22)."""
+"""Domains in which only Google has hosts: the APIs, and the dedicated hosts of
+self-deployed endpoints (`ID.REGION-NUMBER.prediction.vertexai.goog`,
+google-cloud-aiplatform 2.7.0 `aiplatform_v1/types/endpoint.py`, 2026-11-22)."""
 
 LOCATION = r"[a-z](?:[a-z0-9-]{0,38}[a-z0-9])?"
 
 _PATTERNS = {
     "location": LOCATION,
-    # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/create, parameter
-    # endpointId (2026-11-22): digits, or up to 63 of [a-z0-9-] that start with a letter.
+    # Digits, or up to 63 characters of [a-z0-9-] that start with a letter:
+    # https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints/create,
+    # parameter endpointId (2026-11-22).
     "endpoint ID": r"[0-9]{1,20}|[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
     "universe": r"[a-z0-9-]+(?:\.[a-z0-9-]+)+",
-    # Names that DNS has, in lower case as Google writes them; no port.
+    # DNS names in lower case, as Google writes them; without a port.
     "host": r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?",
 }
-"""Shapes of what Google answers and of credentials; those of settings are in their rows."""
+"""Shapes of values in Google's answers and in credentials. The shapes of settings are
+in their rows."""
 
 _ZONE = re.compile(r"[a-z]+-[a-z]+[0-9]+-[a-z]")
 _URL = re.compile(
@@ -49,58 +52,64 @@ _URL = re.compile(
 )
 
 _MAX_LENGTH = 256
-"""Longer than any of these names may be at Google; what is longer has been pasted by mistake."""
+"""Maximum length of a name. All of Google's names are shorter, so a longer text was
+pasted by mistake."""
 
 
 def matches(what: str, value: str) -> bool:
-    """Whether *value* has the shape of *what*, such as `matches("location", "us-central1")`."""
+    """Whether *value* has the shape *what*, such as `matches("location", "us-central1")`."""
     return fits(_PATTERNS[what], value)
 
 
 def fits(shape: str, value: str, flags: int = re.ASCII) -> bool:
-    """Whether all of *value* matches the regular expression *shape*, and is no longer than a name may be."""
+    """Whether all of *value* matches the regular expression *shape*, within the maximum length."""
     return len(value) <= _MAX_LENGTH and re.fullmatch(shape, value, flags) is not None
 
 
 def is_zone(location: str) -> bool:
-    """Whether *location* is a Compute Engine zone (`us-central1-a`), which Vertex AI does not know."""
+    """Whether *location* is a Compute Engine zone (`us-central1-a`); Vertex AI has no zones."""
     return _ZONE.fullmatch(location) is not None
 
 
 def is_loopback(host: str) -> bool:
-    """Whether *host* can only be this machine."""
+    """Whether *host* always means this machine."""
     return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.[0-9]{1,3}){3}", host) is not None
 
 
 def may_have_proxy(url: str) -> bool:
-    """Whether `HTTP_PROXY` and the like may hold for *url*: not for plain http on loopback.
+    """Whether `HTTP_PROXY` and similar variables may apply to *url*: not for http on loopback.
 
-    requests asks a proxy for that too, on another machine and in the clear.
+    requests would send such a request to the proxy, which is on another machine,
+    without encryption.
     """
     parts = urlsplit(url)
     return parts.scheme == "https" or not is_loopback(parts.hostname or "")
 
 
 def origin_of(url: str) -> str:
-    """Scheme and host of *url*, such as `https://aiplatform.googleapis.com`."""
+    """Return scheme and host of *url*, such as `https://aiplatform.googleapis.com`."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def check_url(url: str, *, what: str, allowed: tuple[str, ...], universe: str = DEFAULT_UNIVERSE) -> str:
-    """*url* without a trailing slash, if an access token may be sent there.
+def check_url(
+    url: str, *, what: str, allowed: tuple[str, ...], universe: str = DEFAULT_UNIVERSE
+) -> str:
+    """Check that an access token may be sent to *url*, and return it without a trailing slash.
 
     Args:
-        url: Such as `https://aiplatform-psc.p.googleapis.com/v1/projects/P/locations/L/endpoints/openapi`.
-        what: Whose value it is, for the message: `--base-url`, `api_endpoint_overrides/aiplatform from …`.
-        allowed: Hosts that the user named with `--allow-host`, besides Google's.
+        url: Such as
+            `https://aiplatform-psc.p.googleapis.com/v1/projects/P/locations/L/endpoints/openapi`.
+        what: Name of the value in the message: `--base-url`,
+            `api_endpoint_overrides/aiplatform from …`.
+        allowed: Hosts that the user named with `--allow-host`, in addition to Google's.
         universe: The credentials' universe domain, whose hosts count as Google's.
 
     Raises:
-        SettingsError: It is not a plain URL, its host is neither Google's nor allowed, or it is http to another
-            machine.
+        SettingsError: It is not a plain URL, its host is neither Google's nor allowed,
+            or it is an http URL to another machine.
     """
-    shown = re.sub(r"//[^/]*@", "//[hidden]@", url)  # a password may be in it
+    shown = re.sub(r"//[^/]*@", "//[hidden]@", url)  # the URL may contain a password
     example = "give a URL such as https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi"
     if _URL.fullmatch(url) is None:
         raise SettingsError(f"{what} is not a plain http(s) URL: {shown!r}", example)
@@ -125,7 +134,7 @@ def check_url(url: str, *, what: str, allowed: tuple[str, ...], universe: str = 
 
 
 def api_host(location: str, universe: str = DEFAULT_UNIVERSE) -> str:
-    """Host of the Vertex AI API for *location*.
+    """Return the host of the Vertex AI API for *location*.
 
     | location | host |
     |---|---|
@@ -133,8 +142,8 @@ def api_host(location: str, universe: str = DEFAULT_UNIVERSE) -> str:
     | `us`, `eu` | `aiplatform.us.rep.googleapis.com` |
     | a region | `europe-west4-aiplatform.googleapis.com` |
 
-    https://github.com/google/skills `skills/cloud/agent-platform-inference/SKILL.md` (2026-08-21). Another universe has
-    its own domain in place of `googleapis.com`
+    https://github.com/google/skills `skills/cloud/agent-platform-inference/SKILL.md`
+    (2026-08-21). Another universe has its own domain instead of `googleapis.com`
     (https://documentation.s3ns.fr/iam/credentials/reference/rest/v1/projects.serviceAccounts/generateAccessToken,
     2026-11-22).
     """
@@ -147,7 +156,7 @@ def api_host(location: str, universe: str = DEFAULT_UNIVERSE) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What one base URL stands for; every field has passed its pattern."""
+    """The parts of one base URL; every field has matched its pattern."""
 
     project: str
     location: str
@@ -158,7 +167,7 @@ class Target:
     endpoint: str = "openapi"
     """`openapi` for Google's and partners' models, else the ID of a self-deployed endpoint."""
     verbatim: str | None = None
-    """The whole base URL, where the user gave it."""
+    """The whole base URL, if the user gave it."""
 
     @property
     def parent(self) -> str:
@@ -167,10 +176,11 @@ class Target:
 
     @property
     def base_url(self) -> str:
-        """What `OPENAI_BASE_URL` gets, such as `https://HOST/v1/projects/P/locations/L/endpoints/openapi`.
+        """Value of `OPENAI_BASE_URL`.
 
-        `--api responses` is for OpenAI's models on Google Cloud and has a path of its own
-        (openai 3.54.0 `src/openai/providers/vertex.py`, 2026-11-22).
+        Example: `https://HOST/v1/projects/P/locations/L/endpoints/openapi`. OpenAI's
+        models on Google Cloud have another path, for `--api responses` (openai 3.54.0
+        `src/openai/providers/vertex.py`, 2026-11-22).
         """
         if self.verbatim is not None:
             return self.verbatim

@@ -1,4 +1,4 @@
-"""Which URLs the settings lead to, and whether an access token may be sent there."""
+"""Make URLs from the settings, and check that an access token may be sent to them."""
 
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -10,7 +10,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Said(Protocol[T_co]):
-    """A setting's value and where it came from; as text, both: `'my-project' from GOOGLE_CLOUD_PROJECT`."""
+    """A setting's value and its source; as text, both: `'my-project' from GOOGLE_CLOUD_PROJECT`."""
 
     @property
     def value(self) -> T_co: ...  # noqa: D102
@@ -45,10 +45,10 @@ class Wanted(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Urls:
-    """The rules for one request.
+    """The URLs for one request.
 
     Args:
-        settings: What the user wants.
+        settings: The user's settings.
         universe: The credentials' universe domain, such as `googleapis.com`.
     """
 
@@ -56,20 +56,29 @@ class Urls:
     universe: str
 
     def check(self, url: str, what: str) -> str:
-        """*url*, which *what* names in messages, if a token may be sent there; see `check_url`.
+        """Return *url* if a token may be sent there; see `check_url`.
+
+        *what* is the URL's name in messages.
 
         Raises:
-            SettingsError: It may not.
+            SettingsError: A token must not be sent there.
         """
-        return check_url(url, what=what, allowed=self.settings.allow_host.value, universe=self.universe)
+        return check_url(
+            url, what=what, allowed=self.settings.allow_host.value, universe=self.universe
+        )
 
     @property
     def root(self) -> str:
-        """Root of the Vertex AI API for the location, such as `https://europe-west4-aiplatform.googleapis.com`."""
+        """Root of the Vertex AI API for the location.
+
+        Example: `https://europe-west4-aiplatform.googleapis.com`.
+        """
         return self.root_for(self.settings.location.value)
 
     def root_for(self, location: str) -> str:
-        """Root of the Vertex AI API for *location*, unless gcloud's override names one for all.
+        """Return the root of the Vertex AI API for *location*.
+
+        gcloud's override of the API endpoint, if it is set, applies to all locations.
 
         Raises:
             SettingsError: A token must not be sent to the override.
@@ -81,7 +90,7 @@ class Urls:
 
     @property
     def iam_root(self) -> str | None:
-        """Root of the IAM Credentials API, where it is not Google's usual one.
+        """Root of the IAM Credentials API; None if it is Google's usual one.
 
         Raises:
             SettingsError: A token must not be sent there.
@@ -91,10 +100,10 @@ class Urls:
 
     @property
     def project(self) -> str:
-        """The project, which has to be set.
+        """The project, which is required.
 
         Raises:
-            SettingsError: It is not.
+            SettingsError: No project is set.
         """
         if self.settings.project.value is None:
             raise SettingsError(
@@ -104,22 +113,26 @@ class Urls:
         return self.settings.project.value
 
     def shared_target(self) -> Target:
-        """The target but for what only Google knows of a self-deployed endpoint.
+        """Return the target, without those data of a self-deployed endpoint that only Google has.
 
         Raises:
-            SettingsError: The settings contradict each other or lack something.
+            SettingsError: The settings contradict each other, or one is missing.
         """
         s = self.settings
         if s.base_url.value is not None:
             what = f"the base URL from {s.base_url.source}"
             url = self.check(s.base_url.value, what)
             if url.endswith("/completions"):
-                raise SettingsError(f"{what} ends in an API's path", "leave /chat/completions out: clients add it")
+                raise SettingsError(
+                    f"{what} ends in an API's path", "leave /chat/completions out: clients add it"
+                )
             return Target(s.project.value or "", s.location.value, origin_of(url), verbatim=url)
         if s.endpoint.value is None:
             self._check_model()
         elif s.api.value != "chat":
-            raise SettingsError("a self-deployed endpoint has the chat API only", "leave --api or --endpoint out")
+            raise SettingsError(
+                "a self-deployed endpoint has the chat API only", "leave --api or --endpoint out"
+            )
         elif s.location.value in NO_REGIONS:
             raise SettingsError(
                 f"endpoint {s.endpoint} is in some region, but location is {s.location}",
@@ -133,7 +146,9 @@ class Urls:
             return
         publisher, slash, _ = model.value.partition("/")
         if self.settings.api.value == "chat" and not slash:
-            raise SettingsError(f"model {model} has no publisher", f"did you mean google/{model.value}?")
+            raise SettingsError(
+                f"model {model} has no publisher", f"did you mean google/{model.value}?"
+            )
         if self.settings.api.value == "responses" and slash and publisher != "openai":
             # https://github.com/openai/openai-python `src/openai/providers/vertex.py`, 2026-11-24
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""The variables: which are set, which are unset, and under what further names tools want them."""
+"""The environment variables to set and unset, and the further names that some tools read."""
 
 import re
 import string
@@ -12,53 +12,75 @@ from vertex_env.vertex.reserved import acted_on_by
 from vertex_env.vertex.target import Target
 
 Environment = Mapping[str, str | None]
-"""Name to value, in the order to print; None stands for a variable to unset."""
+"""Names to values, in the order to print; None stands for a variable to unset."""
 
 CONFLICTS = ("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID", "OPENAI_API_TYPE")
-"""Variables that OpenAI clients would send to Google or that switch them to another protocol (openai 3.54.0, run
-against a loopback stub, 2026-11-22)."""
+"""Variables that OpenAI clients would send to Google, or that switch the clients to
+another protocol (openai 3.54.0, run against a loopback stub, 2026-11-22)."""
 
 _CHAT_PATH = "{path}/chat/completions"
 
 CLIENTS: Mapping[str, Mapping[str, str | None]] = {
-    # aider's own names win over OPENAI_API_BASE (https://aider.chat/docs/config/options.html, aider-chat 0.86.2).
-    # The prefix openai/ is litellm's, which takes it off; that, and AIDER_MODEL, run 2026-11-24.
+    # aider's own names have priority over OPENAI_API_BASE
+    # (https://aider.chat/docs/config/options.html, aider-chat 0.86.2). The prefix
+    # openai/ is for litellm, which removes it. The prefix and AIDER_MODEL were checked
+    # in a run, 2026-11-24.
     "aider": {
         "AIDER_OPENAI_API_KEY": "{token}",
         "AIDER_OPENAI_API_BASE": "{base_url}",
         "AIDER_MODEL": "openai/{model}",
     },
     # https://docs.anythingllm.com/setup/llm-configuration/cloud/openai-generic
-    "anything-llm": {"GENERIC_OPEN_AI_API_KEY": "{token}", "GENERIC_OPEN_AI_BASE_PATH": "{base_url}"},
-    # https://github.com/danielmiessler/fabric (272f04dd): NAME_API_BASE_URL for every vendor
+    "anything-llm": {
+        "GENERIC_OPEN_AI_API_KEY": "{token}",
+        "GENERIC_OPEN_AI_BASE_PATH": "{base_url}",
+    },
+    # https://github.com/danielmiessler/fabric (272f04dd): each vendor has NAME_API_BASE_URL
     "fabric": {"OPENAI_API_BASE_URL": "{base_url}"},
-    # https://github.com/aaif-goose/goose: host and path apart, the path without a leading slash
+    # https://github.com/aaif-goose/goose: separate host and path; the path has no leading slash
     "goose": {"OPENAI_HOST": "{host}", "OPENAI_BASE_PATH": _CHAT_PATH},
-    # https://gptme.org/docs/providers-custom.html (gptme 0.35.1, run 2026-11-24): its provider
-    # "openai" asks /responses, which Google's models do not have; "local" /chat/completions
+    # https://gptme.org/docs/providers-custom.html (gptme 0.35.1, run 2026-11-24): its
+    # provider "openai" requests /responses, which Google's models do not have. Its
+    # provider "local" requests /chat/completions.
     "gptme": {"MODEL": "local/{model}"},
-    # https://docs.openwebui.com/reference/env-configuration (open-webui 0.12.4); the plural forms win where set
-    "open-webui": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_BASE_URLS": None, "OPENAI_API_KEYS": None},
-    # OPENAI_API_HOST beats every other name (https://www.promptfoo.dev/docs/providers/openai/, promptfoo 0.121.20)
+    # https://docs.openwebui.com/reference/env-configuration (open-webui 0.12.4): the
+    # plural forms, if set, have priority.
+    "open-webui": {
+        "OPENAI_API_BASE_URL": "{base_url}",
+        "OPENAI_API_BASE_URLS": None,
+        "OPENAI_API_KEYS": None,
+    },
+    # OPENAI_API_HOST has priority over every other name
+    # (https://www.promptfoo.dev/docs/providers/openai/, promptfoo 0.121.20)
     "promptfoo": {"OPENAI_API_BASE_URL": "{base_url}", "OPENAI_API_HOST": None},
-    # https://github.com/TheR1D/shell_gpt (1.5.1): its configuration file names it so, the variable wins
+    # https://github.com/TheR1D/shell_gpt (1.5.1): these are the names in its
+    # configuration file, and variables have priority over the file.
     "shell-gpt": {"API_BASE_URL": "{base_url}", "DEFAULT_MODEL": "{model}"},
 }
-"""What a tool reads instead of, or before, OPENAI_API_KEY, OPENAI_BASE_URL and OPENAI_MODEL.
+"""Variables that a tool reads instead of OPENAI_API_KEY, OPENAI_BASE_URL and
+OPENAI_MODEL, or before them.
 
-None unsets a name that would win. A template with `{model}` counts only if there is a model.
-Facts as of 2026-11-22, with the version they were read in.
+None unsets a name that would have priority. A template with `{model}` is used only if a
+model is set. The facts are as of 2026-11-22, with the version they were read in.
 """
 
 TRACING = "OPENAI_AGENTS_DISABLE_TRACING"
-"""The switch of openai-agents' tracing. While that is on, each run sends OPENAI_API_KEY and the
-prompts to api.openai.com, whatever OPENAI_BASE_URL says
-(https://openai.github.io/openai-agents-python/tracing/, openai-agents 0.24.0, run 2026-11-24)."""
+"""Switch that disables the tracing of openai-agents. While tracing is on, each run
+sends OPENAI_API_KEY and the prompts to api.openai.com, even if OPENAI_BASE_URL names
+another host (https://openai.github.io/openai-agents-python/tracing/, openai-agents
+0.24.0, run 2026-11-24)."""
 
 REDIRECTS = tuple(
-    sorted({n for names in CLIENTS.values() for n in names if n.startswith("OPENAI_") and n != "OPENAI_API_KEY"})
+    sorted(
+        {
+            n
+            for names in CLIENTS.values()
+            for n in names
+            if n.startswith("OPENAI_") and n != "OPENAI_API_KEY"
+        }
+    )
 )
-"""Names by which some client would use another host or another key, such as `OPENAI_API_HOST`.
+"""Names that would make some client use another host or key, such as `OPENAI_API_HOST`.
 
 They are always unset, unless `--client` or `--set` sets them.
 """
@@ -67,15 +89,22 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     name: tuple(c for c, names in CLIENTS.items() if name in names)
     for client in CLIENTS.values()
     for name, template in client.items()
-    if name not in REDIRECTS and template is not None and ("{base_url}" in template or "{host}" in template)
+    if name not in REDIRECTS
+    and template is not None
+    and ("{base_url}" in template or "{host}" in template)
 }
-"""Names with a host that other programs may read too, such as `API_BASE_URL`, to their clients.
+"""Names of hosts or URLs, such as `API_BASE_URL`, each with the clients that read it.
 
-They are unset only if their host is OpenAI's.
+Other programs may read these names too, so they are unset only if their host is OpenAI's.
 """
 
-JUDGED: Mapping[str, str] = {TRACING: "tracing", "OPENAI_CUSTOM_HEADERS": "headers", **dict.fromkeys(SHARED, "url")}
-"""Names that are set or unset depending on their value, to the rule for that (`warm.is_kept`)."""
+JUDGED: Mapping[str, str] = {
+    TRACING: "tracing",
+    "OPENAI_CUSTOM_HEADERS": "headers",
+    **dict.fromkeys(SHARED, "url"),
+}
+"""Names that stay or are replaced depending on their value, each with its rule
+(`cache.answers.is_kept`)."""
 
 SETTABLE: tuple[str, ...] = tuple(
     sorted(
@@ -88,13 +117,20 @@ SETTABLE: tuple[str, ...] = tuple(
             "VERTEX_ENV_EXPIRES_AT",
             "VERTEX_ENV_REFRESH_AT",
             "VERTEX_ENV_STAMP",
-            *(n for names in CLIENTS.values() for n, template in names.items() if template is not None),
+            *(
+                n
+                for names in CLIENTS.values()
+                for n, template in names.items()
+                if template is not None
+            ),
         }
     )
 )
-"""Every name that gets a value without `--set`, sorted: all that a hook may load."""
+"""Every name that may get a value without `--set`, sorted. A hook may load only these."""
 
-UNSETTABLE: tuple[str, ...] = tuple(sorted({*CONFLICTS, "OPENAI_CUSTOM_HEADERS", *REDIRECTS, *SHARED}))
+UNSETTABLE: tuple[str, ...] = tuple(
+    sorted({*CONFLICTS, "OPENAI_CUSTOM_HEADERS", *REDIRECTS, *SHARED})
+)
 """Every name that may be unset, sorted."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -110,22 +146,25 @@ def environment(
     extra: Mapping[str, str] | None = None,
     kept: Collection[str] = (),
 ) -> dict[str, str | None]:
-    """The variables that make an OpenAI client talk to *target* with *token*, in the order to set.
+    """Return the variables that make an OpenAI client use *target* with *token*, in order.
 
-    The unset names come first, then the values without the token, and `OPENAI_API_KEY` last. If
-    a name cannot be set, the token is not yet beside another host.
+    The unset names come first, then the values without the token, and `OPENAI_API_KEY`
+    last. With this order, if a shell fails to set a name, it has not yet set the token
+    beside another host.
 
-    `OPENAI_API_BASE` is always among them: LlamaIndex and aider read only that one and would otherwise send the Google
-    token to api.openai.com; LangChain prefers it over `OPENAI_BASE_URL` (run against a loopback stub, 2026-11-22).
+    `OPENAI_API_BASE` is always included. LlamaIndex and aider read only this name and
+    would otherwise send the Google token to api.openai.com. LangChain prefers it over
+    `OPENAI_BASE_URL` (run against a loopback stub, 2026-11-22).
 
-    A name is unset even if it is not set now: a shell that has unset it gets the same answer again.
+    A name is unset even if it is not set now, so that a shell that has already unset it
+    gets the same answer.
 
     Args:
-        target: Where to.
-        token: With what.
+        target: Where the client sends its requests.
+        token: The token that the client sends.
         model: Value for `OPENAI_MODEL`.
         clients: Keys of `CLIENTS`.
-        extra: Name to template, such as `{"LLM_URL": "{base_url}/chat/completions"}`.
+        extra: Names to templates, such as `{"LLM_URL": "{base_url}/chat/completions"}`.
         kept: Names of `JUDGED` whose value is the user's own and stays.
 
     Raises:
@@ -154,21 +193,28 @@ def environment(
 
     def rank(item: tuple[str, str | None]) -> tuple[bool, bool, bool, bool]:
         name, value = item
-        return name == "OPENAI_API_KEY", token.value in (value or ""), name in instants, value is not None
+        return (
+            name == "OPENAI_API_KEY",
+            token.value in (value or ""),
+            name in instants,
+            value is not None,
+        )
 
     return dict(sorted(result.items(), key=rank))
 
 
 def _of_clients(clients: Sequence[str], model: str | None) -> dict[str, str]:
-    """Name to template of what *clients* read: `{"API_BASE_URL": "{base_url}"}`.
+    """Return the names that *clients* read, with templates: `{"API_BASE_URL": "{base_url}"}`.
 
     Raises:
-        SettingsError: A client reads nothing but a model, and there is none.
+        SettingsError: A client reads only a model, and no model is set.
     """
     found: dict[str, str] = {}
     for client in clients:
         templates = {name: t for name, t in CLIENTS[client].items() if t is not None}
-        usable = {name: t for name, t in templates.items() if model is not None or "{model}" not in t}
+        usable = {
+            name: t for name, t in templates.items() if model is not None or "{model}" not in t
+        }
         if not usable:
             raise SettingsError(
                 f"client {client} needs a model: {', '.join(templates)} is all that it reads",
@@ -179,27 +225,31 @@ def _of_clients(clients: Sequence[str], model: str | None) -> dict[str, str]:
 
 
 def judged(clients: Sequence[str], extra: Mapping[str, str]) -> dict[str, str]:
-    """The part of `JUDGED` that neither *clients* nor *extra* set."""
+    """Return the part of `JUDGED` that neither *clients* nor *extra* set."""
     ours = _named(clients, extra)
     return {name: rule for name, rule in JUDGED.items() if name not in ours}
 
 
 def to_unset(clients: Sequence[str], extra: Mapping[str, str], kept: Collection[str]) -> list[str]:
-    """Names that are unset; arguments as for `environment`."""
+    """List the names to unset; the arguments are those of `environment`."""
     ours = {TRACING, *_named(clients, extra), *kept}
     return [name for name in (*CONFLICTS, *REDIRECTS, *JUDGED) if name not in ours]
 
 
 def _named(clients: Sequence[str], extra: Mapping[str, str]) -> set[str]:
-    return {*extra, *(n for c in clients for n, template in CLIENTS[c].items() if template is not None)}
+    return {
+        *extra,
+        *(n for c in clients for n, template in CLIENTS[c].items() if template is not None),
+    }
 
 
 def check_template(name: str, template: str) -> None:
     """Refuse a `--set` that could never be filled, before a token is minted for it.
 
     Raises:
-        SettingsError: The name is not that of a variable, or a shell, a loader or an interpreter
-            acts on it; or the template has an unknown placeholder or a control character.
+        SettingsError: The name cannot be a variable's; or a shell, a loader or an
+            interpreter acts on it; or the template has an unknown placeholder or a
+            control character.
     """
     if _NAME.fullmatch(name) is None:
         raise SettingsError(
@@ -218,7 +268,7 @@ def check_template(name: str, template: str) -> None:
 
 def _check_text(name: str, value: str) -> None:
     if _CONTROL.search(value):
-        # A line break in a value would become a statement of its own in a file or in a log command.
+        # In a file or in a log command, a line break in a value would start a new statement.
         raise SettingsError(
             f"the value for {name} has a control character, or a byte that is not UTF-8",
             "leave line breaks and control characters out",
@@ -242,18 +292,28 @@ PLACEHOLDERS = ("token", "base_url", "project", "location", "model", "host", "pa
 
 
 def _fields(name: str, template: str) -> list[tuple[str, str | None]]:
-    """*template* as (text, placeholder) pairs: `"a{host}b"` gives `[("a", "host"), ("b", None)]`."""
-    hint = "placeholders are " + ", ".join(f"{{{p}}}" for p in PLACEHOLDERS) + "; write {{ and }} for braces"
+    """Split *template* into pairs: `"a{host}b"` gives `[("a", "host"), ("b", None)]`.
+
+    Each pair is a text and the placeholder after it.
+    """
+    hint = (
+        "placeholders are "
+        + ", ".join(f"{{{p}}}" for p in PLACEHOLDERS)
+        + "; write {{ and }} for braces"
+    )
     try:
         parsed = [
-            (text, field, spec, conversion) for text, field, spec, conversion in string.Formatter().parse(template)
+            (text, field, spec, conversion)
+            for text, field, spec, conversion in string.Formatter().parse(template)
         ]
     except ValueError as e:
         raise SettingsError(f"the template for {name} is malformed: {e}", hint) from e
     for _, field, spec, conversion in parsed:
-        # Only bare names: str.format would also follow attributes and indexes.
+        # Accept bare names only, because str.format would also follow attributes and indexes.
         if field is not None and (field not in PLACEHOLDERS or spec or conversion):
-            raise SettingsError(f"the template for {name} has an unknown placeholder: {field!r}", hint)
+            raise SettingsError(
+                f"the template for {name} has an unknown placeholder: {field!r}", hint
+            )
     return [(text, field) for text, field, _, _ in parsed]
 
 
@@ -262,6 +322,7 @@ def _fill(name: str, template: str, values: Mapping[str, str]) -> str:
     for needed, example in (("model", "google/gemini-2.5-flash"), ("project", "my-project-123")):
         if any(field == needed for _, field in fields) and not values[needed]:
             raise SettingsError(
-                f"the template for {name} needs a {needed}", f"add --{needed}, for example --{needed} {example}"
+                f"the template for {name} needs a {needed}",
+                f"add --{needed}, for example --{needed} {example}",
             )
     return "".join(text + (values[field] if field else "") for text, field in fields)
