@@ -82,7 +82,9 @@ def _sheltered(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def _sheltered_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+def _sheltered_async(
+    function: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
     """The same for a coroutine."""
 
     @functools.wraps(function)
@@ -116,7 +118,10 @@ class _Holder:
         token, now = self._token, _now()
         if token is None or not token.is_fresh(now, self._min_left):
             return None
-        if token.wants_background_refresh(now, self._min_left) and time.monotonic() >= self._look_at:
+        if (
+            token.wants_background_refresh(now, self._min_left)
+            and time.monotonic() >= self._look_at
+        ):
             return None
         return token.value
 
@@ -220,7 +225,9 @@ def _session(options: dict[str, str | Sequence[str] | None], *, anonymous: bool 
     def warn(line: str) -> None:
         warnings.warn(line, stacklevel=4)
 
-    return open_session(options, Inputs(os.environ), _now, warn, background_refresh, anonymous=anonymous)
+    return open_session(
+        options, Inputs(os.environ), _now, warn, background_refresh, anonymous=anonymous
+    )
 
 
 def _now() -> datetime:

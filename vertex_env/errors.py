@@ -63,7 +63,10 @@ def clean(text: str) -> str:
         # Only a failure needs it: it imports `re`, which `run` starts without.
         from vertex_env.redaction import hide
     except (ImportError, OSError):
-        lines = [[word if len(word) < _LONG_WORD else "[hidden]" for word in x.split(" ")] for x in text.split("\n")]
+        lines = [
+            [word if len(word) < _LONG_WORD else "[hidden]" for word in x.split(" ")]
+            for x in text.split("\n")
+        ]
         return "\n".join(" ".join(words) for words in lines)
     return hide(text)
 

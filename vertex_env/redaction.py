@@ -99,11 +99,18 @@ class Secrets:
 
     def add(self, value: str) -> None:
         """Hide *value* from now on, each of its lines, and its parts: of a JSON Web Token, or between `=`."""
-        parts = [value, value.strip(), " ".join(value.split()), *(line.strip() for line in value.splitlines())]
+        parts = [
+            value,
+            value.strip(),
+            " ".join(value.split()),
+            *(line.strip() for line in value.splitlines()),
+        ]
         parts += value.strip().split("=")  # Click takes what follows one for an option's value
         if value.startswith("eyJ"):
             parts += value.strip().split(".")
-        self._values.update(part for part in parts if len(part) >= MIN_LENGTH and not part.startswith("-----"))
+        self._values.update(
+            part for part in parts if len(part) >= MIN_LENGTH and not part.startswith("-----")
+        )
 
     def add_data(self, data: object) -> None:
         """Hide each value in *data*, as JSON gives it, whose name says that it is a secret, at any depth.
@@ -155,7 +162,9 @@ class Secrets:
         """Have *add* call other methods before anything is hidden: most requests succeed, and nothing is."""
         self._unread.append(add)
 
-    def add_request(self, url: str, body: bytes | str | None, headers: Mapping[str, str | bytes] | None) -> None:
+    def add_request(
+        self, url: str, body: bytes | str | None, headers: Mapping[str, str | bytes] | None
+    ) -> None:
         """Hide what a request sends: a form or JSON, and its headers."""
         self.add_url(url)
         self.add_headers(headers or {})
@@ -192,7 +201,9 @@ class Secrets:
         return self._redact(text)
 
     def _redact(self, text: str) -> str:
-        for form in sorted({form for value in self._values for form in _spellings(value)}, key=len, reverse=True):
+        for form in sorted(
+            {form for value in self._values for form in _spellings(value)}, key=len, reverse=True
+        ):
             text = text.replace(form, HIDDEN)
         for value in self._values:
             for core in _base64_cores(value):
@@ -209,11 +220,25 @@ def of_environ(environ: Mapping[str, str]) -> Secrets:
 
 def _spellings(value: str) -> Iterable[str]:
     """*value* as it is and as URLs, JSON and Python write it."""
-    texts = {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1]}
+    texts = {
+        value,
+        json.dumps(value)[1:-1],
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        repr(value)[1:-1],
+    }
     texts |= {text.replace("/", "\\/") for text in texts}
     data = value.encode("utf-8", "surrogatepass")
-    quoted = {quote(data, safe=""), quote(data), quote_plus(data), quote(quote(data, safe=""), safe="")}
-    return texts | quoted | {re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), text) for text in quoted}
+    quoted = {
+        quote(data, safe=""),
+        quote(data),
+        quote_plus(data),
+        quote(quote(data, safe=""), safe=""),
+    }
+    return (
+        texts
+        | quoted
+        | {re.sub(r"%[0-9A-F]{2}", lambda found: found[0].lower(), text) for text in quoted}
+    )
 
 
 def _base64_cores(value: str) -> Iterable[str]:
@@ -224,7 +249,12 @@ def _base64_cores(value: str) -> Iterable[str]:
         coded = base64.b64encode(b"\0" * before + data).decode()
         # Characters with bits of what stands before or after are left out.
         core = coded[(0, 2, 3)[before] : (before + len(data)) * 8 // 6]
-        cores |= {core, core.replace("+", "-").replace("/", "_"), quote(core, safe=""), core.replace("/", "\\/")}
+        cores |= {
+            core,
+            core.replace("+", "-").replace("/", "_"),
+            quote(core, safe=""),
+            core.replace("/", "\\/"),
+        }
     return cores
 
 

@@ -64,7 +64,13 @@ class Memory:
             files=[str(path) for path in inputs.files],
             until=inputs.until,
             text=render(token),
-            marks=(token.value, str(expiry), str(due), str(int(expiry - now.timestamp())), answers.rfc3339(expiry)),
+            marks=(
+                token.value,
+                str(expiry),
+                str(due),
+                str(int(expiry - now.timestamp())),
+                answers.rfc3339(expiry),
+            ),
         )
         data = answers.format_answer(answer, inputs.environ)
         if data is not None and len(data) <= private.MAX_BYTES:
@@ -79,12 +85,17 @@ class Memory:
             return Kept.NEVER
         token = stand_in()
         env = environment_for(token)
-        names = tuple(inputs.environ.names)  # not the live table, which grows as values are compared
+        names = tuple(
+            inputs.environ.names
+        )  # not the live table, which grows as values are compared
         found = snapshot(names, inputs.environ.judged, inputs.environ, env, token.value)
         if found is None:
             return Kept.NEVER
         folder = str(self._folder)
-        token_path, stamp_path = private.TOKEN.path(folder, self._key), private.STAMP.path(folder, self._key)
+        token_path, stamp_path = (
+            private.TOKEN.path(folder, self._key),
+            private.STAMP.path(folder, self._key),
+        )
         return write_snapshot(
             self._folder,
             inputs.environ.get("VERTEX_ENV_PROFILE", ""),
@@ -96,4 +107,8 @@ class Memory:
 def stand_in() -> Token:
     """One of random letters, that ends at a random instant in nearly 8,000 years: these occur nowhere else."""
     expiry = 250_000_000_000 + int.from_bytes(os.urandom(4), "big") // 2
-    return Token(os.urandom(16).hex(), datetime.fromtimestamp(expiry, UTC), datetime.fromtimestamp(expiry - 3600, UTC))
+    return Token(
+        os.urandom(16).hex(),
+        datetime.fromtimestamp(expiry, UTC),
+        datetime.fromtimestamp(expiry - 3600, UTC),
+    )

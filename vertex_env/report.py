@@ -12,10 +12,18 @@ from vertex_env.vertex.variables import TRACING, to_unset
 
 def status_facts(session: Session) -> dict[str, Any]:
     """Settings with their sources, identity, base URL, stored token, store, and variables that are in the way."""
-    settings = {option.name: getattr(session.settings, option.field) for option in OPTIONS if not option.internal}
+    settings = {
+        option.name: getattr(session.settings, option.field)
+        for option in OPTIONS
+        if not option.internal
+    }
     try:
         shared = session.urls.shared_target()
-        url = shared.base_url if session.settings.endpoint.value is None else f"{shared.base_url} (or a dedicated host)"
+        url = (
+            shared.base_url
+            if session.settings.endpoint.value is None
+            else f"{shared.base_url} (or a dedicated host)"
+        )
     except SettingsError as e:
         url = f"none: {e.message}"
     stored, now, store = None, session.now(), session.store
@@ -51,13 +59,19 @@ def status_facts(session: Session) -> dict[str, Any]:
 
 def _in_the_way(session: Session, origin: str) -> dict[str, list[str]]:
     """Names that are set and have clients talk to another host than *origin*: `unset` by us, or `kept`."""
-    environ, clients, extra = session.inputs.environ, session.settings.client.value, session.settings.set.value
+    environ, clients, extra = (
+        session.inputs.environ,
+        session.settings.client.value,
+        session.settings.set.value,
+    )
     kept = session.kept()
     # Harmless are what `export --client` has set in this shell, headers, and what tracing takes for a yes.
     foreign = [
         name
         for name in kept
-        if name in environ and not environ[name].startswith(origin) and name != "OPENAI_CUSTOM_HEADERS"
+        if name in environ
+        and not environ[name].startswith(origin)
+        and name != "OPENAI_CUSTOM_HEADERS"
         if name != TRACING or environ[name].lower() != "true"
     ]
     return {

@@ -66,7 +66,16 @@ def open_session(  # noqa: PLR0913
     adc = find_adc(gathered, inputs, again, anonymous=anonymous)
     above, below = layers_of(adc)
     settings = resolve([above, *gathered.layers, below])
-    return Session(settings, adc, inputs, gathered.folder, now, warn, background_refresh, unstored=gathered.unstored)
+    return Session(
+        settings,
+        adc,
+        inputs,
+        gathered.folder,
+        now,
+        warn,
+        background_refresh,
+        unstored=gathered.unstored,
+    )
 
 
 @dataclass
@@ -130,7 +139,16 @@ class Session:
             if background.claim_refresh(str(self.folder), key, self.now().timestamp()):
                 self.background_refresh()
 
-        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, renews_late, background_refresh)
+        return Broker(
+            source,
+            self.store,
+            key,
+            s.min_ttl.value,
+            self.now,
+            self.warn,
+            renews_late,
+            background_refresh,
+        )
 
     def token(self, *, refresh: bool = False) -> Token:
         """A fresh token, the same one throughout unless *refresh*; see `Broker.token`."""
@@ -180,7 +198,12 @@ class Session:
         """The variables for *token* and *target*."""
         s = self.settings
         return environment(
-            target, token, model=s.model.value, clients=s.client.value, extra=s.set.value, kept=self.kept()
+            target,
+            token,
+            model=s.model.value,
+            clients=s.client.value,
+            extra=s.set.value,
+            kept=self.kept(),
         )
 
     def kept(self) -> list[str]:
@@ -208,13 +231,22 @@ class Session:
         if self._memory is None or self.store is None:
             return
         if self.store.load(self.identity.key) == self._token:
-            min_ttl, refreshes = self.broker.min_left.total_seconds(), refreshes and not self.broker.renews_late
-            self._memory.keep_answer(args, question, render, now, min_ttl=min_ttl, refreshes=refreshes)
+            min_ttl, refreshes = (
+                self.broker.min_left.total_seconds(),
+                refreshes and not self.broker.renews_late,
+            )
+            self._memory.keep_answer(
+                args, question, render, now, min_ttl=min_ttl, refreshes=refreshes
+            )
 
     def snapshot(self) -> Kept:
         """Keep what shells load at their start."""
         # Shells cannot tell one machine from another.
-        if self._memory is None or self.adc.of_machine or self.settings.min_ttl.value > _SHELLS_MIN_TTL:
+        if (
+            self._memory is None
+            or self.adc.of_machine
+            or self.settings.min_ttl.value > _SHELLS_MIN_TTL
+        ):
             return Kept.NEVER
         return self._memory.keep_snapshot(lambda token: self.environment_for(token, self.target()))
 

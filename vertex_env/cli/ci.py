@@ -65,20 +65,28 @@ def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
     settings = as_environ({**environ_layer(os.environ), **options_layer(options)})
     if config:
         settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100 -- no link is followed
-    for name in [option.variable for option in OPTIONS if option.kind.is_file and option.variable in settings]:
+    for name in [
+        option.variable for option in OPTIONS if option.kind.is_file and option.variable in settings
+    ]:
         named = os.path.expanduser(settings[name])  # noqa: PTH111 -- as `adc` does
         settings[name] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
     return settings
 
 
-def hand_over(system: CiSystem, environment: Environment, token: Token, options: Mapping[str, Any]) -> None:
+def hand_over(
+    system: CiSystem, environment: Environment, token: Token, options: Mapping[str, Any]
+) -> None:
     """Do what *system* needs to have the variables in later steps."""
     import shutil
     import stat
 
     job = ci.Job(
         # Where none can be unset it is made empty: only what is there.
-        env={name: value for name, value in environment.items() if value is not None or name in os.environ},
+        env={
+            name: value
+            for name, value in environment.items()
+            if value is not None or name in os.environ
+        },
         token=token,
         environ=os.environ,
         again=program.own_argv("export", "--format", "sh"),
@@ -94,16 +102,22 @@ def hand_over(system: CiSystem, environment: Environment, token: Token, options:
         # Nothing reads a pipe there before the step ends: that would be waiting for ever.
         access = os.O_RDWR if plan.once else os.O_WRONLY
         flags = access | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
-        with os.fdopen(os.open(plan.file or os.devnull, flags, 0o600), "r+b" if plan.once else "wb", 0) as file:
+        with os.fdopen(
+            os.open(plan.file or os.devnull, flags, 0o600), "r+b" if plan.once else "wb", 0
+        ) as file:
             if plan.file and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise SettingsError(f"{plan.file} is not a regular file", "check that the job may write there")
+                raise SettingsError(
+                    f"{plan.file} is not a regular file", "check that the job may write there"
+                )
             write(plan.stdout)
             text = plan.text.encode("utf-8", "surrogateescape")
             file.write(_make_room(file, text) if plan.once else text)
     except OSError as e:
         if isinstance(e, BrokenPipeError):
             raise
-        raise SettingsError(f"cannot write to {plan.file}: {e.strerror}", "check that the job may write there") from e
+        raise SettingsError(
+            f"cannot write to {plan.file}: {e.strerror}", "check that the job may write there"
+        ) from e
 
 
 def _make_room(file: BinaryIO, block: bytes) -> bytes:
@@ -125,9 +139,16 @@ def _call(call: ci.Call) -> None:
 
     name = " ".join(call.argv[:3])
     try:
-        subprocess.run(call.argv, input=call.stdin.encode(), capture_output=True, check=True, timeout=60)  # noqa: S603
+        subprocess.run(  # noqa: S603
+            call.argv, input=call.stdin.encode(), capture_output=True, check=True, timeout=60
+        )
     except (OSError, subprocess.SubprocessError) as e:
-        reason = f"status {e.returncode}" if isinstance(e, subprocess.CalledProcessError) else type(e).__name__
+        reason = (
+            f"status {e.returncode}"
+            if isinstance(e, subprocess.CalledProcessError)
+            else type(e).__name__
+        )
         raise UnavailableError(
-            f"{name} failed: {reason}", 'update the agent, or in a pre-command hook: eval "$(vertex-env export)"'
+            f"{name} failed: {reason}",
+            'update the agent, or in a pre-command hook: eval "$(vertex-env export)"',
         ) from None

@@ -47,7 +47,12 @@ def _is_evaluated(params: Mapping[str, Any]) -> bool:
     show_envvar=True,
     help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
 )
-@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@click.option(
+    "--refresh",
+    is_flag=True,
+    show_envvar=True,
+    help="Mint a new token even if the stored one is fresh.",
+)
 @settings_options
 def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print statements that set (and unset) the variables."""
@@ -59,14 +64,18 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     inputs = Inputs(os.environ)
     stamps: list[Path] = []
     try:
-        session = session_for(options, refreshes=True, inputs=inputs, again=asked.again if asked else "")
+        session = session_for(
+            options, refreshes=True, inputs=inputs, again=asked.again if asked else ""
+        )
         stamps += [session.stamp] if session.stamp else []
         environment = session.environment(refresh=refresh)
     except VertexEnvError:
         if isinstance(asked, TextFormat) and asked.watched:
             # direnv does not try again by itself: have it do so when one of the files that matter changes. The hook in
             # the shell tries again as well, with the same settings.
-            current().on_failure = asked.render(settings) + watch(map(str, [*inputs.files, *stamps])) + FALSE
+            current().on_failure = (
+                asked.render(settings) + watch(map(str, [*inputs.files, *stamps])) + FALSE
+            )
         raise
     if isinstance(asked, CiSystem):
         from vertex_env.cli.ci import hand_over
@@ -83,7 +92,9 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
         if not form.watched:
             return form.render(environment)
         files = [*session.inputs.files, *([session.stamp] if session.stamp else [])]
-        return form.render({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(map(str, files))
+        return form.render({**settings, "VERTEX_ENV_VIA": "direnv", **environment}) + watch(
+            map(str, files)
+        )
 
     write(render(environment))
     if form.use and sys.stdout.isatty():
@@ -93,7 +104,10 @@ def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # n
     if not served and not refresh:
         target = session.target()
         session.remember(
-            sys.argv[1:], question, lambda token: render(session.environment_for(token, target)), now_utc()
+            sys.argv[1:],
+            question,
+            lambda token: render(session.environment_for(token, target)),
+            now_utc(),
         )
 
 

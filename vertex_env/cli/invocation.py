@@ -60,7 +60,9 @@ def session_for(
         Inputs(os.environ) if inputs is None else inputs,
         now_utc,
         warn=lambda line: None if invocation.at_prompt else tell(f"warning: {line}"),
-        background_refresh=(lambda: background.start_refresh(sys.argv[1:], os.environ)) if refreshes else None,
+        background_refresh=(lambda: background.start_refresh(sys.argv[1:], os.environ))
+        if refreshes
+        else None,
         again=again,
         anonymous=anonymous,
     )

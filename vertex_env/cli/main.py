@@ -50,7 +50,9 @@ class Commands(click.Group):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError:
-            words = list(dropwhile(lambda word: word.startswith("-"), given))  # none of these takes a value
+            words = list(
+                dropwhile(lambda word: word.startswith("-"), given)
+            )  # none of these takes a value
             command = self.get_command(ctx, words[0]) if words else None
             if isinstance(command, StatementsCommand):
                 command.parse_leniently(ctx, words[1:])
@@ -154,7 +156,9 @@ def _unexpected(error: Exception) -> tuple[VertexEnvError, int]:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         # Click writes help and version by itself; everything else goes through write.
         abandon_stdout()
-        full = UnavailableError("cannot write to stdout: no space left", "free space, or redirect stdout elsewhere")
+        full = UnavailableError(
+            "cannot write to stdout: no space left", "free space, or redirect stdout elsewhere"
+        )
         return full, full.exit_code
     return _bug(error), Exit.BUG
 
@@ -164,7 +168,14 @@ def _bug(error: Exception) -> VertexEnvError:
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
-    where = next((f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames) if "vertex_env" in f.filename), "?")
+    where = next(
+        (
+            f"{Path(f.filename).name}:{f.lineno}"
+            for f in reversed(frames)
+            if "vertex_env" in f.filename
+        ),
+        "?",
+    )
     last = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
     return VertexEnvError(
         f"this is a bug: {type(error).__name__} at {where} ({last}), vertex-env {__version__}, "

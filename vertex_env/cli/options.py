@@ -46,7 +46,9 @@ class StatementsCommand(Command):
         is_evaluated: Whether a shell evaluates the output, from the parameters such as `{"format_name": "fish"}`.
     """
 
-    def __init__(self, *args: Any, is_evaluated: Callable[[Mapping[str, Any]], bool], **more: Any) -> None:
+    def __init__(
+        self, *args: Any, is_evaluated: Callable[[Mapping[str, Any]], bool], **more: Any
+    ) -> None:
         super().__init__(*args, **more)
         self._is_evaluated = is_evaluated
 
@@ -65,7 +67,9 @@ class StatementsCommand(Command):
 
     def parse_leniently(self, parent: click.Context | None, args: list[str]) -> None:
         """Note the same from a command line that has something wrong in it."""
-        self.make_context(self.name, args, parent, resilient_parsing=True, ignore_unknown_options=True)
+        self.make_context(
+            self.name, args, parent, resilient_parsing=True, ignore_unknown_options=True
+        )
 
 
 class NeedsHookError(click.UsageError):
@@ -84,7 +88,9 @@ class Duration(_DurationType):
 
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
         """Parse, or fail as Click does."""
         if isinstance(value, timedelta):
             return value

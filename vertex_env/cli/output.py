@@ -23,7 +23,9 @@ def write(text: str) -> None:
         if isinstance(e, BrokenPipeError):
             raise
         reason = e.strerror if isinstance(e, OSError) else "it is closed"
-        raise UnavailableError(f"cannot write to stdout: {reason}", "free space, or redirect stdout elsewhere") from e
+        raise UnavailableError(
+            f"cannot write to stdout: {reason}", "free space, or redirect stdout elsewhere"
+        ) from e
 
 
 def abandon_stdout() -> None:
@@ -55,6 +57,12 @@ def tell_error(error: VertexEnvError) -> None:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns with a head; what a terminal could take for a command is a `?`."""
-    safe = [["".join(c if c.isprintable() else "?" for c in cell) for cell in row] for row in (head, *rows)]
+    safe = [
+        ["".join(c if c.isprintable() else "?" for c in cell) for cell in row]
+        for row in (head, *rows)
+    ]
     widths = [max(len(row[i]) for row in safe) for i in range(len(head))]
-    return "".join("  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n" for row in safe)
+    return "".join(
+        "  ".join(f"{c:<{w}}" for c, w in zip(row, widths, strict=True)).rstrip() + "\n"
+        for row in safe
+    )

@@ -53,7 +53,11 @@ if TYPE_CHECKING:
 @settings_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(
-    on_expiry: "Policy", grace: timedelta, on_failure: "OnFailure", command: tuple[str, ...], **options: Any
+    on_expiry: "Policy",
+    grace: timedelta,
+    on_failure: "OnFailure",
+    command: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Run COMMAND with the variables, and start it anew before its token expires."""
     from vertex_env.run import start as run
@@ -72,7 +76,11 @@ def run_command(
 
 
 def _run(
-    policy: "Policy", on_failure: "OnFailure", grace: timedelta, command: Sequence[str], options: Mapping[str, Any]
+    policy: "Policy",
+    on_failure: "OnFailure",
+    grace: timedelta,
+    command: Sequence[str],
+    options: Mapping[str, Any],
 ) -> NoReturn:
     from vertex_env.run import start as run
     from vertex_env.run.helper import ask_helper, helper_argv
@@ -82,8 +90,15 @@ def _run(
     own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
     question = warm.question_key(own, os.environ)
     in_place = policy == "ignore"
-    session = session_for(options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)")
-    rules = Rules(policy, on_failure, grace.total_seconds(), session.settings.mint_timeout.value.total_seconds())
+    session = session_for(
+        options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)"
+    )
+    rules = Rules(
+        policy,
+        on_failure,
+        grace.total_seconds(),
+        session.settings.mint_timeout.value.total_seconds(),
+    )
     if session.adc.is_pipe:
         environment: Environment = session.environment()  # the helper could not read it any more
     elif session.broker.stored() is not None and session.settings.endpoint.value is None:

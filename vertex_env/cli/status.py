@@ -81,12 +81,19 @@ def _lasts(stored: Mapping[str, Any]) -> str:
     seconds = stored["expires_in"]
     if seconds <= 0:
         return "expired"
-    return f"lasts {timedelta(seconds=seconds)}" + ("" if stored["fresh"] else ", to be renewed at the next use")
+    return f"lasts {timedelta(seconds=seconds)}" + (
+        "" if stored["fresh"] else ", to be renewed at the next use"
+    )
 
 
 @click.command(cls=Command)
 @click.option(
-    "--all", "everything", is_flag=True, envvar="VERTEX_ENV_LOGOUT_ALL", show_envvar=True, help="Of every identity."
+    "--all",
+    "everything",
+    is_flag=True,
+    envvar="VERTEX_ENV_LOGOUT_ALL",
+    show_envvar=True,
+    help="Of every identity.",
 )
 @settings_options
 def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001

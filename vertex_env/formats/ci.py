@@ -94,7 +94,11 @@ class Job:
     @property
     def secrets(self) -> dict[str, str]:
         """Name to value of the variables with the token in them, the shortest, the token alone, first."""
-        found = {name: value for name, value in self.env.items() if value is not None and self.token.value in value}
+        found = {
+            name: value
+            for name, value in self.env.items()
+            if value is not None and self.token.value in value
+        }
         return dict(sorted(found.items(), key=lambda item: len(item[1])))
 
     @property
@@ -128,14 +132,17 @@ def lasts(token: Token, now: datetime) -> str:
     """How long the token lasts, for a person."""
     left = timedelta(seconds=int(token.remaining(now).total_seconds()))
     return (
-        f"the token lasts {left}, until {token.expiry:%Y-%m-%dT%H:%M:%SZ}; in a step that takes longer: vertex-env run"
+        f"the token lasts {left}, until {token.expiry:%Y-%m-%dT%H:%M:%SZ}; "
+        f"in a step that takes longer: vertex-env run"
     )
 
 
 def github(job: Job) -> Plan:
     """Masks as commands in the log, variables in the file of the job."""
     masks = [f"::add-mask::{value.replace('%', '%25')}\n" for value in _once(job)]
-    blocks = [f"{name}<<{job.delimiter}\n{value}\n{job.delimiter}\n" for name, value in job.values.items()]
+    blocks = [
+        f"{name}<<{job.delimiter}\n{value}\n{job.delimiter}\n" for name, value in job.values.items()
+    ]
     return Plan(stdout="".join(masks), file=_file(job, "GITHUB_ENV"), text="\n" + "".join(blocks))
 
 
@@ -206,7 +213,9 @@ def without_block(text: bytes) -> bytes:
 
     Each statement in the file starts the program once more, for each step and each bash script.
     """
-    return re.sub(rb"^%b.*?^%b" % (_BEGIN.encode(), _END.encode()), b"", text, flags=re.DOTALL | re.MULTILINE)
+    return re.sub(
+        rb"^%b.*?^%b" % (_BEGIN.encode(), _END.encode()), b"", text, flags=re.DOTALL | re.MULTILINE
+    )
 
 
 def statement(job: Job) -> Plan:
@@ -222,7 +231,9 @@ def _once(job: Job) -> list[str]:
 def _file(job: Job, variable: str) -> str:
     path = job.environ.get(variable)
     if not path:
-        raise SettingsError(f"{variable} is not set: there is no file for the variables of later steps", _GUIDE)
+        raise SettingsError(
+            f"{variable} is not set: there is no file for the variables of later steps", _GUIDE
+        )
     return path
 
 

@@ -24,7 +24,9 @@ def sh(env: Environment) -> str:
         return ""
     names = " ".join(env)
     given = {name: value for name, value in env.items() if value is not None}
-    trial = f"unset {names}" + (f" && export {' '.join(f'{name}=' for name in given)}" if given else "")
+    trial = f"unset {names}" + (
+        f" && export {' '.join(f'{name}=' for name in given)}" if given else ""
+    )
     return (
         f"if `{trial}`; then\nunset {names};\n"
         + _lines(given, "export {}={};", "", quote_sh)
@@ -53,7 +55,12 @@ def fish(env: Environment) -> str:
     names = " ".join(env)
     uncover = f"set -el {names}; set -ef {names}; true;\n" if env else ""
     unset = "set -eg {0}; if set -q {0}; set -gx {0} ''; end;"
-    text = _lines(env, "set -gx {} {};", unset, lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'")
+    text = _lines(
+        env,
+        "set -gx {} {};",
+        unset,
+        lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'",
+    )
     return uncover + text
 
 
@@ -76,7 +83,9 @@ def pwsh(env: Environment) -> str:
     (2026-11-22).
     """
     unset = "Remove-Item -ErrorAction Ignore Env:{};"
-    return _lines(env, "$env:{} = {};", unset, lambda v: "'" + re.sub("(['\u2018-\u201b])", r"\1\1", v) + "'")
+    return _lines(
+        env, "$env:{} = {};", unset, lambda v: "'" + re.sub("(['\u2018-\u201b])", r"\1\1", v) + "'"
+    )
 
 
 def xonsh(env: Environment) -> str:
@@ -93,7 +102,9 @@ def elvish(env: Environment) -> str:
 
     https://elv.sh/ref/language.html#single-quoted-string (2026-11-22).
     """
-    return _lines(env, "set-env {} {};", "unset-env {};", lambda v: "'" + v.replace("'", "''") + "'")
+    return _lines(
+        env, "set-env {} {};", "unset-env {};", lambda v: "'" + v.replace("'", "''") + "'"
+    )
 
 
 def tcsh(env: Environment) -> str:

@@ -40,7 +40,9 @@ from vertex_env.vertex.variables import (
 )
 
 _FROM_STAMP = ("VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP")
-_PLAIN = re.compile(r"(?:VERTEX_ENV|GOOGLE|CLOUDSDK|GCLOUD|GCE|XDG)_[A-Z0-9_]+|HOME|APPDATA|LOCALAPPDATA")
+_PLAIN = re.compile(
+    r"(?:VERTEX_ENV|GOOGLE|CLOUDSDK|GCLOUD|GCE|XDG)_[A-Z0-9_]+|HOME|APPDATA|LOCALAPPDATA"
+)
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|HEADER|PROXY|VERTEX_ENV_SET")
 """Variables whose value may stand in a snapshot, unless their name has a word of the second pattern."""
 
@@ -48,14 +50,19 @@ _LACKS = {"OPENAI_CUSTOM_HEADERS": "authorization", **dict.fromkeys(SHARED, "ope
 """Variables whose value may be a secret and is not kept: all that is decided by is whether this text is in it."""
 
 _URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~:@%+=,/-]*)?", re.ASCII
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~:@%+=,/-]*)?",
+    re.ASCII,
 )
 _GOOGLE = tuple(f".{domain}" for domain in GOOGLE_DOMAINS)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]*", re.ASCII)
 
 
 def _kinds() -> dict[str, tuple[str, ...]]:
-    templates = {"OPENAI_API_KEY": "{token}", "OPENAI_BASE_URL": "{base_url}", "OPENAI_API_BASE": "{base_url}"}
+    templates = {
+        "OPENAI_API_KEY": "{token}",
+        "OPENAI_BASE_URL": "{base_url}",
+        "OPENAI_API_BASE": "{base_url}",
+    }
     for client in CLIENTS.values():
         templates |= {name: template for name, template in client.items() if template is not None}
     names = [name for name in SETTABLE if name not in _FROM_STAMP]
@@ -110,7 +117,11 @@ class Snapshot:
 
 
 def snapshot(
-    names: Iterable[str], judged: Mapping[str, str], environ: Mapping[str, str], env: Environment, stand_in: str
+    names: Iterable[str],
+    judged: Mapping[str, str],
+    environ: Mapping[str, str],
+    env: Environment,
+    stand_in: str,
 ) -> Snapshot | None:
     """The snapshot for shells, but for the files; None where something cannot be told in it.
 
@@ -122,10 +133,15 @@ def snapshot(
         stand_in: The value of that token.
     """
     # Unset in any case: a shell that has had them unset writes the next snapshot, for one in which they are still set.
-    env = {**dict.fromkeys((*CONFLICTS, *REDIRECTS)), **{n: v for n, v in env.items() if n not in _FROM_STAMP}}
+    env = {
+        **dict.fromkeys((*CONFLICTS, *REDIRECTS)),
+        **{n: v for n, v in env.items() if n not in _FROM_STAMP},
+    }
     env = {name: value for name, value in env.items() if name not in _LACKS or value is not None}
     variables = _variables(names, judged, environ, env)
-    changes = _changes(env, stand_in, re.split(r"[,\s]+", environ.get("VERTEX_ENV_ALLOW_HOST", "").lower()))
+    changes = _changes(
+        env, stand_in, re.split(r"[,\s]+", environ.get("VERTEX_ENV_ALLOW_HOST", "").lower())
+    )
     return None if variables is None or changes is None else Snapshot(variables, changes)
 
 
@@ -168,7 +184,9 @@ def _changes(env: Environment, stand_in: str, allowed: Iterable[str]) -> list[st
             return None
         if name in NAMES["keys"] and value == stand_in:
             last.append(f"set {name}=\x1f")
-        elif (name in NAMES["urls"] and _is_url(value, allowed)) or (name in NAMES["words"] and _WORD.fullmatch(value)):
+        elif (name in NAMES["urls"] and _is_url(value, allowed)) or (
+            name in NAMES["words"] and _WORD.fullmatch(value)
+        ):
             lines.append(f"set {name}={value}")
         else:
             return None

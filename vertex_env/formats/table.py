@@ -71,7 +71,19 @@ _ROWS: tuple[Format, ...] = (
         name="sh",
         render=render.sh,
         evaluated=True,
-        shells=("sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "yash", "rbash"),
+        shells=(
+            "sh",
+            "bash",
+            "zsh",
+            "dash",
+            "ksh",
+            "ksh93",
+            "mksh",
+            "ash",
+            "busybox",
+            "yash",
+            "rbash",
+        ),
         use='eval "$(vertex-env export)"',
     ),
     TextFormat(
@@ -140,15 +152,23 @@ _ROWS: tuple[Format, ...] = (
     CiSystem(name="gitlab", plan=ci.statement, evaluated=True, sign="GITLAB_CI", again=_EVALUATED),
     CiSystem(name="azure", plan=ci.azure, evaluated=False, sign="TF_BUILD"),
     CiSystem(
-        name="circleci", plan=ci.circleci, evaluated=False, sign="CIRCLECI", again="each step of the job reads it"
+        name="circleci",
+        plan=ci.circleci,
+        evaluated=False,
+        sign="CIRCLECI",
+        again="each step of the job reads it",
     ),
     CiSystem(name="buildkite", plan=ci.buildkite, evaluated=False, sign="BUILDKITE"),
     CiSystem(name="teamcity", plan=ci.teamcity, evaluated=False, sign="TEAMCITY_VERSION"),
-    CiSystem(name="jenkins", plan=ci.statement, evaluated=True, sign="JENKINS_URL", again=_EVALUATED),
+    CiSystem(
+        name="jenkins", plan=ci.statement, evaluated=True, sign="JENKINS_URL", again=_EVALUATED
+    ),
 )
 
 FORMATS: Mapping[str, Format] = {row.name: row for row in _ROWS}
-TEXT_FORMATS: Mapping[str, TextFormat] = {row.name: row for row in _ROWS if isinstance(row, TextFormat)}
+TEXT_FORMATS: Mapping[str, TextFormat] = {
+    row.name: row for row in _ROWS if isinstance(row, TextFormat)
+}
 CI_SYSTEMS: Mapping[str, CiSystem] = {row.name: row for row in _ROWS if isinstance(row, CiSystem)}
 
 
@@ -167,7 +187,14 @@ def guess_format(shells: Iterable[str]) -> TextFormat:
 
 def detect(environ: Mapping[str, str]) -> CiSystem | None:
     """The CI system that runs us, if it is one that we know."""
-    return next((s for s in CI_SYSTEMS.values() if environ.get(s.sign, "").lower() not in ("", "0", "false")), None)
+    return next(
+        (
+            s
+            for s in CI_SYSTEMS.values()
+            if environ.get(s.sign, "").lower() not in ("", "0", "false")
+        ),
+        None,
+    )
 
 
 def recognise(environ: Mapping[str, str]) -> CiSystem:

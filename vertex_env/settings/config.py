@@ -72,11 +72,14 @@ def read_config(path: Path | None) -> Config:
         data = tomllib.loads(text)
     except UnicodeDecodeError as e:
         line = e.object.count(b"\n", 0, e.start) + 1
-        raise SettingsError(f"{path}:{line} is not valid TOML: not UTF-8", "save the file as UTF-8") from e
+        raise SettingsError(
+            f"{path}:{line} is not valid TOML: not UTF-8", "save the file as UTF-8"
+        ) from e
     except (ValueError, RecursionError) as e:
         # Besides its own error tomllib lets out what int() raises on too many digits, and too deep a nesting.
         raise SettingsError(
-            f"{path} is not valid TOML: {_one_line(e)}", "correct the line named, or move the file away"
+            f"{path} is not valid TOML: {_one_line(e)}",
+            "correct the line named, or move the file away",
         ) from e
     lines = _Lines(text, path)
 
@@ -95,7 +98,8 @@ def read_config(path: Path | None) -> Config:
             )
         else:
             raise SettingsError(
-                f"unknown key {key!r} in {source}", "known there: default-profile, and [profile.NAME] tables"
+                f"unknown key {key!r} in {source}",
+                "known there: default-profile, and [profile.NAME] tables",
             )
     return Config(path, default, profiles)
 
@@ -109,16 +113,22 @@ def _is_absent(path: Path, error: OSError) -> bool:
 def _profile(name: str, table: object, lines: "_Lines") -> Layer:
     if not isinstance(table, dict):
         source = lines.source("profile", name)
-        raise SettingsError(f"profile {name!r} in {source} is not a table", "write [profile.NAME], in single brackets")
+        raise SettingsError(
+            f"profile {name!r} in {source} is not a table",
+            "write [profile.NAME], in single brackets",
+        )
     layer = {}
     for key, value in table.items():
         source = lines.source("profile", name, key)
         if key not in _KEYS:
-            raise SettingsError(f"unknown key {key!r} in {source}", "known there: " + ", ".join(_KEYS))
+            raise SettingsError(
+                f"unknown key {key!r} in {source}", "known there: " + ", ".join(_KEYS)
+            )
         found = _KEYS[key].from_toml(value)
         if found is None:
             raise SettingsError(
-                f"{key} in {source} has a value of the wrong type", f"write it as {key} = {_KEYS[key].toml}"
+                f"{key} in {source} has a value of the wrong type",
+                f"write it as {key} = {_KEYS[key].toml}",
             )
         # An empty list counts as unset, as an empty variable does.
         if found != ():

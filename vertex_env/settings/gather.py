@@ -51,7 +51,11 @@ def gather(options: Mapping[str, str | Sequence[str] | None], inputs: Inputs) ->
     layers.append(gcloud_layer(properties, configuration))
     resolve(layers)  # a wrong setting is told before anything is looked for
     folder, unstored = cache_folder(environ)
-    if unstored is not None and (chosen := first(layers, "store")) is not None and chosen.value == "none":
+    if (
+        unstored is not None
+        and (chosen := first(layers, "store")) is not None
+        and chosen.value == "none"
+    ):
         unstored = None
     if unstored is not None:
         layers.insert(0, {"store": Found("none", "no absolute folder to store in")})

@@ -40,7 +40,11 @@ def read_gcloud(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         parser.read_string(text)
     except configparser.Error:
         return name, {}
-    return name, {f"{section}/{key}": value for section in parser.sections() for key, value in parser.items(section)}
+    return name, {
+        f"{section}/{key}": value
+        for section in parser.sections()
+        for key, value in parser.items(section)
+    }
 
 
 def _read(path: Path) -> str:

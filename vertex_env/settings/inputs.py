@@ -68,7 +68,10 @@ class Inputs:
     @property
     def names(self) -> list[str]:
         """The variables, as `warm.Answer` has them: `NAME`, or `RULE NAME` where only `is_kept` matters."""
-        return [*self.environ.names, *(f"{rule} {name}" for name, rule in self.environ.judged.items())]
+        return [
+            *self.environ.names,
+            *(f"{rule} {name}" for name, rule in self.environ.judged.items()),
+        ]
 
     @property
     def are_anywhere_the_same(self) -> bool:
@@ -79,5 +82,6 @@ class Inputs:
     def are_as_they_were(self) -> bool:
         """Whether no file has changed since the first of them was read, as far as time stamps can tell."""
         return not any(
-            changed_since(path, self.started) or warm.file_state(str(path)) != was for path, was in self.files.items()
+            changed_since(path, self.started) or warm.file_state(str(path)) != was
+            for path, was in self.files.items()
         )

@@ -24,7 +24,9 @@ Raw = str | tuple[str, ...]
 
 Completes = Literal["files", "profiles"]
 
-_MISPLACED = "leave it out: the access token is minted, and a --set template has {token} where it belongs"
+_MISPLACED = (
+    "leave it out: the access token is minted, and a --set template has {token} where it belongs"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,13 @@ class Text(One[str]):
         wrong: Callable[[str], tuple[str, str] | None] = lambda _: None,
         completes: Completes | None = None,
     ) -> None:
-        self._shape, self._hint, self._flags, self._expand, self._wrong = shape, hint, flags, expand, wrong
+        self._shape, self._hint, self._flags, self._expand, self._wrong = (
+            shape,
+            hint,
+            flags,
+            expand,
+            wrong,
+        )
         self.completes = completes
 
     def fits(self, text: str) -> bool:
@@ -138,7 +146,10 @@ class Text(One[str]):
         if (wrong := self._wrong(text)) is not None:
             raise SettingsError(f"{name} {text!r} from {source} {wrong[0]}", wrong[1])
         if not text or "\0" in text:
-            raise SettingsError(f"{name} from {source} is empty or has a NUL", f"leave --{name} out to use the default")
+            raise SettingsError(
+                f"{name} from {source} is empty or has a NUL",
+                f"leave --{name} out to use the default",
+            )
         return text
 
 
@@ -165,7 +176,9 @@ class Choice(One[C]):
         for choice in self.choices:
             if text == choice:
                 return choice
-        raise SettingsError(f"{name} {text!r} from {source} is unknown", "choose one of " + ", ".join(self.choices))
+        raise SettingsError(
+            f"{name} {text!r} from {source} is unknown", "choose one of " + ", ".join(self.choices)
+        )
 
 
 class Duration(One[timedelta]):
@@ -186,7 +199,9 @@ class Duration(One[timedelta]):
         try:
             value = parse_duration(text)
         except ValueError as e:
-            raise SettingsError(f"{name} from {source}: {e}", "give a duration such as 90m, 1h30m or 45s") from e
+            raise SettingsError(
+                f"{name} from {source}: {e}", "give a duration such as 90m, 1h30m or 45s"
+            ) from e
         if not self._least <= value <= self._most:
             raise SettingsError(
                 f"{name} {text!r} from {source} is out of range",
@@ -217,7 +232,10 @@ class Listed(Many[tuple[str, ...]]):
     def read(self, name: str, found: Found) -> tuple[str, ...]:
         """The items without the blank ones: `aider, goose,` is two clients. Where nothing is left that is an error."""
         items = [item.strip(" ") for text in found.texts for item in text.split(",")]
-        return tuple(self.item.check(name, item, found.source) for item in [item for item in items if item] or [""])
+        return tuple(
+            self.item.check(name, item, found.source)
+            for item in [item for item in items if item] or [""]
+        )
 
     def split(self, text: str) -> Raw:  # noqa: D102
         return tuple(part for part in re.split(r"[,\s]+", text) if part)
@@ -266,7 +284,9 @@ class Templates(Many[Mapping[str, str]]):
 
     def from_toml(self, value: object) -> Raw | None:
         """Also a table."""
-        if isinstance(value, dict) and all(isinstance(template, str) for template in value.values()):
+        if isinstance(value, dict) and all(
+            isinstance(template, str) for template in value.values()
+        ):
             return tuple(f"{name}={template}" for name, template in value.items())
         return super().from_toml(value)
 
@@ -279,7 +299,9 @@ def parse_duration(text: str) -> timedelta:
     """
     if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", text, re.ASCII):
         return timedelta(seconds=float(text))
-    match = re.fullmatch(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s)?", text, re.ASCII)
+    match = re.fullmatch(
+        r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s)?", text, re.ASCII
+    )
     if match is None or not text:
         raise ValueError(f"{text!r} is not a duration such as 90m, 1h30m or 45s")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())

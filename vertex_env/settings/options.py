@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, overload
 
-from vertex_env.settings.kinds import Chain, Choice, Duration, File, Found, Kind, Listed, Templates, Text
+from vertex_env.settings.kinds import (
+    Chain,
+    Choice,
+    Duration,
+    File,
+    Found,
+    Kind,
+    Listed,
+    Templates,
+    Text,
+)
 from vertex_env.vertex.target import LOCATION, Api, is_zone
 from vertex_env.vertex.variables import CLIENTS
 
@@ -32,7 +42,11 @@ class Setting(Generic[T]):
 
     def __str__(self) -> str:
         """For messages: `'my-project' from GOOGLE_CLOUD_PROJECT`."""
-        return f"{self.value!r} from {self.source}" if self.source != "default" else f"{self.value!r} (default)"
+        return (
+            f"{self.value!r} from {self.source}"
+            if self.source != "default"
+            else f"{self.value!r} (default)"
+        )
 
 
 class Option(Generic[T]):
@@ -102,7 +116,11 @@ class Option(Generic[T]):
         Raises:
             SettingsError: The value is not one of its kind.
         """
-        return Setting(self.default) if found is None else Setting(self.kind.parse(self.name, found), found.source)
+        return (
+            Setting(self.default)
+            if found is None
+            else Setting(self.kind.parse(self.name, found), found.source)
+        )
 
 
 def _zone(location: str) -> tuple[str, str] | None:
@@ -188,7 +206,9 @@ class Resolved:
         metavar="PUBLISHER/MODEL",
         help="Model for OPENAI_MODEL, such as google/gemini-2.5-flash.",
     )
-    api = Option(Choice[Api]("chat", "responses"), "chat", help="OpenAI API to point at. [default: chat]")
+    api = Option(
+        Choice[Api]("chat", "responses"), "chat", help="OpenAI API to point at. [default: chat]"
+    )
     api_version = Option(
         Text(r"v[0-9]{1,2}(?:(?:alpha|beta)[0-9]{1,2})?", "a version looks like v1 or v1beta1"),
         "v1",
@@ -243,13 +263,21 @@ class Resolved:
         help="OAuth scope. [default: cloud-platform]",
     )
     quota_project = Option(
-        _PROJECT, None, metavar="ID", help="Project billed for quota.", google=("GOOGLE_CLOUD_QUOTA_PROJECT",)
+        _PROJECT,
+        None,
+        metavar="ID",
+        help="Project billed for quota.",
+        google=("GOOGLE_CLOUD_QUOTA_PROJECT",),
     )
     store = Option(
-        Choice("file", "keyring", "none"), "file", help="Where tokens are kept between calls. [default: file]"
+        Choice("file", "keyring", "none"),
+        "file",
+        help="Where tokens are kept between calls. [default: file]",
     )
     min_ttl = Option(
-        Duration(), timedelta(minutes=5), help="Least time a token must have left; half its life at most. [default: 5m]"
+        Duration(),
+        timedelta(minutes=5),
+        help="Least time a token must have left; half its life at most. [default: 5m]",
     )
     mint_timeout = Option(
         Duration(timedelta(seconds=1), timedelta(minutes=5)),
@@ -299,5 +327,7 @@ class Resolved:
         return f"Resolved({', '.join(f'{name}={value}' for name, value in self.values.items())})"
 
 
-OPTIONS: tuple[Option[Any], ...] = tuple(row for row in vars(Resolved).values() if isinstance(row, Option))
+OPTIONS: tuple[Option[Any], ...] = tuple(
+    row for row in vars(Resolved).values() if isinstance(row, Option)
+)
 """The rows, in the order of the help."""

@@ -36,7 +36,11 @@ def home(environ: Mapping[str, str]) -> Path | None:
 
 def no_home(environ: Mapping[str, str]) -> str:
     """Why there is no home folder, such as `HOME is not set, and the user is unknown`."""
-    return "HOME is not an absolute path" if environ.get("HOME") else "HOME is not set, and the user is unknown"
+    return (
+        "HOME is not an absolute path"
+        if environ.get("HOME")
+        else "HOME is not set, and the user is unknown"
+    )
 
 
 def cache_folder(environ: Mapping[str, str]) -> tuple[Path | None, str | None]:
@@ -47,7 +51,10 @@ def cache_folder(environ: Mapping[str, str]) -> tuple[Path | None, str | None]:
     why = no_home(environ)
     if environ.get("VERTEX_ENV_CACHE_DIR"):
         why = "VERTEX_ENV_CACHE_DIR is not an absolute path"
-    return None, f"nothing is stored: {why}; set HOME, XDG_CACHE_HOME or VERTEX_ENV_CACHE_DIR to an absolute path"
+    return (
+        None,
+        f"nothing is stored: {why}; set HOME, XDG_CACHE_HOME or VERTEX_ENV_CACHE_DIR to an absolute path",
+    )
 
 
 def _base(environ: Mapping[str, str], xdg: str | None, windows: str, fallback: str) -> Path | None:

@@ -20,7 +20,9 @@ def options_layer(options: Mapping[str, str | Sequence[str] | None]) -> Layer:
     for option in OPTIONS:
         value = None if option.internal else options.get(option.field)
         if isinstance(value, str) or value:
-            found[option.name] = Found(value if isinstance(value, str) else tuple(value), f"--{option.name}")
+            found[option.name] = Found(
+                value if isinstance(value, str) else tuple(value), f"--{option.name}"
+            )
     return found
 
 
@@ -44,7 +46,9 @@ def google_layer(environ: Mapping[str, str]) -> Layer:
 def gcloud_layer(properties: Mapping[str, str], configuration: str) -> Layer:
     """Layer of gcloud's properties, such as `{"core/project": "p"}`."""
     return {
-        o.name: Found(properties[o.gcloud], f"{o.gcloud} in gcloud's configuration {configuration!r}")
+        o.name: Found(
+            properties[o.gcloud], f"{o.gcloud} in gcloud's configuration {configuration!r}"
+        )
         for o in OPTIONS
         if o.gcloud is not None and properties.get(o.gcloud)
     }
@@ -56,7 +60,9 @@ def as_environ(layer: Layer) -> dict[str, str]:
     for option in OPTIONS:
         if option.name in layer:
             value = layer[option.name].value
-            result[option.variable] = value if isinstance(value, str) else option.kind.separator.join(value)
+            result[option.variable] = (
+                value if isinstance(value, str) else option.kind.separator.join(value)
+            )
     return result
 
 
@@ -71,4 +77,6 @@ def resolve(layers: Sequence[Layer]) -> Resolved:
     Raises:
         SettingsError: A value does not have the shape it must have; the message names its source.
     """
-    return Resolved(**{option.field: option.resolve(first(layers, option.name)) for option in OPTIONS})
+    return Resolved(
+        **{option.field: option.resolve(first(layers, option.name)) for option in OPTIONS}
+    )
