@@ -1,4 +1,4 @@
-"""`run`: a command that never sees an expired token."""
+"""`run`: start a command that never sees an expired token."""
 
 import os
 import sys
@@ -67,7 +67,8 @@ def run_command(
         run.check_command(command)
         _run(on_expiry, on_failure, grace, command, options)
     except HelperError as e:
-        # Our own process has said it already, in the form that everything is said in.
+        # The helper process, which is started by this program, has already written the
+        # error, with hint.
         say(str(e))
         sys.exit(Exit.RUN_FAILURE)
     except VertexEnvError as e:
@@ -87,7 +88,8 @@ def _run(
     from vertex_env.run.lifecycle import Rules
 
     overlay = as_environ(options_layer(options))
-    own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
+    # includes `--` if that belongs to `run` and not to the command
+    own = sys.argv[1 : -len(command)]
     question = warm.question_key(own, os.environ)
     in_place = policy == "ignore"
     session = session_for(
@@ -100,7 +102,7 @@ def _run(
         session.settings.mint_timeout.value.total_seconds(),
     )
     if session.adc.is_pipe:
-        environment: Environment = session.environment()  # the helper could not read it any more
+        environment: Environment = session.environment()  # the helper could not read a pipe again
     elif session.broker.stored() is not None and session.settings.endpoint.value is None:
         environment = session.environment()
         target = session.target()
@@ -111,7 +113,8 @@ def _run(
         if "--" in own and own.index("--") == len(own) - 1:
             session.remember(own, question, render, now_utc(), refreshes=False)
     else:
-        # google-auth would stay in the supervisor's memory.
+        # Mint in a helper process: here, google-auth would stay in the supervisor's
+        # memory.
         environment = ask_helper(helper_argv(), {**os.environ, **overlay})
     if rules.policy != "ignore" and run.can_supervise():
         run.start_lean(command, run.pack(environment, overlay, rules))
