@@ -1,4 +1,4 @@
-"""What `status` shows: facts, without asking Google and without the token."""
+"""Facts for `status`, found without asking Google and without showing the token."""
 
 from typing import Any
 
@@ -11,7 +11,11 @@ from vertex_env.vertex.variables import TRACING, to_unset
 
 
 def status_facts(session: Session) -> dict[str, Any]:
-    """Settings with their sources, identity, base URL, stored token, store, and variables that are in the way."""
+    """Collect what `status` shows.
+
+    These are the settings with their sources, the identity, the base URL, the stored
+    token, the store, and the variables that conflict with it.
+    """
     settings = {
         option.name: getattr(session.settings, option.field)
         for option in OPTIONS
@@ -58,14 +62,18 @@ def status_facts(session: Session) -> dict[str, Any]:
 
 
 def _in_the_way(session: Session, origin: str) -> dict[str, list[str]]:
-    """Names that are set and have clients talk to another host than *origin*: `unset` by us, or `kept`."""
+    """Names of set variables that make clients talk to another host than *origin*.
+
+    `unset` are those that `export` and `run` unset; `kept` are those that stay.
+    """
     environ, clients, extra = (
         session.inputs.environ,
         session.settings.client.value,
         session.settings.set.value,
     )
     kept = session.kept()
-    # Harmless are what `export --client` has set in this shell, headers, and what tracing takes for a yes.
+    # Harmless are variables that `export --client` has set in this shell, the headers,
+    # and `true` as the value for tracing.
     foreign = [
         name
         for name in kept

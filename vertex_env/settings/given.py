@@ -1,4 +1,6 @@
-"""What the generated `keywords.Settings` has besides its fields: each setting as the command line would give it."""
+"""Base class of the generated `keywords.Settings`: it gives each setting as the command
+line would.
+"""
 
 import os
 from collections.abc import Sequence
@@ -9,7 +11,7 @@ from vertex_env.redaction import hide
 
 
 class Given:
-    """Settings as a program gives them."""
+    """Settings as given by a Python program."""
 
     __slots__ = ()
 
@@ -25,7 +27,7 @@ class Given:
                 object.__setattr__(self, name, os.fspath(value))
 
     def __repr__(self) -> str:
-        """The fields that are set; a token that was given for one of them is not repeated."""
+        """The fields that are set, with any token in them hidden."""
         shown = (
             f"{name}={hide(repr(value))}"
             for name, value in self._values().items()
@@ -34,7 +36,7 @@ class Given:
         return f"Settings({', '.join(shown)})"
 
     def options(self) -> dict[str, str | Sequence[str] | None]:
-        """As the command line would give them."""
+        """The settings as the command line would give them."""
         values = {name: value for name, value in self._values().items() if value not in (None, ())}
         texts = {
             n: f"{v.total_seconds():f}" if isinstance(v, timedelta) else v

@@ -1,7 +1,8 @@
-"""The settings: one row each, which the command line, the variables, config.toml and the Python API are made from.
+"""The settings, one row each.
 
-To add a setting is to add a row here and to use it; `python -m tests.keywords` and `python -m tests.completions` write
-what is generated from the rows.
+The command line, the variables, config.toml and the Python API are made from the rows.
+To add a setting, add a row here and use it. Then run `python -m tests.keywords` and
+`python -m tests.completions`, which generate files from the rows.
 """
 
 import re
@@ -30,18 +31,19 @@ _SCOPE_PREFIX = "https://www.googleapis.com/auth/"
 
 MAX_LIFETIME = timedelta(hours=12)
 """https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
-(2026-11-22)."""
+(2026-11-22).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """A checked value and where it came from."""
+    """A checked value and its source."""
 
     value: T
     source: str = "default"
 
     def __str__(self) -> str:
-        """For messages: `'my-project' from GOOGLE_CLOUD_PROJECT`."""
+        """The text for messages: `'my-project' from GOOGLE_CLOUD_PROJECT`."""
         return (
             f"{self.value!r} from {self.source}"
             if self.source != "default"
@@ -50,30 +52,31 @@ class Setting(Generic[T]):
 
 
 class Option(Generic[T]):
-    """One setting: a row of the table, and as an attribute of `Resolved` its value and source.
+    """One setting: a row of the table. As an attribute of a `Resolved`, it gives value
+    and source.
 
     Args:
-        kind: What it may be.
-        default: Its value where nothing sets it.
-        metavar: What stands for its value in the help; the kind's by default.
-        help: What it is, in a line.
-        google: Google's own variables, first wins.
-        gcloud: gcloud's property, such as `core/project`.
-        internal: Only Google's variables and gcloud's properties set it.
-        in_profile: It is a key of a profile in config.toml.
+        kind: Kind of its values.
+        default: Its value if no layer sets it.
+        metavar: Placeholder for its value in the help; by default that of the kind.
+        help: Description in one line.
+        google: Google's own variables for it; the first that is set wins.
+        gcloud: gcloud's property for it, such as `core/project`.
+        internal: Whether only Google's variables and gcloud's properties set it.
+        in_profile: Whether it is a key of a profile in config.toml.
     """
 
     name: str
-    """Long option without the dashes, key in config.toml, and after `VERTEX_ENV_` the variable: `quota-project`."""
+    """Name such as `quota-project`: the long option without dashes, and the key in config.toml."""
     field: str
-    """Such as `quota_project`."""
+    """Name of the Python field, such as `quota_project`."""
 
     def __init__(  # noqa: PLR0913
         self,
         kind: Kind[T],
         default: T,
         *,
-        help: str,  # noqa: A002 -- what it is to argparse and Click, too
+        help: str,  # noqa: A002 -- argparse and Click call it help, too
         metavar: str = "",
         google: tuple[str, ...] = (),
         gcloud: str | None = None,
@@ -102,7 +105,7 @@ class Option(Generic[T]):
 
     @property
     def variable(self) -> str:
-        """Such as `VERTEX_ENV_QUOTA_PROJECT`."""
+        """Name of the variable, such as `VERTEX_ENV_QUOTA_PROJECT`."""
         return "VERTEX_ENV_" + self.field.upper()
 
     @property
@@ -111,10 +114,10 @@ class Option(Generic[T]):
         return self.kind.many
 
     def resolve(self, found: Found | None) -> Setting[T]:
-        """The setting that was *found*, checked, else the default.
+        """Parse and check *found*; without it, return the default.
 
         Raises:
-            SettingsError: The value is not one of its kind.
+            SettingsError: The value is not of the setting's kind.
         """
         return (
             Setting(self.default)
@@ -124,20 +127,22 @@ class Option(Generic[T]):
 
 
 def _zone(location: str) -> tuple[str, str] | None:
-    """Why a zone is no location, and what to give instead."""
+    """The problem with a zone as location, and a hint; None if *location* is not a zone."""
     if not is_zone(location):
         return None
     return "is a Compute Engine zone", f"give its region: {location.rpartition('-')[0]}"
 
 
 def _full_scope(text: str) -> str:
-    """*text* with what Google's scopes begin with, where that was left out: `cloud-platform`."""
+    """Complete a short scope such as `cloud-platform` with the prefix of Google's scopes."""
     is_short = re.fullmatch(r"[a-z][a-z0-9._-]*", text) is not None
     return _SCOPE_PREFIX + text if is_short and text not in ("openid", "email", "profile") else text
 
 
-# https://cloud.google.com/resource-manager/docs/creating-managing-projects (2026-11-22): 6 to 30 characters; an older
-# "example.com:" prefix is still valid, and so is the project number.
+# A project ID has 6 to 30 characters. An older "example.com:" prefix is still valid,
+# and so is the project number
+# (https://cloud.google.com/resource-manager/docs/creating-managing-projects,
+# 2026-11-22).
 _PROJECT = Text(
     r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}",
     "a project ID looks like my-project-123; `gcloud projects list` shows yours",
@@ -145,20 +150,22 @@ _PROJECT = Text(
 
 
 class Resolved:
-    """Every setting, checked one by one; what they mean together is checked where they are used.
+    """All settings, each checked alone; the code that uses them checks combinations.
 
-    The attributes are the rows: on the class, `Resolved.scope` is the `Option`; on an object, `settings.scope` is its
-    `Setting`, with the value's type.
+    The attributes are the rows. On the class, `Resolved.scope` is the `Option`. On an
+    object, `settings.scope` is its `Setting`, with the type of the value.
 
     Args:
-        values: By field, as `resolve` makes them.
+        values: Settings by field, as `resolve` makes them.
     """
 
     __slots__ = ("values",)
 
-    # Names and their order: google-auth 2.62.2 `environment_vars.py`; google-genai 3.4.0 and openai 3.54.0 read
-    # GOOGLE_CLOUD_LOCATION; gcloud's CLOUDSDK_SECTION_PROPERTY variables stand for its properties
-    # (https://cloud.google.com/sdk/docs/properties#setting_properties_using_environment_variables), all 2026-11-22.
+    # Google's names and their order come from google-auth 2.62.2 `environment_vars.py`.
+    # google-genai 3.4.0 and openai 3.54.0 read GOOGLE_CLOUD_LOCATION. A variable
+    # CLOUDSDK_SECTION_PROPERTY stands for a property of gcloud
+    # (https://cloud.google.com/sdk/docs/properties#setting_properties_using_environment_variables).
+    # All of this as of 2026-11-22.
     profile = Option(
         Text(
             r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?",
@@ -187,7 +194,8 @@ class Resolved:
         gcloud="ai/region",
     )
     endpoint = Option(
-        # Up to 128 characters of any kind at Google; what could be mistaken for syntax somewhere is refused here.
+        # Google allows up to 128 characters of any kind. Characters that are syntax in
+        # some place are refused here.
         Text(
             r"\w(?:[\w .()+:-]{0,126}[\w)])?",
             "give the endpoint's ID or its display name; `vertex-env endpoints --all-locations` lists them",
@@ -244,7 +252,7 @@ class Resolved:
         metavar="ACCOUNT",
         help="Service account to impersonate; with delegates: D1,D2,ACCOUNT.",
     )
-    """Delegates, then the target principal; empty for none."""
+    """Delegates, then the target principal; empty for no impersonation."""
     lifetime = Option(
         Duration(timedelta(seconds=1), MAX_LIFETIME),
         None,
