@@ -1,4 +1,4 @@
-"""`ci`: hand the variables to the later steps of a CI job."""
+"""`ci`: pass the variables to the later steps of a CI job."""
 
 import os
 from collections.abc import Mapping
@@ -41,13 +41,15 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
     GitHub Actions, Azure Pipelines, Buildkite, TeamCity:  vertex-env ci
     CircleCI, with a fresh token for each step:            vertex-env ci
     GitLab, Jenkins, for the rest of the script:           eval "$(vertex-env ci)"
-    """  # noqa: D301 -- Click wants the control character itself
+    """  # noqa: D301 -- Click needs the control character
     system = recognise(os.environ)
     again = "the steps of a long job renew the token" if job_timeout is not None else system.again
     session = session_for(options, again=again)
     environment = session.environment()
     stored, now = session.token(), now_utc()
-    # What an earlier job on this machine has left may do for a shell, but no step renews it.
+    # An earlier job on this machine may have left a stored token. It is good enough for
+    # a shell, but in CI no step renews it. So mint a new one if less than half of its
+    # life is left.
     if stored.remaining(now) < max(job_timeout or timedelta(), (stored.expiry - stored.issued) / 2):
         environment = session.environment(refresh=True)
     if job_timeout is not None:
@@ -57,31 +59,34 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
 
 
 def _settings_elsewhere(options: Mapping[str, Any]) -> dict[str, str]:
-    """The step's settings, such as `{"VERTEX_ENV_PROFILE": "work"}`, for a step in another folder.
+    """The settings of the step, for a step that may run in another folder.
 
-    A path in them is absolute, and the file that a profile is in is named.
+    An example is `{"VERTEX_ENV_PROFILE": "work"}`. Paths in them are absolute. If
+    `VERTEX_ENV_CONFIG` names the file with the profiles, it is included.
     """
     config = os.environ.get("VERTEX_ENV_CONFIG")
     settings = as_environ({**environ_layer(os.environ), **options_layer(options)})
     if config:
-        settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100 -- no link is followed
+        # do not follow links
+        settings["VERTEX_ENV_CONFIG"] = os.path.abspath(config)  # noqa: PTH100
     for name in [
         option.variable for option in OPTIONS if option.kind.is_file and option.variable in settings
     ]:
         named = os.path.expanduser(settings[name])  # noqa: PTH111 -- as `adc` does
-        settings[name] = os.path.abspath(named)  # noqa: PTH100 -- no link is followed
+        settings[name] = os.path.abspath(named)  # noqa: PTH100 -- do not follow links
     return settings
 
 
 def hand_over(
     system: CiSystem, environment: Environment, token: Token, options: Mapping[str, Any]
 ) -> None:
-    """Do what *system* needs to have the variables in later steps."""
+    """Carry out the plan of *system*, so that later steps have the variables."""
     import shutil
     import stat
 
     job = ci.Job(
-        # Where none can be unset it is made empty: only what is there.
+        # An unset variable becomes an empty one on some systems. So pass only those to
+        # unset that are set.
         env={
             name: value
             for name, value in environment.items()
@@ -98,8 +103,9 @@ def hand_over(
     for call in plan.calls:
         _call(call)
     try:
-        # Opened before anything is printed, so that a failure leaves stdout empty; written to when all is masked.
-        # Nothing reads a pipe there before the step ends: that would be waiting for ever.
+        # Open the file before anything is printed, so that a failure leaves stdout
+        # empty. Write to it only when all secrets are masked. Do not wait for the
+        # reader of a pipe: none reads before the step ends.
         access = os.O_RDWR if plan.once else os.O_WRONLY
         flags = access | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
         with os.fdopen(
@@ -121,10 +127,10 @@ def hand_over(
 
 
 def _make_room(file: BinaryIO, block: bytes) -> bytes:
-    """Take the block of an earlier call out of *file*; return what to append now."""
+    """Remove the block of an earlier call from *file*; return the bytes to append."""
     before = file.read() or b""
     if block in before:
-        return b""  # a file that says the same keeps every byte
+        return b""  # an unchanged block: leave the file as it is
     kept = ci.without_block(before)
     gap = b"" if kept.endswith(b"\n") or not kept else b"\n"
     if kept == before:
@@ -134,7 +140,7 @@ def _make_room(file: BinaryIO, block: bytes) -> bytes:
 
 
 def _call(call: ci.Call) -> None:
-    """Run a program that is told secrets. What it says is not repeated, for it might repeat them."""
+    """Run a program that gets secrets. Its output may repeat them, so it is not shown."""
     import subprocess
 
     name = " ".join(call.argv[:3])

@@ -1,4 +1,4 @@
-"""`endpoints`: the self-deployed ones, in one region or in all."""
+"""`endpoints`: list self-deployed endpoints, of one region or of all."""
 
 import sys
 from typing import Any
@@ -37,7 +37,11 @@ def endpoints(all_locations: bool, format_name: str, **options: Any) -> None:  #
 def _list_endpoints(
     session: Session, *, all_locations: bool
 ) -> tuple[list[Any], list[tuple[str, VertexEnvError]]]:
-    """Endpoints, and the locations that could not be asked; if none could, that is an error."""
+    """Endpoints, and the locations whose request failed, with their errors.
+
+    Raises:
+        VertexEnvError: All requests failed.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from vertex_env.vertex.endpoints import Endpoint, list_endpoints, list_locations

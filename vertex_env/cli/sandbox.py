@@ -1,4 +1,4 @@
-"""`sandbox` and `demo`: a Google on loopback, for which no account is needed."""
+"""`sandbox` and `demo`: a simulated Google on loopback, which needs no account."""
 
 import os
 import sys

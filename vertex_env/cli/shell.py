@@ -1,4 +1,4 @@
-"""Commands for shells: the texts that they load, what only the loaded hook can do, and what the hook starts."""
+"""Commands for shells: print the integration and the completions, and serve the loaded hook."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def hook(shell: str) -> None:
       xonsh       exec($(vertex-env hook xonsh))
       PowerShell  vertex-env hook pwsh | Out-String | Invoke-Expression
       direnv      vertex-env hook direnv >~/.config/direnv/lib/vertex-env.sh
-    """  # noqa: D301 -- Click wants the control character itself
+    """  # noqa: D301 -- Click needs the control character
     write(read_shell_file(HOOKS[shell]))
 
 

@@ -1,4 +1,4 @@
-"""`status` and `logout`: what is set and stored, and deleting it."""
+"""`status` and `logout`: show settings and stored token, and delete stored data."""
 
 import os
 from collections.abc import Mapping
@@ -58,7 +58,9 @@ def _what_it_does(name: str) -> str:
 
 
 def _without_secrets(value: Any) -> Any:
-    """*value* without what looks like a token, in a folder's name, say, or in a profile's."""
+    """Hide everything in *value* that looks like a token, for example in the name of a
+    folder or profile.
+    """
     if isinstance(value, Mapping):
         return {hide(name): _without_secrets(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -67,7 +69,7 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _plain(value: object) -> str:
-    """A setting's value for reading: a list with commas, a duration in seconds."""
+    """A setting's value as text for a person: a list with commas, a duration in seconds."""
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
     if isinstance(value, Mapping):

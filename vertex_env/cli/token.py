@@ -1,4 +1,6 @@
-"""`token` and `url`: one of the two alone, for tools that do not read the variables."""
+"""`token` and `url`: print the token or the base URL alone, for tools that do not read
+variables.
+"""
 
 import os
 import sys
@@ -38,7 +40,7 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
     minted = session.token(refresh=refresh)
     now = (
         now_utc()
-    )  # not before Google has answered, or the token would seem to last longer than it does
+    )  # after Google's answer: an earlier instant would make the token seem to last longer
 
     def render(token: Token) -> str:
         match format_name:

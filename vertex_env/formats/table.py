@@ -1,6 +1,8 @@
-"""The formats that `export --format` knows, one row each: shells' statements, data, and CI systems.
+"""The formats of `export --format`, one row each: statements for shells, data, and CI
+systems.
 
-A new format is a function, in `render` for a text and in `ci` for a CI system, and a row here.
+To add a format, add a row here, and a function: in `render` for a text, in `ci` for a
+CI system.
 """
 
 import re
@@ -15,13 +17,16 @@ from vertex_env.vertex.variables import Environment
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
-    """What the variables leave as.
+    """A format in which the variables leave the program.
 
     Args:
-        name: As in `--format fish`.
-        evaluated: Whether a shell evaluates what is printed; on failure that is then `false`, and not nothing.
-        again: Why the credentials are read again later, so that they cannot be a pipe; empty if they are not.
-        internal: Whether only our own files in `shell/` ask for it: neither help nor completions name it.
+        name: Its name, as in `--format fish`.
+        evaluated: Whether a shell evaluates the output. On failure the output is then
+            `false`; otherwise it is empty.
+        again: Why the credentials are read again later, so that they cannot be a pipe;
+            empty if they are read once.
+        internal: Whether only the files in `shell/` use it. Help and completions do not
+            list it.
     """
 
     name: str
@@ -35,12 +40,16 @@ class TextFormat(Format):
     """A format that is printed.
 
     Args:
-        render: Makes the text.
-        shells: Programs that take it, such as `bash` and `zsh`; by these it is guessed.
-        use: The command that sets the variables in the shell, for a person who sees them printed.
+        render: Function that makes the text.
+        shells: Programs that evaluate the text, such as `bash` and `zsh`; used to guess
+            the format.
+        use: The command that sets the variables in the shell. A person who prints them
+            sees it as hint.
         stamped: Whether the text also sets `VERTEX_ENV_STAMP`.
-        watched: Whether it is direnv's: it also names the files to watch, and keeps the settings for later.
-        at_prompt: Whether a hook asks for it at each prompt. Then it is no news that there is no network.
+        watched: Whether it is the format for direnv: it also names files to watch, and
+            keeps the settings for later.
+        at_prompt: Whether a hook asks for it at each prompt. Then a missing network is
+            not reported.
     """
 
     render: Callable[[Environment], str]
@@ -53,11 +62,12 @@ class TextFormat(Format):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CiSystem(Format):
-    """A CI system, to whose later steps the variables are handed over.
+    """A CI system, which passes the variables to later steps.
 
     Args:
-        sign: The variable by which it is recognised.
-        plan: Says what is to be done, or raises `SettingsError` if the step is not set up for it.
+        sign: The variable that identifies the system.
+        plan: Function that says what to do. It raises `SettingsError` if the step is
+            not set up for it.
     """
 
     sign: str
@@ -173,9 +183,10 @@ CI_SYSTEMS: Mapping[str, CiSystem] = {row.name: row for row in _ROWS if isinstan
 
 
 def guess_format(shells: Iterable[str]) -> TextFormat:
-    """The format for the first name in *shells* that is a shell's, such as `-zsh`, `/usr/bin/fish` or `nu.exe`.
+    """The format for the first item of *shells* that names a shell.
 
-    Without any, sh: it is right for most, and a wrong guess fails loudly in the others.
+    An item looks like `-zsh`, `/usr/bin/fish` or `nu.exe`. Without a match the format
+    is sh: it is right for most shells, and other shells report a clear error.
     """
     known = {shell: row for row in TEXT_FORMATS.values() for shell in row.shells}
     for shell in shells:
@@ -186,7 +197,7 @@ def guess_format(shells: Iterable[str]) -> TextFormat:
 
 
 def detect(environ: Mapping[str, str]) -> CiSystem | None:
-    """The CI system that runs us, if it is one that we know."""
+    """The known CI system that this program runs in; None for none."""
     return next(
         (
             s
@@ -198,7 +209,7 @@ def detect(environ: Mapping[str, str]) -> CiSystem | None:
 
 
 def recognise(environ: Mapping[str, str]) -> CiSystem:
-    """The same.
+    """The known CI system that this program runs in.
 
     Raises:
         SettingsError: There is none.
