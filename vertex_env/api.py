@@ -2,7 +2,8 @@
 
 ::
 
-    client = openai.OpenAI(base_url=vertex_env.base_url(project="my-project"), api_key=vertex_env.token)
+    url = vertex_env.base_url(project="my-project")
+    client = openai.OpenAI(base_url=url, api_key=vertex_env.token)
     client = openai.AsyncOpenAI(base_url=vertex_env.base_url(), api_key=vertex_env.atoken)
     llm = ChatOpenAI(model=name, base_url=vertex_env.base_url(), api_key=vertex_env.token)
 

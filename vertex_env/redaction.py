@@ -44,7 +44,10 @@ _SHAPES: tuple[tuple[tuple[str, ...], str], ...] = (
     # be broken into lines.
     (
         ("client_secret", "refresh_token", "private_key"),
-        r"(?:client_secret|refresh_token|private_key)\\*[\"']\s*:\s*\\*[\"'](?:[^\"'\\{}]|\\+[^\"'])+",
+        (
+            r"(?:client_secret|refresh_token|private_key)\\*"
+            r"[\"']\s*:\s*\\*[\"'](?:[^\"'\\{}]|\\+[^\"'])+"
+        ),
     ),
     (
         ("ewog", "ew0K"),
@@ -76,7 +79,8 @@ _SECRET = f"(?:{_LOOKS}){_REST}|{_BEARER}|{_PASSWORD}"
 
 _NAME = (
     r"(?is)"
-    r"(?:.*[_-])?(?:token|secret|assertion|password|private_key|api[_-]?key|access_key|authorization|cookie)"
+    r"(?:.*[_-])?(?:token|secret|assertion|password|private_key|api[_-]?key"
+    r"|access_key|authorization|cookie)"
     r"|.*[a-z](?:Token|Secret|Assertion|Password)"
 )
 _VARIABLE = r"(?:.*_)?(?:API_KEY|ADMIN_KEY|TOKEN|SECRET|PASSWORD|ACCESS_KEY)"

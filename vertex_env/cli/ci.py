@@ -35,7 +35,8 @@ def _is_evaluated(_: Mapping[str, Any]) -> bool:
 )
 @settings_options
 def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
-    """Set the variables for a CI job's later steps, masked in its log; say how long the token lasts.
+    """Set the variables for a CI job's later steps, masked in its log; say how long the
+    token lasts.
 
     \b
     GitHub Actions, Azure Pipelines, Buildkite, TeamCity:  vertex-env ci

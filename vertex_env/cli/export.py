@@ -47,7 +47,8 @@ def _is_evaluated(params: Mapping[str, Any]) -> bool:
     type=FormatType(),
     envvar="VERTEX_ENV_EXPORT_FORMAT",
     show_envvar=True,
-    help="Shell or data format, or a CI system, to do what the command ci does; without it the calling shell's.",
+    help="Shell or data format, or a CI system, to do what the command ci does; "
+    "without it the calling shell's.",
 )
 @click.option(
     "--refresh",

@@ -133,7 +133,10 @@ def execute(args: list[str]) -> int:
         command = e.ctx.command_path if e.ctx else "vertex-env"
         hint = f"see {command} --help"
         if isinstance(e, NeedsHookError):
-            hint = 'load it: eval "$(vertex-env hook bash)"; vertex-env hook --help has it for other shells'
+            hint = (
+                'load it: eval "$(vertex-env hook bash)"; '
+                "vertex-env hook --help has it for other shells"
+            )
         return _fail(invocation, VertexEnvError(_sentence(e.format_message()), hint), Exit.USAGE)
     except VertexEnvError as e:
         return _fail(invocation, e, e.exit_code)

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     show_envvar=True,
-    help="Before the token expires: restart the command, but not while it holds the terminal or when its stdin is a "
-    "pipe (auto); restart it always; run it in place of ourselves (ignore); stop it with status 75.",
+    help="Before the token expires: restart the command, but not while it holds the terminal or "
+    "when its stdin is a pipe (auto); restart it always; run it in place of ourselves (ignore); "
+    "stop it with status 75.",
 )
 @click.option(
     "--grace",
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
     default="keep",
     show_default=True,
     show_envvar=True,
-    help="If the token expires and there is no new one: keep the command running, or stop it with status 75.",
+    help="If the token expires and there is no new one: keep the command running, or stop it with "
+    "status 75.",
 )
 @settings_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)

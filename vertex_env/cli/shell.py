@@ -13,7 +13,8 @@ from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, read_shell_file
 @click.command()
 @click.argument("shell", type=click.Choice(list(HOOKS)))
 def hook(shell: str) -> None:
-    """Print the shell integration for SHELL: fresh variables at its start, at each prompt and on `use PROFILE`.
+    """Print the shell integration for SHELL: fresh variables at its start, at each prompt
+    and on `use PROFILE`.
 
     \b
       bash, zsh   eval "$(vertex-env hook bash)"
@@ -64,5 +65,7 @@ def completion(shell: str) -> None:
 @click.command(hidden=True)
 @settings_options
 def keep_fresh(**options: Any) -> None:
-    """Wait until the stored token is due, have it renewed, and end: what `use vertex --keep-fresh` starts."""
+    """Wait until the stored token is due, have it renewed, and end: what
+    `use vertex --keep-fresh` starts.
+    """
     session_for(options, again="this renews the token").keep_fresh()

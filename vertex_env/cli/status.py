@@ -21,7 +21,9 @@ from vertex_env.report import status_facts
 @table_or_json("VERTEX_ENV_STATUS_FORMAT")
 @settings_options
 def status(format_name: str, **options: Any) -> None:
-    """Show every setting and where it comes from, the identity, the stored token's expiry, and the store."""
+    """Show every setting and where it comes from, the identity, the stored token's
+    expiry, and the store.
+    """
     import json
 
     report = _without_secrets(status_facts(session_for(options)))

@@ -140,7 +140,8 @@ def check_lasts(token: Token, wanted: timedelta, now: datetime) -> None:
         return
     minutes = -(-int(wanted.total_seconds()) // 60) + 5
     longer = (
-        f"vertex-env ci --impersonate ACCOUNT --lifetime {minutes}m (beyond 1h the organization has to allow it: "
+        f"vertex-env ci --impersonate ACCOUNT --lifetime {minutes}m "
+        f"(beyond 1h the organization has to allow it: "
         f"constraints/iam.allowServiceAccountCredentialLifetimeExtension), or "
         if minutes <= _LONGEST
         else ""
@@ -183,7 +184,8 @@ def buildkite(job: Job) -> Plan:
     """Call the agent: first with the secrets to mask, then with the variables."""
     if not job.agent or not job.environ.get("BUILDKITE_AGENT_JOB_API_SOCKET"):
         raise SettingsError(
-            f"this job has no API to tell secrets to: no {_AGENT} on PATH, or no BUILDKITE_AGENT_JOB_API_SOCKET",
+            f"this job has no API to tell secrets to: no {_AGENT} on PATH, "
+            f"or no BUILDKITE_AGENT_JOB_API_SOCKET",
             'in a pre-command hook of the agent: eval "$(vertex-env export)"',
         )
     given = {name: value for name, value in job.env.items() if value is not None}
@@ -206,7 +208,8 @@ def teamcity(job: Job) -> Plan:
         # The environment does not show whether it is a password parameter.
         if name not in job.environ:
             raise SettingsError(
-                f"the build configuration has no parameter env.{name}, so TeamCity would not mask its value",
+                f"the build configuration has no parameter env.{name}, "
+                f"so TeamCity would not mask its value",
                 f"""add to params: password("env.{name}", ""); {_GUIDE}""",
             )
 
@@ -217,7 +220,8 @@ def teamcity(job: Job) -> Plan:
         return "".join(f"|0x{units[i : i + 4]}" for i in range(0, len(units), 4))
 
     lines = [
-        f"##teamcity[setParameter name='env.{name}' value='{_TEAMCITY_SPECIAL.sub(escape, value)}']\n"
+        f"##teamcity[setParameter name='env.{name}' "
+        f"value='{_TEAMCITY_SPECIAL.sub(escape, value)}']\n"
         for name, value in job.values.items()
     ]
     return Plan(stdout="".join(lines))
@@ -271,4 +275,7 @@ def _statement(job: Job, otherwise: str = "") -> str:
     credential. That script would start the command again.
     """
     settings = [f"{name}={quote_sh(value)}" for name, value in job.settings.items()]
-    return f'set +x; eval "$({" ".join(["BASH_ENV=", *settings, *map(quote_sh, job.again)])})"{otherwise};\n'
+    return (
+        f'set +x; eval "$({" ".join(["BASH_ENV=", *settings, *map(quote_sh, job.again)])})"'
+        f"{otherwise};\n"
+    )

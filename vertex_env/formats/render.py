@@ -42,7 +42,8 @@ def sh(env: Environment) -> str:
 
 _READ_ONLY = """\
 echo 'vertex-env: error: nothing is set: a variable of those to set is read-only in this shell' >&2;
-echo 'vertex-env: hint: take readonly from the variable that the shell names above, or use: vertex-env run -- CMD' >&2;
+echo 'vertex-env: hint: take readonly from the variable that the shell names above, \
+or use: vertex-env run -- CMD' >&2;
 """
 
 
@@ -130,7 +131,8 @@ def tcsh(env: Environment) -> str:
         if value and not _PLAIN.fullmatch(value):
             raise SettingsError(
                 f"the value for {name} cannot be passed through tcsh's eval",
-                "use vertex-env run in tcsh, or leave quotes, spaces and other special characters out",
+                "use vertex-env run in tcsh, "
+                "or leave quotes, spaces and other special characters out",
             )
     return _lines(env, "setenv {} {};", "unsetenv {};", lambda v: f"'{v}'")
 
@@ -167,7 +169,8 @@ def dotenv(env: Environment) -> str:
             continue
         if "'" in value or "\\" in value or "${" in value:
             raise SettingsError(
-                f"the value for {name} has a quote, a backslash or ${{, which .env readers disagree about",
+                f"the value for {name} has a quote, a backslash or ${{, "
+                f"which .env readers disagree about",
                 "leave it out, or use --format json",
             )
         # A shell that reads the file would replace a ~ by the home folder, at the start

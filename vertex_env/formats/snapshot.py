@@ -62,7 +62,8 @@ A snapshot only depends on whether the value contains this text.
 """
 
 _URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~:@%+=,/-]*)?",
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:]+\])"
+    r"(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~:@%+=,/-]*)?",
     re.ASCII,
 )
 _GOOGLE = tuple(f".{domain}" for domain in GOOGLE_DOMAINS)

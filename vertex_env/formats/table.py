@@ -217,8 +217,9 @@ def recognise(environ: Mapping[str, str]) -> CiSystem:
     found = detect(environ)
     if found is None:
         raise SettingsError(
-            f"no CI system is recognised: none of {', '.join(s.sign for s in CI_SYSTEMS.values())} is set",
-            'in the step\'s own script: eval "$(vertex-env export)"; or name one: vertex-env export --format '
-            + "|".join(CI_SYSTEMS),
+            f"no CI system is recognised: "
+            f"none of {', '.join(s.sign for s in CI_SYSTEMS.values())} is set",
+            'in the step\'s own script: eval "$(vertex-env export)"; '
+            "or name one: vertex-env export --format " + "|".join(CI_SYSTEMS),
         )
     return found

@@ -30,7 +30,9 @@ CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 _SCOPE_PREFIX = "https://www.googleapis.com/auth/"
 
 MAX_LIFETIME = timedelta(hours=12)
-"""https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
+"""Longest lifetime of an impersonated account's token.
+
+https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
 (2026-11-22).
 """
 
@@ -198,7 +200,8 @@ class Resolved:
         # some place are refused here.
         Text(
             r"\w(?:[\w .()+:-]{0,126}[\w)])?",
-            "give the endpoint's ID or its display name; `vertex-env endpoints --all-locations` lists them",
+            "give the endpoint's ID or its display name; "
+            "`vertex-env endpoints --all-locations` lists them",
             flags=0,
         ),
         None,
@@ -245,7 +248,8 @@ class Resolved:
         Chain(
             Text(
                 r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)+|[0-9]{1,30}",
-                "give a service account such as robot@my-project.iam.gserviceaccount.com; delegates come before it",
+                "give a service account such as robot@my-project.iam.gserviceaccount.com; "
+                "delegates come before it",
             )
         ),
         (),
@@ -262,7 +266,8 @@ class Resolved:
         Listed(
             Text(
                 r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~/-]+|openid|email|profile",
-                "a scope looks like https://www.googleapis.com/auth/cloud-platform, or cloud-platform for short",
+                "a scope looks like https://www.googleapis.com/auth/cloud-platform, "
+                "or cloud-platform for short",
                 expand=_full_scope,
             )
         ),

@@ -62,7 +62,10 @@ def cache_folder(environ: Mapping[str, str]) -> tuple[Path | None, str | None]:
         why = "VERTEX_ENV_CACHE_DIR is not an absolute path"
     return (
         None,
-        f"nothing is stored: {why}; set HOME, XDG_CACHE_HOME or VERTEX_ENV_CACHE_DIR to an absolute path",
+        (
+            f"nothing is stored: {why}; "
+            "set HOME, XDG_CACHE_HOME or VERTEX_ENV_CACHE_DIR to an absolute path"
+        ),
     )
 
 
