@@ -213,8 +213,7 @@ def base_url(settings: Settings | None = None, **options: Any) -> str:
 
 @_sheltered
 def environment(settings: Settings | None = None, **options: Any) -> dict[str, str | None]:
-    """The variables that `vertex-env export` would set; None for those that it would
-    unset.
+    """The variables that `vertex-env export` would set; None for those that it would unset.
 
     Arguments and errors are those of `token`.
     """

@@ -1,5 +1,4 @@
-"""Removal of secrets from texts: by the shape of tokens and keys, and by the exact
-values that are known.
+"""Removal of secrets from texts: by the shape of tokens and keys, and by known values.
 
 Removal by shape is for texts of any origin, in which a user may have pasted a token by
 mistake. Removal by value is for texts from a server. A server may repeat a secret that

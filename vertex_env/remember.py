@@ -1,5 +1,4 @@
-"""The results that one call keeps for the next: an answer for the warm path, a snapshot
-for shells.
+"""Results that one call keeps for the next: an answer for the warm path, a snapshot for shells.
 
 The remembered answer works as follows. The ordinary path prints its text for the real
 token. It then renders the same text a second time for a stand-in token: random letters,
@@ -122,8 +121,7 @@ class Memory:
 
 
 def stand_in() -> Token:
-    """A token for the marks: random letters, with a random expiry within nearly 8,000
-    years.
+    """A token for the marks: random letters, with a random expiry within nearly 8,000 years.
 
     No other text in an answer is equal to its value or to its instants.
     """

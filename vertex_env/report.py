@@ -64,7 +64,7 @@ def status_facts(session: Session) -> dict[str, Any]:
 def _in_the_way(session: Session, origin: str) -> dict[str, list[str]]:
     """Names of set variables that make clients talk to another host than *origin*.
 
-    `unset` are those that `export` and `run` unset; `kept` are those that stay.
+    `unset` lists the names that `export` and `run` unset. `kept` lists the names that stay.
     """
     environ, clients, extra = (
         session.inputs.environ,

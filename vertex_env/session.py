@@ -269,9 +269,7 @@ class Session:
 
     @property
     def stamp(self) -> Path | None:
-        """The file that is replaced whenever the stored token changes; None if no token
-        is stored.
-        """
+        """The file that is replaced with each new stored token; None if none is stored."""
         if self.folder is None or self.settings.store.value == "none":
             return None
         return self.folder / private.STAMP.name(self.identity.key)

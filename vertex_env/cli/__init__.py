@@ -1,5 +1,6 @@
-"""The command line. A supervisor (`run`) of an older version imports `tell_error` from
-here.
+"""The command line.
+
+A supervisor (`run`) of an older version imports `tell_error` from here.
 
 Such a supervisor was started before an upgrade and goes on afterwards. It has modules
 of its own version in memory. In that version this package was a single module, which

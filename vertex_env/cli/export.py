@@ -23,8 +23,10 @@ from vertex_env.vertex.variables import Environment
 
 
 class FormatType(NameType):
-    """Type of a format's name. Internal formats are accepted, but help, completions and
-    errors do not list them.
+    """Type of a format's name.
+
+    Internal formats are accepted, but help, completions and errors do not list them.
+
     """
 
     def __init__(self) -> None:

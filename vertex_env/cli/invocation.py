@@ -20,8 +20,7 @@ FALSE = "false\n"
 
 @dataclass(slots=True)
 class Invocation:
-    """Facts about the call of the running command, which decide what happens on
-    failure.
+    """Facts about the call of the running command, for use on failure.
 
     Args:
         on_failure: Text to print on stdout on failure.

@@ -55,9 +55,8 @@ class Commands(click.Group):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError:
-            words = list(
-                dropwhile(lambda word: word.startswith("-"), given)
-            )  # options of the group take no value
+            # The options of the group take no value.
+            words = list(dropwhile(lambda word: word.startswith("-"), given))
             command = self.get_command(ctx, words[0]) if words else None
             if isinstance(command, StatementsCommand):
                 command.parse_leniently(ctx, words[1:])
@@ -77,7 +76,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command. Click from 8.4 on also suggests hidden commands, which this removes."""
+        """Find the command. Click from 8.4 on suggests hidden commands, too; remove them."""
         if args[0] not in COMMANDS:
             for name in COMMANDS:
                 self.get_command(ctx, name)  # any of them may be suggested

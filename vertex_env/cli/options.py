@@ -38,15 +38,14 @@ class Command(click.Command):
 
 
 class StatementsCommand(Command):
-    """A command whose output a shell may evaluate. In that case it prints `false` on
-    failure.
+    """A command whose output a shell may evaluate. In that case it prints `false` on failure.
 
     If Click rejects the arguments, they are parsed a second time, which skips the
     errors.
 
     Args:
-        is_evaluated: Whether a shell evaluates the output; gets the parameters, such as
-            `{"format_name": "fish"}`.
+        is_evaluated: Function of the parameters, such as `{"format_name": "fish"}`. It says
+            whether a shell evaluates the output.
     """
 
     def __init__(

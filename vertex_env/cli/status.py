@@ -60,9 +60,7 @@ def _what_it_does(name: str) -> str:
 
 
 def _without_secrets(value: Any) -> Any:
-    """Hide everything in *value* that looks like a token, for example in the name of a
-    folder or profile.
-    """
+    """Hide everything in *value* that looks like a token, such as a part of a profile's name."""
     if isinstance(value, Mapping):
         return {hide(name): _without_secrets(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

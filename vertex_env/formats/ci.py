@@ -1,5 +1,4 @@
-"""Plans for CI systems: how to mask values in the log, and how to pass variables to
-later steps.
+"""Plans for CI systems: how to mask values in the log, and how to pass variables to later steps.
 
 A plan says what to do, and `cli` does it. A token never appears in a log. Some systems
 mask the values that a step names. There, the plan masks first and passes the values
@@ -236,8 +235,7 @@ def circleci(job: Job) -> Plan:
 
 
 def without_block(text: bytes) -> bytes:
-    """Remove from *text*, the content of `$BASH_ENV`, the block that an earlier step
-    appended.
+    """Remove from *text*, the content of `$BASH_ENV`, the block that an earlier step appended.
 
     With both blocks, each step and each bash script would start the program twice.
     """

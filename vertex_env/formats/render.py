@@ -181,9 +181,7 @@ def dotenv(env: Environment) -> str:
 
 
 def lines(env: Environment) -> str:
-    """`set NAME=value` and `unset NAME` lines for the shells' hooks, which read them
-    and evaluate nothing.
-    """
+    """`set NAME=value` and `unset NAME` lines for hooks, which read them and evaluate nothing."""
     return _lines(env, "set {}={}", "unset {}", str)
 
 

@@ -1,5 +1,4 @@
-r"""Text of the snapshot, which lets a shell set the variables at its start without
-starting Python.
+r"""Text of the snapshot: a shell sets the variables from it at its start, without Python.
 
 A snapshot contains the last environment, and everything that the environment depended
 on. The lines can be read and compared by a shell's builtins:
@@ -25,8 +24,8 @@ Some shells cannot check whether another user may write to a file. So a hook acc
 only contents that can do no harm. A snapshot sets only the names in `NAMES`, to values
 of their kind, and always sets both base URLs beside the key. It unsets only `OPENAI_*`
 names and those in `NAMES`. It sets the tracing switch of openai-agents only to `1`, and
-only if the shell has no value for it. For an environment that needs more there is no
-snapshot, and shells start Python.
+only if the shell has no value for it. An environment that needs more gets no
+snapshot, and shells start Python for it.
 """
 
 import re
@@ -49,8 +48,7 @@ _PLAIN = re.compile(
     r"(?:VERTEX_ENV|GOOGLE|CLOUDSDK|GCLOUD|GCE|XDG)_[A-Z0-9_]+|HOME|APPDATA|LOCALAPPDATA"
 )
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|KEY|HEADER|PROXY|VERTEX_ENV_SET")
-"""Names of variables whose value may be in a snapshot (`_PLAIN`), and exceptions
-(`_SECRET`).
+"""Names of variables whose value may be in a snapshot (`_PLAIN`), and exceptions (`_SECRET`).
 
 A name that contains a word of `_SECRET` is an exception.
 """
@@ -140,8 +138,7 @@ def snapshot(
     env: Environment,
     stand_in: str,
 ) -> Snapshot | None:
-    """Make a snapshot, without the lines about files; None if the format cannot express
-    it.
+    """Make a snapshot without the lines about files; None if this format cannot express it.
 
     Args:
         names: Variables that were looked up, whether set or not.

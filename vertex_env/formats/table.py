@@ -1,5 +1,4 @@
-"""The formats of `export --format`, one row each: statements for shells, data, and CI
-systems.
+"""The formats of `export --format`, one row each: statements for shells, data, and CI systems.
 
 To add a format, add a row here, and a function: in `render` for a text, in `ci` for a
 CI system.

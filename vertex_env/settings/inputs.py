@@ -1,6 +1,4 @@
-"""Recorder of what an answer depends on: variables, files, and the instant until which
-facts hold.
-"""
+"""Recorder of what an answer depends on: variables, files, and how long facts hold."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -38,8 +36,7 @@ class Watched(Mapping[str, str]):
         return self._environ
 
     def keeps(self, name: str, rule: str) -> bool:
-        """Whether the user has set the value of *name*, so that it stays; see
-        `warm.is_kept`.
+        """Whether the user has set the value of *name*, so that it stays; see `warm.is_kept`.
 
         Only this fact is recorded, not the value.
         """

@@ -1,5 +1,4 @@
-"""Kinds of settings: accepted values, their notation in each place, and their
-completion.
+"""Kinds of settings: accepted values, their notation in each place, and their completion.
 
 A kind parses and checks a value. Its error message names the setting and the source. It
 is the only code that knows how its values are written in a variable, in config.toml and
@@ -161,9 +160,7 @@ class Text(One[str]):
 
 
 class File(Text):
-    """The path of a file; the source of the value decides to which folder a relative
-    path belongs.
-    """
+    """The path of a file. The source of the value decides what a relative path starts from."""
 
     metavar = "FILE"
     is_file = True

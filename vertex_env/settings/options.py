@@ -54,8 +54,7 @@ class Setting(Generic[T]):
 
 
 class Option(Generic[T]):
-    """One setting: a row of the table. As an attribute of a `Resolved`, it gives value
-    and source.
+    """One setting: a row of the table; as an attribute of a `Resolved`, its value and source.
 
     Args:
         kind: Kind of its values.
