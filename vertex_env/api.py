@@ -126,7 +126,7 @@ class _Holder:
         self._failed: tuple[VertexEnvError, float] | None = None
 
     def fresh(self) -> str | None:
-        """The token in memory, if it is fresh; None if the store has to be looked at."""
+        """The token in memory; None if `get` has to look into the store or to mint."""
         token, now = self._token, _now()
         if token is None or not token.is_fresh(now, self._min_left):
             return None
@@ -172,8 +172,7 @@ if hasattr(os, "register_at_fork"):
 
 @_sheltered
 def token(settings: Settings | None = None, **options: Any) -> str:
-    """An access token that lasts longer than a request: from memory, from the store, or
-    newly minted.
+    """An access token that outlasts a request: from memory, from the store, or newly minted.
 
     Thread-safe. The token in memory is kept until it is due. Until then, a logout or a
     change in the variables, in config.toml or in the credentials has no effect.

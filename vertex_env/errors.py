@@ -38,8 +38,7 @@ class Exit:
     BUG = 70
     """An unexpected exception."""
     TRY_AGAIN = 75
-    """No network, a failure of a server, or a full disk; or `run` stopped its command
-    before expiry.
+    """No network, a server error, a full disk, or `run` stopped its command before expiry.
     """
     REFUSED = 77
     """Google answered "no"."""

@@ -134,8 +134,7 @@ class Secrets:
         )
 
     def add_data(self, data: object) -> None:
-        """Hide each value in *data* that has the name of a secret, at any depth; *data*
-        is parsed JSON.
+        """Hide each value in *data*, parsed JSON, that has the name of a secret, at any depth.
 
         A credentials file may name headers. A header is hidden unless it is known to
         hold no secret.
@@ -193,9 +192,7 @@ class Secrets:
     def add_request(
         self, url: str, body: bytes | str | None, headers: Mapping[str, str | bytes] | None
     ) -> None:
-        """Hide the secrets in a request: those in its URL and headers, and in its body,
-        a form or JSON.
-        """
+        """Hide the secrets in a request: in its URL, its headers and its body, a form or JSON."""
         self.add_url(url)
         self.add_headers(headers or {})
         self.add_body(body or b"")
@@ -219,9 +216,7 @@ class Secrets:
                 self.add(environ[name])
 
     def redact(self, text: str) -> str:
-        """Replace each known value in *text*: as it is, escaped for a URL, JSON or
-        HTML, or in base64.
-        """
+        """Replace each known value in *text*: plain, escaped for a URL, JSON or HTML, or in base64."""
         while self._unread:
             self._unread.pop()()
         if "&" in text:

@@ -1,5 +1,4 @@
-"""One request, from settings to environment: the part that `export`, `token`, `run` and
-others share.
+"""One request, from settings to environment, as `export`, `token`, `run` and others need it.
 
 It connects the lower packages and enters each of them once: settings, credentials,
 tokens, target, environment.
@@ -275,9 +274,7 @@ class Session:
         return self.folder / private.STAMP.name(self.identity.key)
 
     def stamp_of(self, token: Token) -> Path | None:
-        """The stamp, if it is about *token* or a later one; None if that token could
-        not be stored.
-        """
+        """The stamp, if it belongs to *token* or a later token; None if neither was stored."""
         return self.stamp if self.stamp is not None and is_about(self.stamp, token) else None
 
     def keep_fresh(self) -> None:

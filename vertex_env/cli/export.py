@@ -26,7 +26,6 @@ class FormatType(NameType):
     """Type of a format's name.
 
     Internal formats are accepted, but help, completions and errors do not list them.
-
     """
 
     def __init__(self) -> None:

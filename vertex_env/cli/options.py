@@ -75,8 +75,9 @@ class StatementsCommand(Command):
 
 
 class NeedsHookError(click.UsageError):
-    """A command for the shell's hook reached the program, which cannot set variables of
-    its parent.
+    """The program got a command for the shell's hook.
+
+    The program cannot set variables of its parent, the shell.
     """
 
     def __init__(self) -> None:

@@ -1,6 +1,4 @@
-"""`token` and `url`: print the token or the base URL alone, for tools that do not read
-variables.
-"""
+"""`token` and `url`: print one value alone, for tools that do not read variables."""
 
 import os
 import sys

@@ -199,9 +199,7 @@ def buildkite(job: Job) -> Plan:
 
 
 def teamcity(job: Job) -> Plan:
-    """Write service messages into the log, if TeamCity's parameters for the secrets are
-    declared.
-    """
+    """Write service messages into the log, if the parameters for the secrets are declared."""
     for name in job.secrets:
         # A declared parameter is in the environment of each step, even if it is empty.
         # The environment does not show whether it is a password parameter.

@@ -1,4 +1,4 @@
-"""Texts of an environment, one function for each format.
+"""Functions that write an environment as text, one for each format.
 
 Every statement ends in `;`, so that an unquoted eval works too.
 """
@@ -17,8 +17,8 @@ def sh(env: Environment) -> str:
     r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`.
 
     They set all variables or none. A subshell, which the backticks start, first tries
-    to set all names. If a name is read-only, the subshell fails. Without it, a
-    read-only name would end the eval, or bash would skip the name. bash would then set
+    to set all names. If a name is read-only, the subshell fails. Without the subshell, a read-only name
+    would end the eval, or bash would skip the name. bash would then set
     the token beside the URL of another host. The subshell is not written with
     parentheses: in zsh with GLOB_SUBST they would be a pattern.
 
@@ -152,8 +152,7 @@ def as_json(env: Environment) -> str:
 
 
 def dotenv(env: Environment) -> str:
-    r"""`NAME=value` lines for the variables to set, quoted in a way that all .env
-    readers read alike.
+    r"""`NAME=value` lines for the variables to set, which all .env readers read alike.
 
     Readers differ within single quotes. docker compose takes everything literally.
     python-dotenv 1.2 reads `\\` and `\'` as escapes and replaces `${NAME}`

@@ -25,9 +25,7 @@ WELL_KNOWN = "application_default_credentials.json"
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Layers of settings whose values have the right shape, and the folders that follow
-    from them.
-    """
+    """Layers of settings, each value of the right shape, and the folders that they give."""
 
     layers: Sequence[Layer]
     config: Path | None

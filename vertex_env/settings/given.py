@@ -1,6 +1,4 @@
-"""Base class of the generated `keywords.Settings`: it gives each setting as the command
-line would.
-"""
+"""Base class of the generated `keywords.Settings`: converts fields to command-line options."""
 
 import os
 from collections.abc import Sequence

@@ -56,12 +56,10 @@ class Inputs:
         self.started = time.time()
         """Instant when the first input was read, in epoch seconds."""
         self.files: dict[Path, str] = {}
-        """Files that were looked up, whether they exist or not, with their first
-        `warm.file_state`.
+        """Files that were looked up, existing or not, with their first `warm.file_state`.
         """
         self.until = 0.0
-        """Instant when the first fact has to be looked up again, in epoch seconds; 0
-        without facts.
+        """Instant when a fact first has to be looked up again, in epoch seconds; 0 for never.
         """
 
     def saw(self, *paths: Path | None) -> None:

@@ -32,9 +32,7 @@ _MISPLACED = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A raw value in a layer, and its source: `--project`, `GOOGLE_CLOUD_PROJECT`,
-    `config.toml:3`.
-    """
+    """A raw value in a layer, and its source, such as `--project` or `config.toml:3`."""
 
     value: Raw
     source: str

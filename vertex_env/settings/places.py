@@ -39,9 +39,7 @@ def home(environ: Mapping[str, str]) -> Path | None:
 
 
 def no_home(environ: Mapping[str, str]) -> str:
-    """The reason why there is no home folder, such as `HOME is not set, and the user is
-    unknown`.
-    """
+    """Reason for no home folder, such as `HOME is not set, and the user is unknown`."""
     return (
         "HOME is not an absolute path"
         if environ.get("HOME")

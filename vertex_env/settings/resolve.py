@@ -61,9 +61,7 @@ def gcloud_layer(properties: Mapping[str, str], configuration: str) -> Layer:
 
 
 def as_environ(layer: Layer) -> dict[str, str]:
-    """*layer* as `VERTEX_ENV_*` variables, which pass options on to a child process of
-    this program.
-    """
+    """*layer* as `VERTEX_ENV_*` variables, which pass options to a child process."""
     result = {}
     for option in OPTIONS:
         if option.name in layer:
