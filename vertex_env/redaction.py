@@ -68,7 +68,7 @@ _LOOKS = "|".join(pattern for _, pattern in _SHAPES)
 _MARKS = tuple(mark for marks, _ in _SHAPES for mark in marks)
 _BEARER = r"(?<=Bearer )(?=\S{16})[^\s'\"]+"
 _PASSWORD = r"(?<=//)[^/\s]+(?=@)"  # noqa: S105 -- a pattern
-# also line breaks as `repr` writes them
+# Line breaks may be as `repr` writes them.
 _REST = r"(?:(?:\\+[nrt]?|\s)+(?=[\w-]*[0-9])(?=[\w-]*[A-Z])(?=[\w-]*[a-z])[\w.~+/=%-]{12,})*"
 """The rest of a token that was pasted in several lines.
 
@@ -216,7 +216,9 @@ class Secrets:
                 self.add(environ[name])
 
     def redact(self, text: str) -> str:
-        """Replace each known value in *text*: plain, escaped for a URL, JSON or HTML, or in base64."""
+        """Replace each known value in *text*: plain, escaped for a URL, JSON or HTML,
+        or in base64.
+        """
         while self._unread:
             self._unread.pop()()
         if "&" in text:

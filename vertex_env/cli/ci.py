@@ -49,8 +49,8 @@ def ci_command(job_timeout: timedelta | None, **options: Any) -> None:
     environment = session.environment()
     stored, now = session.token(), now_utc()
     # An earlier job on this machine may have left a stored token. It is good enough for
-    # a shell, but in CI no step renews it. So mint a new one if less than half of its
-    # life is left.
+    # a shell, but in CI no step renews it. So mint a new one if it has less time left
+    # than the job timeout, or less than half of its life.
     if stored.remaining(now) < max(job_timeout or timedelta(), (stored.expiry - stored.issued) / 2):
         environment = session.environment(refresh=True)
     if job_timeout is not None:

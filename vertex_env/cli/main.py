@@ -1,9 +1,9 @@
 """The main function of the command line. Only `cli` prints or exits.
 
 stdout gets the requested output, in one piece and only when it is complete. On failure
-stdout stays empty, with one exception: the line `false`, which makes `eval
-"$(vertex-env export)"` fail. stderr gets messages for a person. On success it stays
-empty, except that `ci` says how long the token lasts.
+stdout stays empty, with one exception: the line `false`, which makes
+`eval "$(vertex-env export)"` fail. stderr gets messages for a person. On success it
+stays empty, except that `ci` says how long the token lasts.
 """
 
 import errno

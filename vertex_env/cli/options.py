@@ -44,8 +44,8 @@ class StatementsCommand(Command):
     errors.
 
     Args:
-        is_evaluated: Function of the parameters, such as `{"format_name": "fish"}`. It says
-            whether a shell evaluates the output.
+        is_evaluated: Function of the parameters, such as `{"format_name": "fish"}`. It
+            says whether a shell evaluates the output.
     """
 
     def __init__(

@@ -36,7 +36,8 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
     question = warm.question_key(sys.argv[1:], os.environ)
     session = session_for(options, refreshes=True)
     minted = session.token(refresh=refresh)
-    # Taken after Google's answer: an earlier instant would make the token seem to last longer.
+    # Taken after Google's answer: an earlier instant would make the token seem to last
+    # longer.
     now = now_utc()
 
     def render(token: Token) -> str:

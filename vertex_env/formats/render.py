@@ -17,9 +17,9 @@ def sh(env: Environment) -> str:
     r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`.
 
     They set all variables or none. A subshell, which the backticks start, first tries
-    to set all names. If a name is read-only, the subshell fails. Without the subshell, a read-only name
-    would end the eval, or bash would skip the name. bash would then set
-    the token beside the URL of another host. The subshell is not written with
+    to set all names. If a name is read-only, the subshell fails. Without the subshell,
+    a read-only name would end the eval, or bash would skip the name. bash would then
+    set the token beside the URL of another host. The subshell is not written with
     parentheses: in zsh with GLOB_SUBST they would be a pattern.
 
     Each variable is unset before it is set, which removes its attributes. Otherwise

@@ -24,8 +24,8 @@ Some shells cannot check whether another user may write to a file. So a hook acc
 only contents that can do no harm. A snapshot sets only the names in `NAMES`, to values
 of their kind, and always sets both base URLs beside the key. It unsets only `OPENAI_*`
 names and those in `NAMES`. It sets the tracing switch of openai-agents only to `1`, and
-only if the shell has no value for it. An environment that needs more gets no
-snapshot, and shells start Python for it.
+only if the shell has no value for it. An environment that needs more gets no snapshot,
+and shells start Python for it.
 """
 
 import re

@@ -60,8 +60,8 @@ def read_config(path: Path | None) -> Config:
     An absent file counts as an empty one, and so does *path* None.
 
     Raises:
-        SettingsError: The file cannot be read, is not TOML, or has an unknown key or value. The
-            message names the line.
+        SettingsError: The file cannot be read, is not TOML, or has an unknown key or
+            value. The message names the line.
     """
     try:
         raw = read_file(path, MAX_BYTES) if path else b""

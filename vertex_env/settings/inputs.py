@@ -59,8 +59,7 @@ class Inputs:
         """Files that were looked up, existing or not, with their first `warm.file_state`.
         """
         self.until = 0.0
-        """Instant when a fact first has to be looked up again, in epoch seconds; 0 for never.
-        """
+        """Instant when a fact first has to be looked up again, in epoch seconds; 0 for never."""
 
     def saw(self, *paths: Path | None) -> None:
         """Record the files at *paths*, before they are read.

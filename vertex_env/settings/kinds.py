@@ -32,7 +32,10 @@ _MISPLACED = (
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A raw value in a layer, and its source, such as `--project` or `config.toml:3`."""
+    """A raw value in a layer, and its source.
+
+    A source looks like `--project`, `GOOGLE_CLOUD_PROJECT` or `config.toml:3`.
+    """
 
     value: Raw
     source: str

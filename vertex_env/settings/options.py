@@ -68,7 +68,11 @@ class Option(Generic[T]):
     """
 
     name: str
-    """Name such as `quota-project`: the long option without dashes, and the key in config.toml."""
+    """Name such as `quota-project`.
+
+    It is the long option without dashes, the key in config.toml, and the base of the
+    variable's name.
+    """
     field: str
     """Name of the Python field, such as `quota_project`."""
 
