@@ -53,8 +53,8 @@ A background refresh may have put a new token there.
 def _cleaned(error: BaseException) -> BaseException:
     """Prepare *error* to leave the package: remove what may contain a secret.
 
-    These are the exceptions that caused it, and the local variables of this package's
-    functions. Programs that report errors send both
+    These are the exceptions that caused *error*, and the local variables of this
+    package's functions. Programs that report errors send causes and variables along
     (https://docs.sentry.io/platforms/python/data-management/sensitive-data/, 2026-11).
     An exception of google-auth may contain a server's answer, and a variable may
     contain the token. The lines of the traceback stay.
@@ -176,7 +176,7 @@ def token(settings: Settings | None = None, **options: Any) -> str:
 
     Thread-safe. The token in memory is kept until it is due. Until then, a logout or a
     change in the variables, in config.toml or in the credentials has no effect.
-    `environment` reads all of them in each call.
+    `environment` reads the variables, config.toml and the credentials in each call.
 
     Args:
         settings: The settings to start from.

@@ -216,8 +216,8 @@ class Secrets:
                 self.add(environ[name])
 
     def redact(self, text: str) -> str:
-        """Replace each known value in *text*: plain, escaped for a URL, JSON or HTML,
-        or in base64.
+        """Replace each known value in *text*: plain, in base64, or escaped for URL,
+        JSON or HTML.
         """
         while self._unread:
             self._unread.pop()()

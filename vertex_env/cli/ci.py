@@ -86,8 +86,8 @@ def hand_over(
     import stat
 
     job = ci.Job(
-        # An unset variable becomes an empty one on some systems. So pass only those to
-        # unset that are set.
+        # Some systems cannot unset a variable, and make it empty instead. So a variable to
+        # unset is passed only if it is set.
         env={
             name: value
             for name, value in environment.items()
@@ -105,7 +105,7 @@ def hand_over(
         _call(call)
     try:
         # Open the file before anything is printed, so that a failure leaves stdout
-        # empty. Write to it only when all secrets are masked. Do not wait for the
+        # empty. Write to the file only when all secrets are masked. Do not wait for the
         # reader of a pipe: none reads before the step ends.
         access = os.O_RDWR if plan.once else os.O_WRONLY
         flags = access | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
@@ -141,7 +141,7 @@ def _make_room(file: BinaryIO, block: bytes) -> bytes:
 
 
 def _call(call: ci.Call) -> None:
-    """Run a program that gets secrets. Its output may repeat them, so it is not shown."""
+    """Run a program that gets secrets. Hide its output, which may repeat the secrets."""
     import subprocess
 
     name = " ".join(call.argv[:3])

@@ -13,8 +13,8 @@ def write(text: str) -> None:
     """Write *text* to stdout as a whole.
 
     Raises:
-        UnavailableError: The text could not be written completely; without an error, a
-            part of it could be taken for the whole.
+        UnavailableError: stdout did not take the whole text. The error keeps readers
+            from taking a part of it for the whole.
     """
     try:
         sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape"))

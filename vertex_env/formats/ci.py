@@ -1,7 +1,7 @@
 """Plans for CI systems: how to mask values in the log, and how to pass variables to later steps.
 
 A plan says what to do, and `cli` does it. A token never appears in a log. Some systems
-mask the values that a step names. There, the plan masks first and passes the values
+let a step name the values to mask. There, the plan masks first and passes the values
 afterwards. Other systems cannot mask. There, the plan passes a *command* that gets the
 variables, in place of their values. Then no file contains a token either, and each step
 has a fresh one. All of this as of 2026-11-22.
@@ -13,8 +13,8 @@ has a fresh one. All of this as of 2026-11-22.
   Random delimiters: https://github.com/actions/toolkit
   `packages/core/src/file-command.ts`.
 - azure: `task.setsecret` and `task.setvariable`. The environment of later steps does
-  not contain a secret variable. A step has to name it:
-  `env: {OPENAI_API_KEY: $(OPENAI_API_KEY)}`
+  not contain a secret variable. A step has to name it: `env: {OPENAI_API_KEY:
+  $(OPENAI_API_KEY)}`
   (https://learn.microsoft.com/en-us/azure/devops/pipelines/scripts/logging-commands).
   `%` as `%AZP25`: https://github.com/microsoft/azure-pipelines-agent
   `CommandStringConvertor.cs`.
@@ -235,7 +235,8 @@ def circleci(job: Job) -> Plan:
 def without_block(text: bytes) -> bytes:
     """Remove from *text*, the content of `$BASH_ENV`, the block that an earlier step appended.
 
-    With both blocks, each step and each bash script would start the program twice.
+    With an old and a new block, each step and each bash script would start the program
+    twice.
     """
     return re.sub(
         rb"^%b.*?^%b" % (_BEGIN.encode(), _END.encode()), b"", text, flags=re.DOTALL | re.MULTILINE
@@ -264,11 +265,11 @@ def _file(job: Job, variable: str) -> str:
 def _statement(job: Job, otherwise: str = "") -> str:
     """A statement for a shell that sets the variables and does not contain the token.
 
-    It turns tracing off, for the rest of the script. Tracing would show the variables
-    now, and later the token in each command that has it as an argument. The statement
-    empties `BASH_ENV` for the command. bash reads `$BASH_ENV` for every script, also
-    for a script that the command starts, such as the program of an executable-sourced
-    credential. That script would start the command again.
+    The statement turns tracing off, for the rest of the script. Tracing would show the
+    variables now, and later the token in each command that has it as an argument. The
+    statement empties `BASH_ENV` for the command. bash reads `$BASH_ENV` for every
+    script, also for a script that the command starts, such as the program of an
+    executable-sourced credential. That script would start the command again.
     """
     settings = [f"{name}={quote_sh(value)}" for name, value in job.settings.items()]
     return (

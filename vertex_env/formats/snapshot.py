@@ -148,8 +148,8 @@ def snapshot(
         env: The variables for the stand-in token.
         stand_in: The value of the stand-in token.
     """
-    # Unset these names in any case. The shell that writes the snapshot may have unset
-    # them already, but in a shell that loads it they may still be set.
+    # Unset the conflicting variables in any case. The shell that writes the snapshot
+    # may have unset them already, but in a shell that loads it they may still be set.
     env = {
         **dict.fromkeys((*CONFLICTS, *REDIRECTS)),
         **{n: v for n, v in env.items() if n not in _FROM_STAMP},

@@ -25,7 +25,7 @@ class Format:
         again: Why the credentials are read again later, so that they cannot be a pipe;
             empty if they are read once.
         internal: Whether only the files in `shell/` use it. Help and completions do not
-            list it.
+            list an internal format.
     """
 
     name: str
@@ -47,8 +47,8 @@ class TextFormat(Format):
         stamped: Whether the text also sets `VERTEX_ENV_STAMP`.
         watched: Whether it is the format for direnv: it also names files to watch, and
             keeps the settings for later.
-        at_prompt: Whether a hook asks for it at each prompt. Then a missing network is
-            not reported.
+        at_prompt: Whether a hook asks for it at each prompt. For such a format, a
+            missing network is not reported.
     """
 
     render: Callable[[Environment], str]

@@ -11,9 +11,9 @@ from vertex_env.settings.given import Given
 class Settings(Given):
     """Settings, named like the command line's options; None leaves a setting to the other layers.
 
-    A duration is a timedelta or a text such as `12h`. An item of `set` is a text such
-    as `LLM_URL={base_url}/chat/completions`. The other lists may be one text with
-    commas: `client="aider,shell-gpt"`.
+    A duration is a timedelta or a text such as `12h`. An item of `set` is a text such as
+    `LLM_URL={base_url}/chat/completions`. The other lists may be one text with commas:
+    `client="aider,shell-gpt"`.
     """
 
     profile: str | None = None

@@ -59,7 +59,8 @@ class Option(Generic[T]):
     Args:
         kind: Kind of its values.
         default: Its value if no layer sets it.
-        metavar: Placeholder for its value in the help; by default that of the kind.
+        metavar: Placeholder for its value in the help; by default the placeholder of
+            the kind.
         help: Description in one line.
         google: Google's own variables for it; the first that is set wins.
         gcloud: gcloud's property for it, such as `core/project`.
@@ -132,7 +133,7 @@ class Option(Generic[T]):
 
 
 def _zone(location: str) -> tuple[str, str] | None:
-    """The problem with a zone as location, and a hint; None if *location* is not a zone."""
+    """Problem and hint if *location* is a zone, such as `europe-west4-a`; else None."""
     if not is_zone(location):
         return None
     return "is a Compute Engine zone", f"give its region: {location.rpartition('-')[0]}"

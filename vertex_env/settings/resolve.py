@@ -1,6 +1,6 @@
 """Every setting with its value and its source, from layers.
 
-This is a pure function: other modules read the layers. The first layer that has a
+This module is pure: other modules read files and variables. The first layer that has a
 setting wins. The order is: option, `VERTEX_ENV_*` variable, profile in config.toml,
 Google's own variables, gcloud's active configuration, the credentials, default.
 """
