@@ -216,8 +216,9 @@ class Secrets:
                 self.add(environ[name])
 
     def redact(self, text: str) -> str:
-        """Replace each known value in *text*: plain, in base64, or escaped for URL,
-        JSON or HTML.
+        """Replace each known value in *text*: as it is, in base64, or escaped.
+
+        An escaped value is escaped for a URL, for JSON or for HTML.
         """
         while self._unread:
             self._unread.pop()()

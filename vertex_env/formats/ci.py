@@ -13,8 +13,8 @@ has a fresh one. All of this as of 2026-11-22.
   Random delimiters: https://github.com/actions/toolkit
   `packages/core/src/file-command.ts`.
 - azure: `task.setsecret` and `task.setvariable`. The environment of later steps does
-  not contain a secret variable. A step has to name it: `env: {OPENAI_API_KEY:
-  $(OPENAI_API_KEY)}`
+  not contain a secret variable. A step has to name it:
+  `env: {OPENAI_API_KEY: $(OPENAI_API_KEY)}`
   (https://learn.microsoft.com/en-us/azure/devops/pipelines/scripts/logging-commands).
   `%` as `%AZP25`: https://github.com/microsoft/azure-pipelines-agent
   `CommandStringConvertor.cs`.

@@ -24,8 +24,8 @@ def sh(env: Environment) -> str:
 
     Each variable is unset before it is set, which removes its attributes. Otherwise
     bash would not export an array, an integer variable could not hold a URL, and
-    `typeset -L5` in ksh would cut the
-    value. With a wrong URL, the token would go to another host.
+    `typeset -L5` in ksh would cut the value. With a wrong URL, the token would go to
+    another host.
     """
     if not env:
         return ""
