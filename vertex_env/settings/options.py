@@ -71,8 +71,8 @@ class Option(Generic[T]):
     name: str
     """Name such as `quota-project`.
 
-    It is the long option without dashes, the key in config.toml, and the base of the
-    variable's name.
+    It is the long option without dashes, and the key in config.toml. In capital letters
+    and with underscores, after `VERTEX_ENV_`, it is the variable.
     """
     field: str
     """Name of the Python field, such as `quota_project`."""
