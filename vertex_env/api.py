@@ -1,16 +1,21 @@
-"""The Python API: the command line's tokens, store and settings, for programs.
+"""The Python API: tokens, store and settings of the command line, for programs.
 
 ::
 
-    client = openai.OpenAI(base_url=vertex_env.base_url(project="my-project"), api_key=vertex_env.token)
+    url = vertex_env.base_url(project="my-project")
+    client = openai.OpenAI(base_url=url, api_key=vertex_env.token)
     client = openai.AsyncOpenAI(base_url=vertex_env.base_url(), api_key=vertex_env.atoken)
     llm = ChatOpenAI(model=name, base_url=vertex_env.base_url(), api_key=vertex_env.token)
 
-    robot = vertex_env.Settings(project="my-project", impersonate="robot@my-project.iam.gserviceaccount.com")
-    client = openai.OpenAI(base_url=vertex_env.base_url(robot), api_key=lambda: vertex_env.token(robot))
+    account = "robot@my-project.iam.gserviceaccount.com"
+    robot = vertex_env.Settings(project="my-project", impersonate=account)
+    client = openai.OpenAI(
+        base_url=vertex_env.base_url(robot), api_key=lambda: vertex_env.token(robot)
+    )
 
-What is not given comes from variables, config.toml, gcloud's configuration and the credentials, as on the command line.
-Errors are `VertexEnvError`: its `message` says what failed, its `hint` what cures it.
+Settings that are not given come from variables, config.toml, gcloud's configuration and
+the credentials, as on the command line. Errors are `VertexEnvError`: `message` says
+what failed, and `hint` how to fix it.
 """
 
 import asyncio
@@ -39,32 +44,37 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _LOOK_AGAIN_S = 10.0
-"""How long a token that is due is given out before the store is looked at again for one fetched in the background."""
+"""Seconds between two looks into the store, while the token in memory is due.
+
+A background refresh may have put a new token there.
+"""
 
 
 def _cleaned(error: BaseException) -> BaseException:
-    """*error* as it may leave: without the exceptions that it came of and without the variables of our functions.
+    """Prepare *error* to leave the package: remove what may contain a secret.
 
-    Programs that report errors send both (https://docs.sentry.io/platforms/python/data-management/sensitive-data/,
-    2026-11): google-auth's exceptions have answers in them, and a variable may have the token. The lines of the
-    traceback stay.
+    These are the exceptions that caused *error*, and the local variables of this
+    package's functions. Programs that report errors send causes and variables along
+    (https://docs.sentry.io/platforms/python/data-management/sensitive-data/, 2026-11).
+    An exception of google-auth may contain a server's answer, and a variable may
+    contain the token. The lines of the traceback stay.
     """
     trace = error.__traceback__
     while trace is not None:
-        with suppress(RuntimeError):  # it is still running: our caller
+        with suppress(RuntimeError):  # a frame that still runs cannot be cleared: the caller's
             trace.tb_frame.clear()
         trace = trace.tb_next
     error.__cause__ = error.__context__ = None
     error.__suppress_context__ = False
     if isinstance(error, VertexEnvError):
         error.rewrite(of_environ(os.environ).redact)
-    elif isinstance(error, TypeError):  # Python repeats the name of an argument that there is not
+    elif isinstance(error, TypeError):  # Python's message repeats the name of an unknown argument
         error.args = tuple(hide(arg) if isinstance(arg, str) else arg for arg in error.args)
     return error
 
 
 def _sheltered(function: Callable[P, T]) -> Callable[P, T]:
-    """*function*, whose exceptions leave without secrets."""
+    """Wrap *function* so that its exceptions contain no secrets."""
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -72,7 +82,9 @@ def _sheltered(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
         except BaseException as e:  # noqa: BLE001 -- raised again below
             failed = _cleaned(e)
-        # A token that was pasted in the wrong place is an argument. Outside the except clause, as a new context.
+        # An argument may be a token that was pasted by mistake, so delete the
+        # arguments. Raise outside the except clause, so that the exception gets no
+        # context.
         del args, kwargs
         try:
             raise failed
@@ -82,8 +94,10 @@ def _sheltered(function: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def _sheltered_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """The same for a coroutine."""
+def _sheltered_async(
+    function: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Wrap a coroutine function so that its exceptions contain no secrets."""
 
     @functools.wraps(function)
     async def call(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -101,7 +115,7 @@ def _sheltered_async(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[
 
 
 class _Holder:
-    """The token of one `Settings`, for all threads of this process."""
+    """The token of one `Settings`, shared by all threads of this process."""
 
     def __init__(self, settings: Settings) -> None:
         self._options = settings.options()
@@ -112,16 +126,19 @@ class _Holder:
         self._failed: tuple[VertexEnvError, float] | None = None
 
     def fresh(self) -> str | None:
-        """The token in hand, if it is as good as any other."""
+        """The token in memory; None if `get` has to look into the store or to mint."""
         token, now = self._token, _now()
         if token is None or not token.is_fresh(now, self._min_left):
             return None
-        if token.wants_background_refresh(now, self._min_left) and time.monotonic() >= self._look_at:
+        if (
+            token.wants_background_refresh(now, self._min_left)
+            and time.monotonic() >= self._look_at
+        ):
             return None
         return token.value
 
     def get(self) -> str:
-        """A fresh token, from here, the store, or Google."""
+        """A fresh token: from memory, from the store, or from Google."""
         value = self.fresh()
         if value is not None:
             return value
@@ -131,13 +148,14 @@ class _Holder:
             if value is not None:
                 return value
             if self._failed is not None and self._failed[1] >= asked:
-                # Met while we waited: else all threads would meet it one after another.
+                # Another thread failed while this one waited for the lock. Without
+                # this, each waiting thread would try and fail, one after another.
                 raise copy.copy(self._failed[0])
             try:
                 session = _session(self._options)
                 token = session.token()
             except VertexEnvError as e:
-                self._failed = copy.copy(e), time.monotonic()  # which has no traceback
+                self._failed = copy.copy(e), time.monotonic()  # the copy has no traceback
                 raise
             self._token, self._min_left = token, session.broker.min_left
             self._look_at = time.monotonic() + _LOOK_AGAIN_S
@@ -147,23 +165,25 @@ class _Holder:
 _holders: dict[Settings, _Holder] = {}
 
 if hasattr(os, "register_at_fork"):
-    # A child must not wait for a lock that a thread of its parent held; nor for long for a token: the store has it.
+    # A forked child must not wait for a lock that a thread of its parent held. The
+    # child soon gets a token again, because the store has it.
     os.register_at_fork(after_in_child=_holders.clear)
 
 
 @_sheltered
 def token(settings: Settings | None = None, **options: Any) -> str:
-    """An access token that outlasts a request: from memory, else from the store, else minted. Thread-safe.
+    """An access token that outlasts a request: from memory, from the store, or newly minted.
 
-    One in memory is kept until it is due: what the variables, config.toml or the credentials say by
-    then, or a logout, changes nothing before. `environment` looks at them each time.
+    Thread-safe. The token in memory is kept until it is due. Until then, a logout or a
+    change in the variables, in config.toml or in the credentials has no effect.
+    `environment` reads the variables, config.toml and the credentials in each call.
 
     Args:
-        settings: Where to start from.
-        options: Fields of `Settings` that differ from that.
+        settings: The settings to start from.
+        options: Fields of `Settings` that replace those of *settings*.
 
     Raises:
-        VertexEnvError: There is none to be had.
+        VertexEnvError: No token could be had.
         TypeError: `Settings` has no such field.
     """
     return _holder(settings, options).get()
@@ -171,7 +191,7 @@ def token(settings: Settings | None = None, **options: Any) -> str:
 
 @_sheltered_async
 async def atoken(settings: Settings | None = None, **options: Any) -> str:
-    """`token` for asyncio: what takes time is done in a thread."""
+    """`token` for asyncio: slow work is done in a thread."""
     holder = _holder(settings, options)
     value = holder.fresh()
     return value if value is not None else await asyncio.to_thread(holder.get)
@@ -179,19 +199,22 @@ async def atoken(settings: Settings | None = None, **options: Any) -> str:
 
 @_sheltered
 def base_url(settings: Settings | None = None, **options: Any) -> str:
-    """The base URL, such as `https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi`.
+    """The base URL.
 
-    It needs no credentials where the settings have the project. For a self-deployed endpoint it may
-    be looked up at Google. Arguments and errors as for `token`.
+    An example is
+    `https://aiplatform.googleapis.com/v1/projects/P/locations/global/endpoints/openapi`.
+    No credentials are needed if the settings contain the project. For a self-deployed
+    endpoint, the host may be looked up at Google. Arguments and errors are those of
+    `token`.
     """
     return _session(_merge(settings, options).options(), anonymous=True).target().base_url
 
 
 @_sheltered
 def environment(settings: Settings | None = None, **options: Any) -> dict[str, str | None]:
-    """The variables that `vertex-env export` would set, and those to unset as None.
+    """The variables that `vertex-env export` would set; None for those that it would unset.
 
-    Arguments and errors as for `token`.
+    Arguments and errors are those of `token`.
     """
     return _session(_merge(settings, options).options()).environment()
 
@@ -209,18 +232,21 @@ def _holder(settings: Settings | None, options: dict[str, Any]) -> _Holder:
 def _session(options: dict[str, str | Sequence[str] | None], *, anonymous: bool = False) -> Session:
     @_sheltered
     def refresh() -> None:
-        # Whoever needs a token when this one is too late meets the failure then.
+        # Ignore a failure: the next call that needs a new token fails and reports it.
         with suppress(VertexEnvError):
             _session(options).token(refresh=True)
 
     def background_refresh() -> None:
-        # Not a process as on the command line, which would be a zombie for as long as this one lives.
+        # A thread, not a process as on the command line. A process would stay a zombie
+        # until this one ends.
         threading.Thread(target=refresh, name="vertex-env", daemon=True).start()
 
     def warn(line: str) -> None:
         warnings.warn(line, stacklevel=4)
 
-    return open_session(options, Inputs(os.environ), _now, warn, background_refresh, anonymous=anonymous)
+    return open_session(
+        options, Inputs(os.environ), _now, warn, background_refresh, anonymous=anonymous
+    )
 
 
 def _now() -> datetime:

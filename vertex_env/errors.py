@@ -1,18 +1,20 @@
-"""What can go wrong, as types, and the one table of exit statuses.
+"""The types of expected errors, and the one table of exit statuses.
 
 ::
 
-    VertexEnvError                     exit   meaning
-    ├─ SettingsError                     78   a setting is missing, wrong or contradicts another
-    ├─ CredentialsError                  78   the ADC file is absent, damaged or incomplete
-    ├─ RefusedError                      77   Google answered "no": login expired, permission missing, API disabled
-    ├─ UnavailableError                  75   Google could not be reached or did not answer sensibly: try again later
-    ├─ StoreError                         1   the keychain cannot be used, or `logout` cannot delete
-    └─ ChildError             125, 126, 127   the command of `run` got no process, cannot be executed, or was not found
+    VertexEnvError               exit   meaning
+    ├─ SettingsError               78   a setting is missing, wrong or contradicts another
+    ├─ CredentialsError            78   the ADC file is absent, damaged or incomplete
+    ├─ RefusedError                77   Google refused: login expired, no permission, API disabled
+    ├─ UnavailableError            75   Google gave no sensible answer, or none: try again later
+    ├─ StoreError                   1   the keychain cannot be used, or `logout` cannot delete
+    └─ ChildError       125, 126, 127   `run`'s command: no process, not executable, not found
 
-In `run` each of the others ends with 125, so that its status is not taken for the command's.
+In `run`, each of the other errors ends with status 125, so that it is not taken for a
+status of the command.
 
-Modules raise; only `cli` prints and exits. Every error carries a hint: the command or the change that cures it.
+Modules raise; only `cli` prints and exits. Every error carries a hint: the command or
+the change that fixes it.
 """
 
 TYPE_CHECKING = False
@@ -21,10 +23,12 @@ if TYPE_CHECKING:
 
 
 class Exit:
-    """Every exit status of the program; `run` and `sandbox` end with their command's own where it has one.
+    """Every exit status of the program.
 
-    Those from 64 to 78 follow sysexits.h (https://man7.org/linux/man-pages/man3/sysexits.h.3head.html, 2026-11-22),
-    those from 125 on what shells and env(1) do.
+    `run` and `sandbox` end with the status of their command, if it has one. The
+    statuses from 64 to 78 follow sysexits.h
+    (https://man7.org/linux/man-pages/man3/sysexits.h.3head.html, 2026-11-22). Those
+    from 125 on follow shells and env(1).
     """
 
     OK = 0
@@ -32,48 +36,57 @@ class Exit:
     USAGE = 2
     """The command line is wrong."""
     BUG = 70
-    """An exception that nobody expected."""
+    """An unexpected exception."""
     TRY_AGAIN = 75
-    """No network, a server's failure, a full disk; or `run` has stopped its command before the token expires."""
+    """No network, a server error, a full disk, or `run` stopped its command before expiry.
+    """
     REFUSED = 77
-    """Google answered, and the answer was no."""
+    """Google answered "no"."""
     CONFIG = 78
     """The settings or the credentials are wrong."""
     RUN_FAILURE = 125
-    """`run` itself failed, before or beside its command; the same as in `env` and `timeout` of coreutils."""
+    """`run` itself failed, before its command started or beside it.
+
+    `env` and `timeout` of coreutils use the same status.
+    """
     NOT_EXECUTABLE = 126
     """The command of `run` was found, but could not be executed."""
     NOT_FOUND = 127
     """The command of `run` was not found."""
     INTERRUPTED = 130
-    """Ctrl-C."""
+    """The user pressed Ctrl-C."""
 
 
 _LONG_WORD = 20
-"""No token is shorter; `application-default` in a hint is."""
+"""Least length of a token. The word `application-default`, which is in hints, is shorter."""
 
 
 def clean(text: str) -> str:
-    """*text* without anything that looks like a token.
+    """Replace everything in *text* that looks like a token.
 
-    Where modules cannot be loaded, because no file can be opened any more or Python is upgraded meanwhile, each long
-    word is hidden.
+    Sometimes modules can no longer be imported: no file can be opened, or Python was
+    upgraded meanwhile. Then every long word is hidden.
     """
     try:
-        # Only a failure needs it: it imports `re`, which `run` starts without.
+        # Import it only on failure: it imports `re`, which `run` does without at its
+        # start.
         from vertex_env.redaction import hide
     except (ImportError, OSError):
-        lines = [[word if len(word) < _LONG_WORD else "[hidden]" for word in x.split(" ")] for x in text.split("\n")]
+        lines = [
+            [word if len(word) < _LONG_WORD else "[hidden]" for word in x.split(" ")]
+            for x in text.split("\n")
+        ]
         return "\n".join(" ".join(words) for words in lines)
     return hide(text)
 
 
 class VertexEnvError(Exception):
-    """An expected failure, told to a person in two lines.
+    """An expected failure, shown to a person in two lines.
 
     Args:
-        message: What was tried and what failed, lower case, without a full stop. What looks like a token is hidden.
-        hint: What cures it, as a command where there is one.
+        message: The action and its failure, in lower case and without a full stop. Text
+            that looks like a token is hidden.
+        hint: The cure, as a command where there is one.
     """
 
     exit_code = Exit.FAILURE
@@ -85,12 +98,12 @@ class VertexEnvError(Exception):
         self.rewrite(clean)
 
     def rewrite(self, change: "Callable[[str], str]") -> None:
-        """Put message and hint as *change* gives them, such as `Secrets.redact`."""
+        """Replace message and hint by the results of *change*, such as `Secrets.redact`."""
         self.message, self.hint = change(self.message), change(self.hint)
         self.args = (self.message,)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copies and pickles have what the error is made of, and nothing else that hangs on it."""
+        """Copy and pickle message and hint only, without other attributes of the error."""
         return type(self), (self.message, self.hint)
 
 
@@ -107,19 +120,22 @@ class CredentialsError(VertexEnvError):
 
 
 class RefusedError(VertexEnvError):
-    """Google answered, and the answer was no."""
+    """Google answered "no"."""
 
     exit_code = Exit.REFUSED
 
 
 class UnavailableError(VertexEnvError):
-    """Google could not be reached, or what answered was not Google; trying again later may help."""
+    """Google could not be reached, or another server answered; a later try may succeed."""
 
     exit_code = Exit.TRY_AGAIN
 
 
 class StoreError(VertexEnvError):
-    """The keychain cannot be used, though it was chosen, or `logout` cannot delete; there is no silent way round."""
+    """The chosen keychain cannot be used, or `logout` cannot delete.
+
+    There is no silent fallback.
+    """
 
 
 class ChildError(VertexEnvError):
@@ -128,7 +144,8 @@ class ChildError(VertexEnvError):
     Args:
         message: As for `VertexEnvError`.
         hint: As for `VertexEnvError`.
-        status: `Exit.NOT_FOUND`, `Exit.NOT_EXECUTABLE`, or `Exit.RUN_FAILURE` if no process could be started.
+        status: `Exit.NOT_FOUND`, `Exit.NOT_EXECUTABLE`, or `Exit.RUN_FAILURE` if no
+            process could be started.
     """
 
     def __init__(self, message: str, hint: str, status: int) -> None:
@@ -136,12 +153,15 @@ class ChildError(VertexEnvError):
         self.status = status
 
     def __reduce__(self) -> tuple[object, ...]:
-        """With the status."""
+        """Copy and pickle message, hint and status."""
         return type(self), (self.message, self.hint, self.status)
 
 
 def revive(kind: str, message: str, hint: str) -> VertexEnvError | None:
-    """The error that another process met, from its type's name; None if this is no name of ours."""
+    """Make the error that another process reported, from the name of its type.
+
+    None if the name is not one of the known types.
+    """
     known = (SettingsError, CredentialsError, RefusedError, UnavailableError, StoreError)
     found = next((error for error in known if error.__name__ == kind), None)
     return None if found is None else found(message, hint)

@@ -1,4 +1,4 @@
-"""What `status` shows: facts, without asking Google and without the token."""
+"""Facts for `status`, found without asking Google and without showing the token."""
 
 from typing import Any
 
@@ -11,11 +11,23 @@ from vertex_env.vertex.variables import TRACING, to_unset
 
 
 def status_facts(session: Session) -> dict[str, Any]:
-    """Settings with their sources, identity, base URL, stored token, store, and variables that are in the way."""
-    settings = {option.name: getattr(session.settings, option.field) for option in OPTIONS if not option.internal}
+    """Collect what `status` shows.
+
+    These are the settings with their sources, the identity, the base URL, the stored
+    token, the store, and the variables that conflict with it.
+    """
+    settings = {
+        option.name: getattr(session.settings, option.field)
+        for option in OPTIONS
+        if not option.internal
+    }
     try:
         shared = session.urls.shared_target()
-        url = shared.base_url if session.settings.endpoint.value is None else f"{shared.base_url} (or a dedicated host)"
+        url = (
+            shared.base_url
+            if session.settings.endpoint.value is None
+            else f"{shared.base_url} (or a dedicated host)"
+        )
     except SettingsError as e:
         url = f"none: {e.message}"
     stored, now, store = None, session.now(), session.store
@@ -50,14 +62,24 @@ def status_facts(session: Session) -> dict[str, Any]:
 
 
 def _in_the_way(session: Session, origin: str) -> dict[str, list[str]]:
-    """Names that are set and have clients talk to another host than *origin*: `unset` by us, or `kept`."""
-    environ, clients, extra = session.inputs.environ, session.settings.client.value, session.settings.set.value
+    """Names of set variables that make clients talk to another host than *origin*.
+
+    `unset` lists the names that `export` and `run` unset. `kept` lists the names that stay.
+    """
+    environ, clients, extra = (
+        session.inputs.environ,
+        session.settings.client.value,
+        session.settings.set.value,
+    )
     kept = session.kept()
-    # Harmless are what `export --client` has set in this shell, headers, and what tracing takes for a yes.
+    # Harmless are variables that `export --client` has set in this shell, the headers,
+    # and `true` as the value for tracing.
     foreign = [
         name
         for name in kept
-        if name in environ and not environ[name].startswith(origin) and name != "OPENAI_CUSTOM_HEADERS"
+        if name in environ
+        and not environ[name].startswith(origin)
+        and name != "OPENAI_CUSTOM_HEADERS"
         if name != TRACING or environ[name].lower() != "true"
     ]
     return {

@@ -1,6 +1,7 @@
-"""One request from settings to environment: what `export`, `token`, `run` and the others have in common.
+"""One request, from settings to environment, as `export`, `token`, `run` and others need it.
 
-Composes the rooms below, each entered once: the settings, the credentials, the tokens, the target, the environment.
+It connects the lower packages and enters each of them once: settings, credentials,
+tokens, target, environment.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,7 +35,11 @@ if TYPE_CHECKING:
     from vertex_env.vertex.endpoints import Get
 
 _SHELLS_MIN_TTL = timedelta(minutes=5)
-"""Shells load a token until it is due; who wants more of it has Python look."""
+"""Largest `min-ttl` for which a snapshot is written.
+
+A shell uses the token of a snapshot until the token is due. If a user requires more
+time left, Python has to check the token.
+"""
 
 
 def open_session(  # noqa: PLR0913
@@ -51,54 +56,66 @@ def open_session(  # noqa: PLR0913
 
     Args:
         options: Settings by field, as `options_layer` takes them.
-        inputs: The environment; gets what was looked at, also when that fails.
+        inputs: The environment. It records the variables and files that were read, also
+            on failure.
         now: The clock.
         warn: See `Broker`.
-        background_refresh: Starts a refresh in a process of its own; not called more than once a minute.
+        background_refresh: Starts a refresh in a process of its own; called at most
+            once a minute.
         again: Why the credentials have to be read again later; see `read_adc`.
-        anonymous: Do without credentials where there are none and the base URL does not need them.
+        anonymous: Go on without credentials if there are none and the base URL does not
+            need them.
 
     Raises:
-        SettingsError: A setting or a file with settings is wrong.
+        SettingsError: A setting is wrong, or a file with settings is.
         CredentialsError: There are no usable credentials.
     """
     gathered = gather(options, inputs)
     adc = find_adc(gathered, inputs, again, anonymous=anonymous)
     above, below = layers_of(adc)
     settings = resolve([above, *gathered.layers, below])
-    return Session(settings, adc, inputs, gathered.folder, now, warn, background_refresh, unstored=gathered.unstored)
+    return Session(
+        settings,
+        adc,
+        inputs,
+        gathered.folder,
+        now,
+        warn,
+        background_refresh,
+        unstored=gathered.unstored,
+    )
 
 
 @dataclass
 class Session:
-    """Settings and credentials, and what follows from them."""
+    """Settings, credentials, and the values that follow from them."""
 
     settings: Resolved
     adc: Adc
     inputs: Inputs
-    """What an answer depends on."""
+    """The variables and files that an answer depends on."""
     folder: Path | None
-    """Where tokens, answers and facts are kept; None where that would be a relative path."""
+    """Folder of the tokens, answers and facts; None if its path would be relative."""
     now: Now
     warn: Callable[[str], None]
     background_refresh: Callable[[], None] | None
     unstored: str | None = None
-    """Why nothing is stored, where that was not the user's choice."""
+    """Why nothing is stored, if the user did not choose that."""
     _token: Token | None = field(default=None, init=False)
 
     @cached_property
     def urls(self) -> Urls:
-        """Where a token may be sent."""
+        """The URLs to which a token may be sent."""
         return Urls(self.settings, self.adc.universe)
 
     @cached_property
     def identity(self) -> Identity:
-        """Whose token it is; see `identify`."""
+        """The identity that the token speaks for; see `identify`."""
         return identify(self.settings, self.adc, self.urls)
 
     @cached_property
     def store(self) -> Store | None:
-        """Where tokens are kept; None where they are not."""
+        """The store of tokens; None if none are stored."""
         kind = self.settings.store.value
         if kind == "none" or self.folder is None:
             return None
@@ -111,7 +128,7 @@ class Session:
 
     @cached_property
     def broker(self) -> Broker:
-        """Gives tokens of the identity."""
+        """The broker, which gives tokens of the identity."""
         s, key = self.settings, self.identity.key
         source = AdcSource(
             self.adc,
@@ -130,16 +147,28 @@ class Session:
             if background.claim_refresh(str(self.folder), key, self.now().timestamp()):
                 self.background_refresh()
 
-        return Broker(source, self.store, key, s.min_ttl.value, self.now, self.warn, renews_late, background_refresh)
+        return Broker(
+            source,
+            self.store,
+            key,
+            s.min_ttl.value,
+            self.now,
+            self.warn,
+            renews_late,
+            background_refresh,
+        )
 
     def token(self, *, refresh: bool = False) -> Token:
-        """A fresh token, the same one throughout unless *refresh*; see `Broker.token`."""
+        """A fresh token; see `Broker.token`.
+
+        Each call returns the same token, unless *refresh* is true.
+        """
         if self._token is None or refresh:
             self._token = self.broker.token(refresh=refresh)
         return self._token
 
     def get(self) -> "Get":
-        """How to ask the Vertex AI API."""
+        """A function that sends a request to the Vertex AI API."""
         from vertex_env.vertex.endpoints import http_get
 
         account = self.identity.impersonate
@@ -148,13 +177,17 @@ class Session:
         return http_get(self.token().value, who, self.settings.quota_project.value, budget_s)
 
     def target(self, *, refresh: bool = False) -> Target:
-        """Where requests go. For a self-deployed endpoint this may ask Google, and remembers the answer for a day.
+        """The target of requests.
+
+        For a self-deployed endpoint this may ask Google. The answer is remembered for a
+        day.
 
         Args:
-            refresh: Ask again.
+            refresh: Ask Google again.
 
         Raises:
-            VertexEnvError: The endpoint could not be looked up, or as for `Urls.shared_target`.
+            VertexEnvError: The endpoint could not be looked up, or as for
+                `Urls.shared_target`.
         """
         shared, wanted = self.urls.shared_target(), self.settings.endpoint.value
         if wanted is None or shared.verbatim is not None:
@@ -172,7 +205,7 @@ class Session:
 
     def environment(self, *, refresh: bool = False) -> dict[str, str | None]:
         """The variables to set and unset."""
-        self.urls.shared_target()  # what is wrong with the settings is told before a token is minted
+        self.urls.shared_target()  # report wrong settings before a token is minted
         token = self.token(refresh=refresh)
         return self.environment_for(token, self.target(refresh=refresh))
 
@@ -180,17 +213,22 @@ class Session:
         """The variables for *token* and *target*."""
         s = self.settings
         return environment(
-            target, token, model=s.model.value, clients=s.client.value, extra=s.set.value, kept=self.kept()
+            target,
+            token,
+            model=s.model.value,
+            clients=s.client.value,
+            extra=s.set.value,
+            kept=self.kept(),
         )
 
     def kept(self) -> list[str]:
-        """Names whose value is the user's own and stays."""
+        """Names of variables whose value the user has set, and which therefore stay."""
         rules = judged(self.settings.client.value, self.settings.set.value)
         return [name for name, rule in rules.items() if self.inputs.environ.keeps(name, rule)]
 
     @property
     def _memory(self) -> Memory | None:
-        """Where answers are kept; None where they are not."""
+        """The remembered answers; None if none are kept."""
         if self.folder is None or self.settings.store.value != "file":
             return None
         return Memory(self.folder, self.identity.key, self.inputs)
@@ -204,29 +242,39 @@ class Session:
         *,
         refreshes: bool = True,
     ) -> None:
-        """Keep what was printed for the token; see `Memory.keep_answer`."""
+        """Keep the printed text for the next call; see `Memory.keep_answer`."""
         if self._memory is None or self.store is None:
             return
         if self.store.load(self.identity.key) == self._token:
-            min_ttl, refreshes = self.broker.min_left.total_seconds(), refreshes and not self.broker.renews_late
-            self._memory.keep_answer(args, question, render, now, min_ttl=min_ttl, refreshes=refreshes)
+            min_ttl, refreshes = (
+                self.broker.min_left.total_seconds(),
+                refreshes and not self.broker.renews_late,
+            )
+            self._memory.keep_answer(
+                args, question, render, now, min_ttl=min_ttl, refreshes=refreshes
+            )
 
     def snapshot(self) -> Kept:
-        """Keep what shells load at their start."""
-        # Shells cannot tell one machine from another.
-        if self._memory is None or self.adc.of_machine or self.settings.min_ttl.value > _SHELLS_MIN_TTL:
+        """Keep a snapshot, which shells load at their start."""
+        # A snapshot cannot tell one machine from another, and these credentials belong
+        # to a machine.
+        if (
+            self._memory is None
+            or self.adc.of_machine
+            or self.settings.min_ttl.value > _SHELLS_MIN_TTL
+        ):
             return Kept.NEVER
         return self._memory.keep_snapshot(lambda token: self.environment_for(token, self.target()))
 
     @property
     def stamp(self) -> Path | None:
-        """The file that is replaced whenever the stored token changes; None where none is stored."""
+        """The file that is replaced with each new stored token; None if none is stored."""
         if self.folder is None or self.settings.store.value == "none":
             return None
         return self.folder / private.STAMP.name(self.identity.key)
 
     def stamp_of(self, token: Token) -> Path | None:
-        """The same, if it is about *token* or a later one; None where that could not be stored."""
+        """The stamp, if it belongs to *token* or a later token; None if neither was stored."""
         return self.stamp if self.stamp is not None and is_about(self.stamp, token) else None
 
     def keep_fresh(self) -> None:

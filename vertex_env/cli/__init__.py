@@ -1,7 +1,10 @@
-"""The command line. A supervisor (`run`) that has lived through an upgrade imports `tell_error` from here.
+"""The command line.
 
-Such a process has the modules of its own version loaded. In the version before the rooms this package was a module, and
-`tell_error` was in it.
+A supervisor (`run`) of an older version imports `tell_error` from here.
+
+Such a supervisor was started before an upgrade and goes on afterwards. It has modules
+of its own version in memory. In that version this package was a single module, which
+contained `tell_error`.
 """
 
 TYPE_CHECKING = False
@@ -10,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def tell_error(error: "VertexEnvError") -> None:
-    """Say what failed and what cures it; see `output.tell_error`."""
+    """Write what failed and what fixes it to stderr; see `output.tell_error`."""
     from vertex_env.cli import output
 
     output.tell_error(error)

@@ -1,4 +1,4 @@
-"""`endpoints`: the self-deployed ones, in one region or in all."""
+"""`endpoints`: list self-deployed endpoints, of one region or of all."""
 
 import sys
 from typing import Any
@@ -28,12 +28,20 @@ def endpoints(all_locations: bool, format_name: str, **options: Any) -> None:  #
     if format_name == "json":
         write(json.dumps([asdict(endpoint) for endpoint in found], indent=2) + "\n")
     else:
-        rows = [(e.id, e.name, e.location, ", ".join(e.models) or "-", e.host or "-") for e in found]
+        rows = [
+            (e.id, e.name, e.location, ", ".join(e.models) or "-", e.host or "-") for e in found
+        ]
         write(table(("ID", "NAME", "LOCATION", "MODELS", "DEDICATED HOST"), rows))
 
 
-def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any], list[tuple[str, VertexEnvError]]]:
-    """Endpoints, and the locations that could not be asked; if none could, that is an error."""
+def _list_endpoints(
+    session: Session, *, all_locations: bool
+) -> tuple[list[Any], list[tuple[str, VertexEnvError]]]:
+    """Endpoints, and the locations whose request failed, with their errors.
+
+    Raises:
+        VertexEnvError: All requests failed.
+    """
     from concurrent.futures import ThreadPoolExecutor
 
     from vertex_env.vertex.endpoints import Endpoint, list_endpoints, list_locations
@@ -41,7 +49,8 @@ def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any]
     project, location = session.urls.project, session.settings.location
     if not all_locations and location.value in NO_REGIONS:
         raise SettingsError(
-            f"endpoints are in regions, but location is {location}", "add --location REGION, or --all-locations"
+            f"endpoints are in regions, but location is {location}",
+            "add --location REGION, or --all-locations",
         )
     get = session.get()
 
@@ -57,7 +66,9 @@ def _list_endpoints(session: Session, *, all_locations: bool) -> tuple[list[Any]
     with ThreadPoolExecutor(16) as pool:
         answers = pool.map(ask, names)
         if all_locations and sys.stderr.isatty():
-            with click.progressbar(answers, length=len(names), label="regions", file=sys.stderr) as bar:
+            with click.progressbar(
+                answers, length=len(names), label="regions", file=sys.stderr
+            ) as bar:
                 answers = iter(list(bar))
         results = list(zip(names, answers, strict=True))
     failures = [(name, answer) for name, answer in results if isinstance(answer, VertexEnvError)]

@@ -1,4 +1,4 @@
-"""How the program was called, and the session that a command gets for that."""
+"""How the program was called, and the session for its command."""
 
 import os
 import sys
@@ -15,17 +15,18 @@ from vertex_env.session import Session, open_session
 from vertex_env.settings.inputs import Inputs
 
 FALSE = "false\n"
-"""What fails in every shell that evaluates it, where nothing at all would succeed."""
+"""Output that fails in every shell that evaluates it. Evaluating an empty output would succeed."""
 
 
 @dataclass(slots=True)
 class Invocation:
-    """What a command has learnt of how it was called, for when it fails.
+    """Facts about the call of the running command, for use on failure.
 
     Args:
-        on_failure: What to print on stdout then.
-        at_prompt: A shell's hook asks, maybe at each prompt: it hears of errors, but not, at each prompt of a train
-            ride, that there is no network.
+        on_failure: Text to print on stdout on failure.
+        at_prompt: Whether a shell's hook calls, possibly at each prompt. Then a missing
+            network is not reported, because the message would come back at each prompt.
+            Other errors are.
     """
 
     on_failure: str = ""
@@ -33,7 +34,7 @@ class Invocation:
 
 
 def current() -> Invocation:
-    """That of the command that is running."""
+    """The invocation of the running command."""
     return click.get_current_context().ensure_object(Invocation)
 
 
@@ -45,12 +46,12 @@ def session_for(
     again: str = "",
     anonymous: bool = False,
 ) -> Session:
-    """The session for a command with *options*, the settings by field.
+    """Open the session for a command.
 
     Args:
-        options: As `open_session` takes them.
-        refreshes: Start a refresh in the background when the token is due.
-        inputs: Gets what was looked at; a new one by default.
+        options: Settings by field, as `open_session` takes them.
+        refreshes: Whether to start a background refresh when the token is due.
+        inputs: Recorder of the variables and files that are read; a new one by default.
         again: See `open_session`.
         anonymous: See `open_session`.
     """
@@ -60,12 +61,14 @@ def session_for(
         Inputs(os.environ) if inputs is None else inputs,
         now_utc,
         warn=lambda line: None if invocation.at_prompt else tell(f"warning: {line}"),
-        background_refresh=(lambda: background.start_refresh(sys.argv[1:], os.environ)) if refreshes else None,
+        background_refresh=(lambda: background.start_refresh(sys.argv[1:], os.environ))
+        if refreshes
+        else None,
         again=again,
         anonymous=anonymous,
     )
 
 
 def now_utc() -> datetime:
-    """The clock."""
+    """The current instant."""
     return datetime.now(UTC)

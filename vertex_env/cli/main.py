@@ -1,8 +1,9 @@
-"""The command line: the only module that prints or exits.
+"""The main function of the command line. Only `cli` prints or exits.
 
-stdout gets what was asked for, at once and only when all of it is there; on failure it stays empty, but for the line
-`false` that makes `eval "$(vertex-env export)"` fail. stderr gets what is said to a person, and nothing when it worked;
-but `ci` says how long the token lasts.
+stdout gets the requested output, in one piece and only when it is complete. On failure
+stdout stays empty, with one exception: the line `false`, which makes
+`eval "$(vertex-env export)"` fail. stderr gets messages for a person. On success it
+stays empty, except that `ci` says how long the token lasts.
 """
 
 import errno
@@ -38,19 +39,24 @@ COMMANDS = {
     "sandbox": "sandbox.sandbox",
     "demo": "sandbox.demo",
 }
-"""Command to its module and its name there; the module is imported when the command is looked at."""
+"""Command to its module and its name in that module. The module is imported on first use."""
 
 
 class Commands(click.Group):
-    """The commands; for a misspelt name it suggests only those that `--help` shows."""
+    """The group of commands. For a misspelt name it suggests only commands that `--help` shows."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, or fail as Click does; a command that comes after what is wrong learns how it was called."""
+        """Parse the arguments, or fail as Click does.
+
+        The error may stand before the name of a command. If that command prints
+        statements, it parses the rest leniently, to learn what to print on failure.
+        """
         given = list(args)
         try:
             return super().parse_args(ctx, args)
         except click.UsageError:
-            words = list(dropwhile(lambda word: word.startswith("-"), given))  # none of these takes a value
+            # The options of the group take no value.
+            words = list(dropwhile(lambda word: word.startswith("-"), given))
             command = self.get_command(ctx, words[0]) if words else None
             if isinstance(command, StatementsCommand):
                 command.parse_leniently(ctx, words[1:])
@@ -61,7 +67,7 @@ class Commands(click.Group):
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, imported now."""
+        """Import the command *cmd_name* and return it; None if there is none."""
         if cmd_name in COMMANDS and cmd_name not in self.commands:
             module, name = COMMANDS[cmd_name].split(".")
             self.add_command(getattr(import_module(f"vertex_env.cli.{module}"), name))
@@ -70,10 +76,10 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command. Click from 8.4 on suggests hidden ones as well."""
+        """Find the command. Click from 8.4 on suggests hidden commands, too; remove them."""
         if args[0] not in COMMANDS:
             for name in COMMANDS:
-                self.get_command(ctx, name)  # any of them may be what is suggested
+                self.get_command(ctx, name)  # any of them may be suggested
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as e:
@@ -107,14 +113,14 @@ def app() -> None:
       vertex-env url                       for tools that want the base URL in a file
       vertex-env ci                        variables for the later steps of a CI job
       vertex-env demo                      see it all on a sandbox, without an account
-    """  # noqa: D301 -- Click wants the control character itself
+    """  # noqa: D301 -- Click needs the control character
 
 
 def execute(args: list[str]) -> int:
-    """Run the command line; the exit status."""
+    """Run the command line and return the exit status."""
     invocation = Invocation()
     try:
-        # Not app.main, which ends with status 1 where the reader of stdout has gone.
+        # app.main would end with status 1 when the reader of stdout has closed it.
         with app.make_context("vertex-env", list(args), obj=invocation) as context:
             app.invoke(context)
     except click.exceptions.Exit as e:
@@ -126,16 +132,19 @@ def execute(args: list[str]) -> int:
         command = e.ctx.command_path if e.ctx else "vertex-env"
         hint = f"see {command} --help"
         if isinstance(e, NeedsHookError):
-            hint = 'load it: eval "$(vertex-env hook bash)"; vertex-env hook --help has it for other shells'
+            hint = (
+                'load it: eval "$(vertex-env hook bash)"; '
+                "vertex-env hook --help has it for other shells"
+            )
         return _fail(invocation, VertexEnvError(_sentence(e.format_message()), hint), Exit.USAGE)
     except VertexEnvError as e:
         return _fail(invocation, e, e.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return _fail(invocation, None, Exit.INTERRUPTED)
     except BrokenPipeError:
-        abandon_stdout()  # the reader has gone; there is nobody to tell
+        abandon_stdout()  # the reader has closed stdout, so report nothing
         return Exit.OK
-    except Exception as e:  # noqa: BLE001 -- the last line of defence
+    except Exception as e:  # noqa: BLE001 -- the last handler: report a bug
         return _fail(invocation, *_unexpected(e))
     return Exit.OK
 
@@ -150,21 +159,31 @@ def _fail(invocation: Invocation, error: VertexEnvError | None, status: int) -> 
 
 
 def _unexpected(error: Exception) -> tuple[VertexEnvError, int]:
-    """What to say of an exception that is not one of ours, and the status."""
+    """Error message and exit status for an exception that is not a VertexEnvError."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        # Click writes help and version by itself; everything else goes through write.
+        # Only Click's help and version get here: all other output goes through `write`,
+        # which handles this.
         abandon_stdout()
-        full = UnavailableError("cannot write to stdout: no space left", "free space, or redirect stdout elsewhere")
+        full = UnavailableError(
+            "cannot write to stdout: no space left", "free space, or redirect stdout elsewhere"
+        )
         return full, full.exit_code
     return _bug(error), Exit.BUG
 
 
 def _bug(error: Exception) -> VertexEnvError:
-    """What to say of an exception that nobody expected. Its text is left out: it might hold a token."""
+    """Error message for an unexpected exception, without its text, which might contain a token."""
     import traceback
 
     frames = traceback.extract_tb(error.__traceback__)
-    where = next((f"{Path(f.filename).name}:{f.lineno}" for f in reversed(frames) if "vertex_env" in f.filename), "?")
+    where = next(
+        (
+            f"{Path(f.filename).name}:{f.lineno}"
+            for f in reversed(frames)
+            if "vertex_env" in f.filename
+        ),
+        "?",
+    )
     last = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
     return VertexEnvError(
         f"this is a bug: {type(error).__name__} at {where} ({last}), vertex-env {__version__}, "
@@ -174,6 +193,6 @@ def _bug(error: Exception) -> VertexEnvError:
 
 
 def _sentence(text: str) -> str:
-    """Click's message in our form: lower case, one line, no full stop."""
+    """Change Click's message to the form of all messages: lower case, one line, no full stop."""
     line = " ".join(text.split()).rstrip(".")
     return line[:1].lower() + line[1:]

@@ -1,4 +1,4 @@
-"""What the commands' options are made of: the settings, which many commands share, and the types of their own."""
+"""Options of the commands: the settings, which many commands share, and parameter types."""
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -15,15 +15,15 @@ F = TypeVar("F", bound=Callable[..., Any])
 if TYPE_CHECKING:
     _DurationType = click.ParamType[timedelta]
     NameType = click.Choice[str]
-else:  # until 8.4 Click's types cannot be subscripted
+else:  # Click's types cannot be subscripted before 8.4
     _DurationType, NameType = click.ParamType, click.Choice
 
 
 class Command(click.Command):
-    """A command whose help keeps the settings, which many commands share, apart from its own options."""
+    """A command whose help lists the shared settings apart from the command's own options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write two lists of options."""
+        """Write two lists of options: the command's own, and the settings."""
         own: list[tuple[str, str]] = []
         shared: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
@@ -38,23 +38,27 @@ class Command(click.Command):
 
 
 class StatementsCommand(Command):
-    """A command whose output a shell may evaluate: where that is so, it prints `false` on failure.
+    """A command whose output a shell may evaluate. In that case it prints `false` on failure.
 
-    Click parses its arguments, also where they are wrong: then a second time, past what is wrong.
+    If Click rejects the arguments, they are parsed a second time, which skips the
+    errors.
 
     Args:
-        is_evaluated: Whether a shell evaluates the output, from the parameters such as `{"format_name": "fish"}`.
+        is_evaluated: Function of the parameters, such as `{"format_name": "fish"}`. It
+            says whether a shell evaluates the output.
     """
 
-    def __init__(self, *args: Any, is_evaluated: Callable[[Mapping[str, Any]], bool], **more: Any) -> None:
+    def __init__(
+        self, *args: Any, is_evaluated: Callable[[Mapping[str, Any]], bool], **more: Any
+    ) -> None:
         super().__init__(*args, **more)
         self._is_evaluated = is_evaluated
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, and note what is to be printed on failure."""
+        """Parse the arguments, and note what to print on failure."""
         given = list(args)
         invocation = ctx.ensure_object(Invocation)
-        invocation.on_failure = FALSE  # until more is known
+        invocation.on_failure = FALSE  # until the parameters are known
         try:
             rest = super().parse_args(ctx, args)
         except click.UsageError:
@@ -64,28 +68,39 @@ class StatementsCommand(Command):
         return rest
 
     def parse_leniently(self, parent: click.Context | None, args: list[str]) -> None:
-        """Note the same from a command line that has something wrong in it."""
-        self.make_context(self.name, args, parent, resilient_parsing=True, ignore_unknown_options=True)
+        """Note what to print on failure, for arguments that contain an error."""
+        self.make_context(
+            self.name, args, parent, resilient_parsing=True, ignore_unknown_options=True
+        )
 
 
 class NeedsHookError(click.UsageError):
-    """A command of the hook has reached the program, which cannot set its parent's variables."""
+    """The program got a command for the shell's hook.
+
+    The program cannot set variables of its parent, the shell.
+    """
 
     def __init__(self) -> None:
         super().__init__("only the hook can set this shell's variables, and it is not loaded")
 
 
 class SettingsOption(click.Option):
-    """An option of `settings.OPTIONS`; its variable is read there, to keep where the value came from."""
+    """An option for a row of `settings.OPTIONS`.
+
+    Click does not read its variable: `settings` does, and keeps the source of the
+    value.
+    """
 
 
 class Duration(_DurationType):
-    """`90m`, `1h30m`, `45s` or seconds."""
+    """A duration: `90m`, `1h30m`, `45s` or seconds."""
 
     name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Parse, or fail as Click does."""
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> timedelta:
+        """Parse a duration, or fail as Click does."""
         if isinstance(value, timedelta):
             return value
         try:
@@ -95,7 +110,7 @@ class Duration(_DurationType):
 
 
 def settings_options(function: F) -> F:
-    """Add the shared options to a command; it gets them as keyword arguments, by field."""
+    """Add the settings to a command, which gets them as keyword arguments, by field."""
     for option in reversed([o for o in OPTIONS if not o.internal]):
         function = click.option(
             f"--{option.name}",
@@ -110,7 +125,7 @@ def settings_options(function: F) -> F:
 
 
 def table_or_json(variable: str) -> Callable[[F], F]:
-    """The `--format` of a command that lists something; *variable* is the one that stands for it."""
+    """Add `--format` to a command that lists something; *variable* is its environment variable."""
     return click.option(
         "--format",
         "format_name",

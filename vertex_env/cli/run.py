@@ -1,4 +1,4 @@
-"""`run`: a command that never sees an expired token."""
+"""`run`: start a command that never sees an expired token."""
 
 import os
 import sys
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     show_envvar=True,
-    help="Before the token expires: restart the command, but not while it holds the terminal or when its stdin is a "
-    "pipe (auto); restart it always; run it in place of ourselves (ignore); stop it with status 75.",
+    help="Before the token expires: restart the command, but not while it holds the terminal or "
+    "when its stdin is a pipe (auto); restart it always; run it in place of ourselves (ignore); "
+    "stop it with status 75.",
 )
 @click.option(
     "--grace",
@@ -48,12 +49,17 @@ if TYPE_CHECKING:
     default="keep",
     show_default=True,
     show_envvar=True,
-    help="If the token expires and there is no new one: keep the command running, or stop it with status 75.",
+    help="If the token expires and there is no new one: keep the command running, or stop it with "
+    "status 75.",
 )
 @settings_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run_command(
-    on_expiry: "Policy", grace: timedelta, on_failure: "OnFailure", command: tuple[str, ...], **options: Any
+    on_expiry: "Policy",
+    grace: timedelta,
+    on_failure: "OnFailure",
+    command: tuple[str, ...],
+    **options: Any,
 ) -> None:
     """Run COMMAND with the variables, and start it anew before its token expires."""
     from vertex_env.run import start as run
@@ -63,7 +69,8 @@ def run_command(
         run.check_command(command)
         _run(on_expiry, on_failure, grace, command, options)
     except HelperError as e:
-        # Our own process has said it already, in the form that everything is said in.
+        # The helper process, which is started by this program, has already written the
+        # error, with hint.
         say(str(e))
         sys.exit(Exit.RUN_FAILURE)
     except VertexEnvError as e:
@@ -72,20 +79,32 @@ def run_command(
 
 
 def _run(
-    policy: "Policy", on_failure: "OnFailure", grace: timedelta, command: Sequence[str], options: Mapping[str, Any]
+    policy: "Policy",
+    on_failure: "OnFailure",
+    grace: timedelta,
+    command: Sequence[str],
+    options: Mapping[str, Any],
 ) -> NoReturn:
     from vertex_env.run import start as run
     from vertex_env.run.helper import ask_helper, helper_argv
     from vertex_env.run.lifecycle import Rules
 
     overlay = as_environ(options_layer(options))
-    own = sys.argv[1 : -len(command)]  # with the dashes, if these are ours and not the command's
+    # includes `--` if that belongs to `run` and not to the command
+    own = sys.argv[1 : -len(command)]
     question = warm.question_key(own, os.environ)
     in_place = policy == "ignore"
-    session = session_for(options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)")
-    rules = Rules(policy, on_failure, grace.total_seconds(), session.settings.mint_timeout.value.total_seconds())
+    session = session_for(
+        options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)"
+    )
+    rules = Rules(
+        policy,
+        on_failure,
+        grace.total_seconds(),
+        session.settings.mint_timeout.value.total_seconds(),
+    )
     if session.adc.is_pipe:
-        environment: Environment = session.environment()  # the helper could not read it any more
+        environment: Environment = session.environment()  # the helper could not read a pipe again
     elif session.broker.stored() is not None and session.settings.endpoint.value is None:
         environment = session.environment()
         target = session.target()
@@ -96,7 +115,8 @@ def _run(
         if "--" in own and own.index("--") == len(own) - 1:
             session.remember(own, question, render, now_utc(), refreshes=False)
     else:
-        # google-auth would stay in the supervisor's memory.
+        # Mint in a helper process: here, google-auth would stay in the supervisor's
+        # memory.
         environment = ask_helper(helper_argv(), {**os.environ, **overlay})
     if rules.policy != "ignore" and run.can_supervise():
         run.start_lean(command, run.pack(environment, overlay, rules))

@@ -1,4 +1,4 @@
-"""`sandbox` and `demo`: a Google on loopback, for which no account is needed."""
+"""`sandbox` and `demo`: a simulated Google on loopback, which needs no account."""
 
 import os
 import sys
@@ -13,7 +13,12 @@ from vertex_env.cli.output import tell_error, write
 from vertex_env.errors import VertexEnvError
 
 Texts = tuple[str, ...]
-_DURATION: Mapping[str, Any] = {"type": Duration(), "show_default": True, "show_envvar": True, "metavar": "DURATION"}
+_DURATION: Mapping[str, Any] = {
+    "type": Duration(),
+    "show_default": True,
+    "show_envvar": True,
+    "metavar": "DURATION",
+}
 _FAULTS: Mapping[str, Any] = {"multiple": True, "show_envvar": True, "metavar": "[N]xSTATUS"}
 
 
@@ -21,11 +26,19 @@ _FAULTS: Mapping[str, Any] = {"multiple": True, "show_envvar": True, "metavar": 
 @click.option("--lifetime", default="1h", help="How long its tokens live.", **_DURATION)
 @click.option("--fail", help="Fail N requests for a token, such as 3x503.", **_FAULTS)
 @click.option("--refuse", help="Fail N chat completions, such as 2x429.", **_FAULTS)
-@click.option("--array-401", is_flag=True, show_envvar=True, help="Put a chat's 401 in a JSON array, too.")
+@click.option(
+    "--array-401", is_flag=True, show_envvar=True, help="Put a chat's 401 in a JSON array, too."
+)
 @click.option("--delay", default="0s", help="Wait before each token.", **_DURATION)
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def sandbox(
-    lifetime: timedelta, fail: Texts, refuse: Texts, delay: timedelta, command: Texts, *, array_401: bool
+    lifetime: timedelta,
+    fail: Texts,
+    refuse: Texts,
+    delay: timedelta,
+    command: Texts,
+    *,
+    array_401: bool,
 ) -> None:
     """Run COMMAND against an embedded loopback Google: no account, no network."""
     import tempfile
@@ -47,7 +60,11 @@ def sandbox(
     with (
         tempfile.TemporaryDirectory(prefix="vertex-env-sandbox-") as folder,
         Sandbox(
-            lifetime=lifetime, faults=faults["--fail"], delay=delay, refusals=faults["--refuse"], array_401=array_401
+            lifetime=lifetime,
+            faults=faults["--fail"],
+            delay=delay,
+            refusals=faults["--refuse"],
+            array_401=array_401,
         ) as google,
     ):
         status = _run_child(command, google.environ(folder, os.environ))

@@ -1,4 +1,4 @@
-"""Commands for shells: the texts that they load, what only the loaded hook can do, and what the hook starts."""
+"""Commands for shells: print the integration and the completions, and serve the loaded hook."""
 
 from typing import Any
 
@@ -13,7 +13,8 @@ from vertex_env.formats.shellfiles import COMPLETIONS, HOOKS, read_shell_file
 @click.command()
 @click.argument("shell", type=click.Choice(list(HOOKS)))
 def hook(shell: str) -> None:
-    """Print the shell integration for SHELL: fresh variables at its start, at each prompt and on `use PROFILE`.
+    """Print the shell integration for SHELL: fresh variables at its start, at each prompt
+    and on `use PROFILE`.
 
     \b
       bash, zsh   eval "$(vertex-env hook bash)"
@@ -22,7 +23,7 @@ def hook(shell: str) -> None:
       xonsh       exec($(vertex-env hook xonsh))
       PowerShell  vertex-env hook pwsh | Out-String | Invoke-Expression
       direnv      vertex-env hook direnv >~/.config/direnv/lib/vertex-env.sh
-    """  # noqa: D301 -- Click wants the control character itself
+    """  # noqa: D301 -- Click needs the control character
     write(read_shell_file(HOOKS[shell]))
 
 
@@ -64,5 +65,7 @@ def completion(shell: str) -> None:
 @click.command(hidden=True)
 @settings_options
 def keep_fresh(**options: Any) -> None:
-    """Wait until the stored token is due, have it renewed, and end: what `use vertex --keep-fresh` starts."""
+    """Wait until the stored token is due, have it renewed, and end: what
+    `use vertex --keep-fresh` starts.
+    """
     session_for(options, again="this renews the token").keep_fresh()

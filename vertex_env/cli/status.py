@@ -1,4 +1,4 @@
-"""`status` and `logout`: what is set and stored, and deleting it."""
+"""`status` and `logout`: show settings and stored token, and delete stored data."""
 
 import os
 from collections.abc import Mapping
@@ -21,7 +21,9 @@ from vertex_env.report import status_facts
 @table_or_json("VERTEX_ENV_STATUS_FORMAT")
 @settings_options
 def status(format_name: str, **options: Any) -> None:
-    """Show every setting and where it comes from, the identity, the stored token's expiry, and the store."""
+    """Show every setting and where it comes from, the identity, the stored token's
+    expiry, and the store.
+    """
     import json
 
     report = _without_secrets(status_facts(session_for(options)))
@@ -58,7 +60,7 @@ def _what_it_does(name: str) -> str:
 
 
 def _without_secrets(value: Any) -> Any:
-    """*value* without what looks like a token, in a folder's name, say, or in a profile's."""
+    """Hide everything in *value* that looks like a token, such as a part of a profile's name."""
     if isinstance(value, Mapping):
         return {hide(name): _without_secrets(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -67,7 +69,7 @@ def _without_secrets(value: Any) -> Any:
 
 
 def _plain(value: object) -> str:
-    """A setting's value for reading: a list with commas, a duration in seconds."""
+    """A setting's value as text for a person: a list with commas, a duration in seconds."""
     if isinstance(value, timedelta):
         return f"{value.total_seconds():g}s"
     if isinstance(value, Mapping):
@@ -81,12 +83,19 @@ def _lasts(stored: Mapping[str, Any]) -> str:
     seconds = stored["expires_in"]
     if seconds <= 0:
         return "expired"
-    return f"lasts {timedelta(seconds=seconds)}" + ("" if stored["fresh"] else ", to be renewed at the next use")
+    return f"lasts {timedelta(seconds=seconds)}" + (
+        "" if stored["fresh"] else ", to be renewed at the next use"
+    )
 
 
 @click.command(cls=Command)
 @click.option(
-    "--all", "everything", is_flag=True, envvar="VERTEX_ENV_LOGOUT_ALL", show_envvar=True, help="Of every identity."
+    "--all",
+    "everything",
+    is_flag=True,
+    envvar="VERTEX_ENV_LOGOUT_ALL",
+    show_envvar=True,
+    help="Of every identity.",
 )
 @settings_options
 def logout(everything: bool, **options: Any) -> None:  # noqa: FBT001

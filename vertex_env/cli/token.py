@@ -1,4 +1,4 @@
-"""`token` and `url`: one of the two alone, for tools that do not read the variables."""
+"""`token` and `url`: print one value alone, for tools that do not read variables."""
 
 import os
 import sys
@@ -24,14 +24,21 @@ from vertex_env.tokens.token import Token
     show_envvar=True,
     help="The token alone, an object with its expiry, or an Authorization header.",
 )
-@click.option("--refresh", is_flag=True, show_envvar=True, help="Mint a new token even if the stored one is fresh.")
+@click.option(
+    "--refresh",
+    is_flag=True,
+    show_envvar=True,
+    help="Mint a new token even if the stored one is fresh.",
+)
 @settings_options
 def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print an access token, for tools that take a "key command"."""
     question = warm.question_key(sys.argv[1:], os.environ)
     session = session_for(options, refreshes=True)
     minted = session.token(refresh=refresh)
-    now = now_utc()  # not before Google has answered, or the token would seem to last longer than it does
+    # Taken after Google's answer: an earlier instant would make the token seem to last
+    # longer.
+    now = now_utc()
 
     def render(token: Token) -> str:
         match format_name:
@@ -43,7 +50,10 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
                 import json
 
                 seconds = token.expiry.timestamp()
-                left = {"expiry": warm.rfc3339(seconds), "expires_in": int(seconds - now.timestamp())}
+                left = {
+                    "expiry": warm.rfc3339(seconds),
+                    "expires_in": int(seconds - now.timestamp()),
+                }
                 return json.dumps({"token": token.value, "token_type": "Bearer", **left}) + "\n"
 
     write(render(minted))

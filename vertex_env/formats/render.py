@@ -1,4 +1,7 @@
-"""An environment as text, one function a format. Every statement ends in `;`, so that an unquoted eval works too."""
+"""Functions that write an environment as text, one for each format.
+
+Every statement ends in `;`, so that an unquoted eval works too.
+"""
 
 import json
 import re
@@ -13,18 +16,24 @@ _PLAIN = re.compile(r"[A-Za-z0-9._~:/@%+=,-]+", re.ASCII)
 def sh(env: Environment) -> str:
     r"""Lines for `eval` in sh, dash, bash, zsh and ksh: `export A='it'\''s';`.
 
-    All of them or none: a subshell, which the backticks start, tries the names first. One that is
-    read-only fails there. In the shell itself it would end the eval, or bash would skip it and set the
-    token beside another host's URL. Parentheses would be a pattern in zsh with GLOB_SUBST.
+    They set all variables or none. A subshell, which the backticks start, first tries
+    to set all names. If a name is read-only, the subshell fails. Without the subshell,
+    a read-only name would end the eval, or bash would skip the name. bash would then
+    set the token beside the URL of another host. The subshell is not written with
+    parentheses: in zsh with GLOB_SUBST they would be a pattern.
 
-    What is to be set is unset first, because that takes its attributes. bash exports no array, an
-    integer is no URL, and ksh cuts a value to `typeset -L5`: the token would go to another host.
+    Each variable is unset before it is set, which removes its attributes. Otherwise
+    bash would not export an array, an integer variable could not hold a URL, and
+    `typeset -L5` in ksh would cut the value. With a wrong URL, the token would go to
+    another host.
     """
     if not env:
         return ""
     names = " ".join(env)
     given = {name: value for name, value in env.items() if value is not None}
-    trial = f"unset {names}" + (f" && export {' '.join(f'{name}=' for name in given)}" if given else "")
+    trial = f"unset {names}" + (
+        f" && export {' '.join(f'{name}=' for name in given)}" if given else ""
+    )
     return (
         f"if `{trial}`; then\nunset {names};\n"
         + _lines(given, "export {}={};", "", quote_sh)
@@ -34,33 +43,42 @@ def sh(env: Environment) -> str:
 
 _READ_ONLY = """\
 echo 'vertex-env: error: nothing is set: a variable of those to set is read-only in this shell' >&2;
-echo 'vertex-env: hint: take readonly from the variable that the shell names above, or use: vertex-env run -- CMD' >&2;
+echo 'vertex-env: hint: take readonly from the variable that the shell names above, \
+or use: vertex-env run -- CMD' >&2;
 """
 
 
 def quote_sh(value: str) -> str:
-    """*value* as one word for a POSIX shell."""
+    """Quote *value* as one word for a POSIX shell."""
     return "'" + value.replace("'", "'\\''") + "'"
 
 
 def fish(env: Environment) -> str:
-    r"""Lines for `source` in fish, where within quotes only `\` and `'` are special.
+    r"""Lines for `source` in fish, where only `\` and `'` are special within quotes.
 
-    https://fishshell.com/docs/current/language.html#quotes (2026-11-22). A plain `set -e` would delete a universal
-    variable for good, in every session; that one is covered by an empty one instead. A local one of a function that
-    calls this goes: it would cover the URL, and the token would go to another host.
+    See https://fishshell.com/docs/current/language.html#quotes (2026-11-22). A plain
+    `set -e` would delete a universal variable permanently, in every session. So an
+    empty global variable hides the universal one instead. A function that calls
+    `source` may have a local variable of the same name. That variable is deleted: it
+    would hide the URL, and the token would go to another host.
     """
     names = " ".join(env)
     uncover = f"set -el {names}; set -ef {names}; true;\n" if env else ""
     unset = "set -eg {0}; if set -q {0}; set -gx {0} ''; end;"
-    text = _lines(env, "set -gx {} {};", unset, lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'")
+    text = _lines(
+        env,
+        "set -gx {} {};",
+        unset,
+        lambda v: "'" + v.replace("\\", "\\\\").replace("'", "\\'") + "'",
+    )
     return uncover + text
 
 
 def nu(env: Environment) -> str:
-    r"""Statements for `source` in nushell, whose double-quoted strings have `\u{22}` for any character.
+    r"""Statements for `source` in nushell.
 
-    https://www.nushell.sh/book/working_with_strings.html (2026-11-22).
+    Within double quotes, `\u{22}` can stand for any character
+    (https://www.nushell.sh/book/working_with_strings.html, 2026-11-22).
     """
 
     def quote(value: str) -> str:
@@ -70,66 +88,80 @@ def nu(env: Environment) -> str:
 
 
 def pwsh(env: Environment) -> str:
-    """Statements for `Invoke-Expression` in PowerShell, where typographic quotes end a string as well.
+    """Statements for `Invoke-Expression` in PowerShell.
 
-    https://learn.microsoft.com/en-us/powershell/module/microsoft.powershell.core/about/about_quoting_rules
-    (2026-11-22).
+    Typographic quotes end a string as well
+    (https://learn.microsoft.com/en-us/powershell/module/microsoft.powershell.core/about/about_quoting_rules,
+    2026-11-22).
     """
     unset = "Remove-Item -ErrorAction Ignore Env:{};"
-    return _lines(env, "$env:{} = {};", unset, lambda v: "'" + re.sub("(['\u2018-\u201b])", r"\1\1", v) + "'")
+    return _lines(
+        env, "$env:{} = {};", unset, lambda v: "'" + re.sub("(['\u2018-\u201b])", r"\1\1", v) + "'"
+    )
 
 
 def xonsh(env: Environment) -> str:
-    """Statements for `execx` in xonsh; its strings are Python's.
+    """Statements for `execx` in xonsh, which has the strings of Python.
 
-    To xonsh a name in `PATH` or `DIRS` is a list of folders: it would expand `~` and `$` in the value of such a one
-    (xonsh 0.25.0 `environ.py`, 2026-11-22), which no URL has.
+    For xonsh, a variable whose name ends in `PATH` or `DIRS` is a list of folders. It
+    would expand `~` and `$` in the value (xonsh 0.25.0 `environ.py`, 2026-11-22), but
+    no URL has these characters.
     """
     return _lines(env, "${} = {};", "${{...}}.pop('{}', None);", ascii)
 
 
 def elvish(env: Environment) -> str:
-    """Statements for `eval` in elvish, where a single quote is doubled.
+    """Statements for `eval` in elvish, where a single quote in a string is doubled.
 
-    https://elv.sh/ref/language.html#single-quoted-string (2026-11-22).
+    See https://elv.sh/ref/language.html#single-quoted-string (2026-11-22).
     """
-    return _lines(env, "set-env {} {};", "unset-env {};", lambda v: "'" + v.replace("'", "''") + "'")
+    return _lines(
+        env, "set-env {} {};", "unset-env {};", lambda v: "'" + v.replace("'", "''") + "'"
+    )
 
 
 def tcsh(env: Environment) -> str:
-    """Statements for `eval` in tcsh, which splits and globs what a backtick returns, whatever the quotes.
+    """Statements for `eval` in tcsh.
+
+    tcsh splits and globs the output of backticks, with or without quotes.
 
     Raises:
-        SettingsError: A value has a character that would not survive that.
+        SettingsError: A value has a character that splitting or globbing would change.
     """
     for name, value in env.items():
         if value and not _PLAIN.fullmatch(value):
             raise SettingsError(
                 f"the value for {name} cannot be passed through tcsh's eval",
-                "use vertex-env run in tcsh, or leave quotes, spaces and other special characters out",
+                "use vertex-env run in tcsh, "
+                "or leave quotes, spaces and other special characters out",
             )
     return _lines(env, "setenv {} {};", "unsetenv {};", lambda v: f"'{v}'")
 
 
 def watch(files: Iterable[str]) -> str:
-    """A call of direnv's `watch_file`, which reloads the environment when one of *files* changes, appears or goes.
+    """A call of direnv's `watch_file`.
 
-    https://direnv.net/man/direnv-stdlib.1.html (2026-11-22).
+    direnv then reloads the environment when one of *files* changes, appears or
+    disappears (https://direnv.net/man/direnv-stdlib.1.html, 2026-11-22).
     """
     return "watch_file" + "".join(" " + quote_sh(file) for file in files) + ";\n"
 
 
 def as_json(env: Environment) -> str:
-    """One flat object, null for a variable to unset."""
+    """One flat JSON object; null means that the variable is to be unset."""
     return json.dumps(dict(env), indent=2) + "\n"
 
 
 def dotenv(env: Environment) -> str:
-    r"""`NAME=value` lines of what is set; a value that is not plain is quoted as .env readers agree to read it.
+    r"""`NAME=value` lines for the variables to set, which all .env readers read alike.
 
-    Within single quotes docker compose takes everything literally, but python-dotenv 1.2 reads `\\` and `\'` as escapes
-    and replaces `${NAME}` (https://github.com/theskumar/python-dotenv `src/dotenv/parser.py`, `variables.py`,
-    2026-11-22); so such values are refused.
+    Readers differ within single quotes. docker compose takes everything literally.
+    python-dotenv 1.2 reads `\\` and `\'` as escapes and replaces `${NAME}`
+    (https://github.com/theskumar/python-dotenv `src/dotenv/parser.py`, `variables.py`,
+    2026-11-22). So values with such characters are refused.
+
+    Raises:
+        SettingsError: A value has a quote, a backslash or `${`.
     """
     lines = []
     for name, value in env.items():
@@ -137,17 +169,19 @@ def dotenv(env: Environment) -> str:
             continue
         if "'" in value or "\\" in value or "${" in value:
             raise SettingsError(
-                f"the value for {name} has a quote, a backslash or ${{, which .env readers disagree about",
+                f"the value for {name} has a quote, a backslash or ${{, "
+                f"which .env readers disagree about",
                 "leave it out, or use --format json",
             )
-        # A shell that reads the file would take a ~ at the start or after a colon for the home folder.
+        # A shell that reads the file would replace a ~ by the home folder, at the start
+        # and after a colon.
         plain = not value or (_PLAIN.fullmatch(value) and not re.search("(?:^|:)~", value))
         lines.append(f"{name}={value}\n" if plain else f"{name}='{value}'\n")
     return "".join(lines)
 
 
 def lines(env: Environment) -> str:
-    """`set NAME=value` and `unset NAME`, one a line, for the shells' hooks: they read it and evaluate nothing."""
+    """`set NAME=value` and `unset NAME` lines for hooks, which read them and evaluate nothing."""
     return _lines(env, "set {}={}", "unset {}", str)
 
 

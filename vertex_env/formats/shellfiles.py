@@ -1,6 +1,7 @@
-"""The files of `shell/`, wherever this installation keeps them.
+"""The files of `shell/`, in a wheel and in an editable install.
 
-A wheel carries them as `vertex_env/shell/`; an editable install has none there and reads the checkout's own folder.
+A wheel has them in `vertex_env/shell/`. An editable install has no such folder, and
+reads `shell/` of the checkout.
 """
 
 from pathlib import Path
@@ -14,7 +15,7 @@ HOOKS = {
     "pwsh": "vertex-env.ps1",
     "direnv": "vertex-env-direnv.sh",
 }
-"""The integration by shell, and the library for direnv."""
+"""Shell to the file with its integration; `direnv` to the library for direnv."""
 
 COMPLETIONS = {
     "bash": "completions/vertex-env.bash",

@@ -1,6 +1,7 @@
-"""The formats that `export --format` knows, one row each: shells' statements, data, and CI systems.
+"""The formats of `export --format`, one row each: statements for shells, data, and CI systems.
 
-A new format is a function, in `render` for a text and in `ci` for a CI system, and a row here.
+To add a format, add a row here, and a function: in `render` for a text, in `ci` for a
+CI system.
 """
 
 import re
@@ -15,13 +16,16 @@ from vertex_env.vertex.variables import Environment
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Format:
-    """What the variables leave as.
+    """A format in which the variables leave the program.
 
     Args:
-        name: As in `--format fish`.
-        evaluated: Whether a shell evaluates what is printed; on failure that is then `false`, and not nothing.
-        again: Why the credentials are read again later, so that they cannot be a pipe; empty if they are not.
-        internal: Whether only our own files in `shell/` ask for it: neither help nor completions name it.
+        name: Its name, as in `--format fish`.
+        evaluated: Whether a shell evaluates the output. On failure the output is then
+            `false`; otherwise it is empty.
+        again: Why the credentials are read again later, so that they cannot be a pipe;
+            empty if they are read once.
+        internal: Whether only the files in `shell/` use it. Help and completions do not
+            list an internal format.
     """
 
     name: str
@@ -35,12 +39,16 @@ class TextFormat(Format):
     """A format that is printed.
 
     Args:
-        render: Makes the text.
-        shells: Programs that take it, such as `bash` and `zsh`; by these it is guessed.
-        use: The command that sets the variables in the shell, for a person who sees them printed.
+        render: Function that makes the text.
+        shells: Programs that evaluate the text, such as `bash` and `zsh`; used to guess
+            the format.
+        use: The command that sets the variables in the shell. A person who prints them
+            sees it as hint.
         stamped: Whether the text also sets `VERTEX_ENV_STAMP`.
-        watched: Whether it is direnv's: it also names the files to watch, and keeps the settings for later.
-        at_prompt: Whether a hook asks for it at each prompt. Then it is no news that there is no network.
+        watched: Whether it is the format for direnv: it also names files to watch, and
+            keeps the settings for later.
+        at_prompt: Whether a hook asks for it at each prompt. For such a format, a
+            missing network is not reported.
     """
 
     render: Callable[[Environment], str]
@@ -53,11 +61,12 @@ class TextFormat(Format):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CiSystem(Format):
-    """A CI system, to whose later steps the variables are handed over.
+    """A CI system, which passes the variables to later steps.
 
     Args:
-        sign: The variable by which it is recognised.
-        plan: Says what is to be done, or raises `SettingsError` if the step is not set up for it.
+        sign: The variable that identifies the system.
+        plan: Function that says what to do. It raises `SettingsError` if the step is
+            not set up for it.
     """
 
     sign: str
@@ -71,7 +80,19 @@ _ROWS: tuple[Format, ...] = (
         name="sh",
         render=render.sh,
         evaluated=True,
-        shells=("sh", "bash", "zsh", "dash", "ksh", "ksh93", "mksh", "ash", "busybox", "yash", "rbash"),
+        shells=(
+            "sh",
+            "bash",
+            "zsh",
+            "dash",
+            "ksh",
+            "ksh93",
+            "mksh",
+            "ash",
+            "busybox",
+            "yash",
+            "rbash",
+        ),
         use='eval "$(vertex-env export)"',
     ),
     TextFormat(
@@ -140,22 +161,31 @@ _ROWS: tuple[Format, ...] = (
     CiSystem(name="gitlab", plan=ci.statement, evaluated=True, sign="GITLAB_CI", again=_EVALUATED),
     CiSystem(name="azure", plan=ci.azure, evaluated=False, sign="TF_BUILD"),
     CiSystem(
-        name="circleci", plan=ci.circleci, evaluated=False, sign="CIRCLECI", again="each step of the job reads it"
+        name="circleci",
+        plan=ci.circleci,
+        evaluated=False,
+        sign="CIRCLECI",
+        again="each step of the job reads it",
     ),
     CiSystem(name="buildkite", plan=ci.buildkite, evaluated=False, sign="BUILDKITE"),
     CiSystem(name="teamcity", plan=ci.teamcity, evaluated=False, sign="TEAMCITY_VERSION"),
-    CiSystem(name="jenkins", plan=ci.statement, evaluated=True, sign="JENKINS_URL", again=_EVALUATED),
+    CiSystem(
+        name="jenkins", plan=ci.statement, evaluated=True, sign="JENKINS_URL", again=_EVALUATED
+    ),
 )
 
 FORMATS: Mapping[str, Format] = {row.name: row for row in _ROWS}
-TEXT_FORMATS: Mapping[str, TextFormat] = {row.name: row for row in _ROWS if isinstance(row, TextFormat)}
+TEXT_FORMATS: Mapping[str, TextFormat] = {
+    row.name: row for row in _ROWS if isinstance(row, TextFormat)
+}
 CI_SYSTEMS: Mapping[str, CiSystem] = {row.name: row for row in _ROWS if isinstance(row, CiSystem)}
 
 
 def guess_format(shells: Iterable[str]) -> TextFormat:
-    """The format for the first name in *shells* that is a shell's, such as `-zsh`, `/usr/bin/fish` or `nu.exe`.
+    """The format for the first item of *shells* that names a shell.
 
-    Without any, sh: it is right for most, and a wrong guess fails loudly in the others.
+    An item looks like `-zsh`, `/usr/bin/fish` or `nu.exe`. Without a match the format
+    is sh: it is right for most shells, and other shells report a clear error.
     """
     known = {shell: row for row in TEXT_FORMATS.values() for shell in row.shells}
     for shell in shells:
@@ -166,12 +196,19 @@ def guess_format(shells: Iterable[str]) -> TextFormat:
 
 
 def detect(environ: Mapping[str, str]) -> CiSystem | None:
-    """The CI system that runs us, if it is one that we know."""
-    return next((s for s in CI_SYSTEMS.values() if environ.get(s.sign, "").lower() not in ("", "0", "false")), None)
+    """The known CI system that this program runs in; None for none."""
+    return next(
+        (
+            s
+            for s in CI_SYSTEMS.values()
+            if environ.get(s.sign, "").lower() not in ("", "0", "false")
+        ),
+        None,
+    )
 
 
 def recognise(environ: Mapping[str, str]) -> CiSystem:
-    """The same.
+    """The known CI system that this program runs in.
 
     Raises:
         SettingsError: There is none.
@@ -179,8 +216,9 @@ def recognise(environ: Mapping[str, str]) -> CiSystem:
     found = detect(environ)
     if found is None:
         raise SettingsError(
-            f"no CI system is recognised: none of {', '.join(s.sign for s in CI_SYSTEMS.values())} is set",
-            'in the step\'s own script: eval "$(vertex-env export)"; or name one: vertex-env export --format '
-            + "|".join(CI_SYSTEMS),
+            f"no CI system is recognised: "
+            f"none of {', '.join(s.sign for s in CI_SYSTEMS.values())} is set",
+            'in the step\'s own script: eval "$(vertex-env export)"; '
+            "or name one: vertex-env export --format " + "|".join(CI_SYSTEMS),
         )
     return found

@@ -1,4 +1,4 @@
-"""config.toml: its profiles, and with its line whatever is wrong in it."""
+"""config.toml: its profiles, and error messages with the line of the error."""
 
 import re
 from collections.abc import Mapping
@@ -12,28 +12,34 @@ from vertex_env.settings.options import OPTIONS
 from vertex_env.settings.resolve import Layer
 
 MAX_BYTES = 64 << 10
-"""Of config.toml. tomllib takes minutes for some texts of a mebibyte."""
+"""Largest size of config.toml. tomllib takes minutes for some texts of a mebibyte."""
 
 MOST_DOTS = 128
-"""In one line: for a key of n parts tomllib (Python 3.11, 2026-11) takes time that grows with n squared."""
+"""Most dots in one line.
+
+For a key of n parts, the time that tomllib takes grows with n squared (Python 3.11,
+2026-11).
+"""
 
 _KEYS = {option.name: option.kind for option in OPTIONS if option.in_profile}
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """config.toml: profiles by name, and the one to use when none is named."""
+    """config.toml: profiles by name, and the default profile."""
 
     path: Path | None
-    """None where there is no place for it."""
+    """Path of the file; None if there is no home folder for it."""
     default_profile: Found | None = None
     profiles: Mapping[str, Layer] = field(default_factory=dict)
 
     def layer(self, profile: Found | None) -> Layer:
-        """What the profile has, with `profile` itself; empty when none is asked for.
+        """The settings of *profile*, or of the default profile, and `profile` itself.
+
+        Empty if neither is given.
 
         Raises:
-            SettingsError: There is no such profile.
+            SettingsError: The profile does not exist.
         """
         wanted = profile or self.default_profile
         if wanted is None:
@@ -49,10 +55,13 @@ class Config:
 
 
 def read_config(path: Path | None) -> Config:
-    """config.toml at *path*; an absent file is an empty one, and so is one that has no place.
+    """Read config.toml at *path*.
+
+    An absent file counts as an empty one, and so does *path* None.
 
     Raises:
-        SettingsError: It cannot be read, is not TOML, or has a key or a value we do not know; with its line.
+        SettingsError: The file cannot be read, is not TOML, or has an unknown key or
+            value. The message names the line.
     """
     try:
         raw = read_file(path, MAX_BYTES) if path else b""
@@ -72,11 +81,16 @@ def read_config(path: Path | None) -> Config:
         data = tomllib.loads(text)
     except UnicodeDecodeError as e:
         line = e.object.count(b"\n", 0, e.start) + 1
-        raise SettingsError(f"{path}:{line} is not valid TOML: not UTF-8", "save the file as UTF-8") from e
-    except (ValueError, RecursionError) as e:
-        # Besides its own error tomllib lets out what int() raises on too many digits, and too deep a nesting.
         raise SettingsError(
-            f"{path} is not valid TOML: {_one_line(e)}", "correct the line named, or move the file away"
+            f"{path}:{line} is not valid TOML: not UTF-8", "save the file as UTF-8"
+        ) from e
+    except (ValueError, RecursionError) as e:
+        # tomllib raises its own error, which is a ValueError. It also lets through the
+        # error of int() for too many digits, and the RecursionError for too deep a
+        # nesting.
+        raise SettingsError(
+            f"{path} is not valid TOML: {_one_line(e)}",
+            "correct the line named, or move the file away",
         ) from e
     lines = _Lines(text, path)
 
@@ -95,13 +109,17 @@ def read_config(path: Path | None) -> Config:
             )
         else:
             raise SettingsError(
-                f"unknown key {key!r} in {source}", "known there: default-profile, and [profile.NAME] tables"
+                f"unknown key {key!r} in {source}",
+                "known there: default-profile, and [profile.NAME] tables",
             )
     return Config(path, default, profiles)
 
 
 def _is_absent(path: Path, error: OSError) -> bool:
-    """Whether *error* means that there is no such file; in the home of a system's user, /dev/null, nothing is."""
+    """Whether *error* means that the file does not exist.
+
+    The home folder of a system user may be /dev/null, which is no folder.
+    """
     in_no_folder = isinstance(error, NotADirectoryError) and not path.parent.exists()
     return isinstance(error, FileNotFoundError) or in_no_folder
 
@@ -109,28 +127,34 @@ def _is_absent(path: Path, error: OSError) -> bool:
 def _profile(name: str, table: object, lines: "_Lines") -> Layer:
     if not isinstance(table, dict):
         source = lines.source("profile", name)
-        raise SettingsError(f"profile {name!r} in {source} is not a table", "write [profile.NAME], in single brackets")
+        raise SettingsError(
+            f"profile {name!r} in {source} is not a table",
+            "write [profile.NAME], in single brackets",
+        )
     layer = {}
     for key, value in table.items():
         source = lines.source("profile", name, key)
         if key not in _KEYS:
-            raise SettingsError(f"unknown key {key!r} in {source}", "known there: " + ", ".join(_KEYS))
+            raise SettingsError(
+                f"unknown key {key!r} in {source}", "known there: " + ", ".join(_KEYS)
+            )
         found = _KEYS[key].from_toml(value)
         if found is None:
             raise SettingsError(
-                f"{key} in {source} has a value of the wrong type", f"write it as {key} = {_KEYS[key].toml}"
+                f"{key} in {source} has a value of the wrong type",
+                f"write it as {key} = {_KEYS[key].toml}",
             )
-        # An empty list counts as unset, as an empty variable does.
+        # An empty list counts as unset, like an empty variable.
         if found != ():
             layer[key] = Found(found, source)
     return layer
 
 
 def _check_dots(text: str, path: Path) -> None:
-    """Refuse a line with a key that tomllib would need minutes for.
+    """Refuse a line with so many dots that tomllib would need minutes for its key.
 
     Raises:
-        SettingsError: There is one.
+        SettingsError: There is such a line.
     """
     for number, line in enumerate(text.split("\n"), 1):
         if line.count(".") > MOST_DOTS:
@@ -141,14 +165,17 @@ def _check_dots(text: str, path: Path) -> None:
 
 
 class _Lines:
-    """Where keys stand in a TOML text, which tomllib does not tell. For messages only; it never decides anything."""
+    """Line numbers of keys in a TOML text, which tomllib does not give.
+
+    They are used in messages only, and decide nothing.
+    """
 
     _KEY = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
     _DOTTED = rf"{_KEY}(?:[ \t]*\.[ \t]*{_KEY})*"
     _LINE = rf"[ \t]*(?:\[\[?[ \t]*(?P<header>{_DOTTED})[ \t]*\]|(?P<key>{_DOTTED})[ \t]*=)"
 
     _LONGEST = 3
-    """Parts of the longest key that is asked for: `profile.NAME.OPTION`."""
+    """Most parts of a key that is looked up: `profile.NAME.OPTION`."""
 
     def __init__(self, text: str, path: Path) -> None:
         self._path = path
@@ -166,10 +193,14 @@ class _Lines:
         return tuple(part.strip("\"'") for part in re.findall(self._KEY, dotted))
 
     def source(self, *key: str) -> str:
-        """Such as `/home/me/.config/vertex-env/config.toml:3`, for `("profile", "work", "project")`."""
+        """The place of *key*.
+
+        For `("profile", "work", "project")`, an example is
+        `/home/me/.config/vertex-env/config.toml:3`.
+        """
         number = self._where.get(key)
         if number is None and len(key) > 1:
-            return self.source(*key[:-1])  # the table's line: an inline table has no others
+            return self.source(*key[:-1])  # the keys of an inline table have the line of the table
         return str(self._path) if number is None else f"{self._path}:{number}"
 
 

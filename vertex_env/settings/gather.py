@@ -1,4 +1,4 @@
-"""The layers of settings that one request starts from: options, variables, config.toml, gcloud's files."""
+"""The layers of settings of one request: options, variables, config.toml and gcloud's files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,27 +20,31 @@ from vertex_env.settings.resolve import (
 )
 
 WELL_KNOWN = "application_default_credentials.json"
-"""The name under which gcloud keeps a login."""
+"""Name of the file in which gcloud keeps a login."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Layers, each well formed, and the folders that they lead to."""
+    """Layers of settings, each value of the right shape, and the folders that they give."""
 
     layers: Sequence[Layer]
     config: Path | None
-    """Where config.toml is; None where there is no place for it."""
+    """Path of config.toml; None if there is no home folder for it."""
     folder: Path | None
-    """Where tokens, answers and facts are kept; None where that would be a relative path."""
+    """Folder of the tokens, answers and facts; None if its path would be relative."""
     unstored: str | None
-    """Why nothing is stored, where that was not the user's choice."""
+    """Why nothing is stored, if the user did not choose that."""
 
 
 def gather(options: Mapping[str, str | Sequence[str] | None], inputs: Inputs) -> Gathered:
-    """What *options*, by field as `options_layer` takes them, and the environment of *inputs* say.
+    """Read the layers from *options* and from the environment of *inputs*.
+
+    Args:
+        options: Settings by field, as `options_layer` takes them.
+        inputs: The environment. It records the variables and files that are read.
 
     Raises:
-        SettingsError: A setting or a file with settings is wrong.
+        SettingsError: A setting is wrong, or a file with settings is.
     """
     environ = inputs.environ
     layers = [options_layer(options), environ_layer(environ)]
@@ -49,9 +53,13 @@ def gather(options: Mapping[str, str | Sequence[str] | None], inputs: Inputs) ->
     layers += [config.layer(first(layers, "profile")), google_layer(environ)]
     configuration, properties = read_gcloud(environ)
     layers.append(gcloud_layer(properties, configuration))
-    resolve(layers)  # a wrong setting is told before anything is looked for
+    resolve(layers)  # report a wrong setting before the search for credentials
     folder, unstored = cache_folder(environ)
-    if unstored is not None and (chosen := first(layers, "store")) is not None and chosen.value == "none":
+    if (
+        unstored is not None
+        and (chosen := first(layers, "store")) is not None
+        and chosen.value == "none"
+    ):
         unstored = None
     if unstored is not None:
         layers.insert(0, {"store": Found("none", "no absolute folder to store in")})
@@ -59,6 +67,6 @@ def gather(options: Mapping[str, str | Sequence[str] | None], inputs: Inputs) ->
 
 
 def well_known(environ: Mapping[str, str]) -> Path | None:
-    """Where gcloud keeps a login; None without a home."""
+    """Path of the file in which gcloud keeps a login; None without a home folder."""
     folder = gcloud_dir(environ)
     return folder and folder / WELL_KNOWN

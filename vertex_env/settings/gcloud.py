@@ -1,4 +1,4 @@
-"""gcloud's active configuration, which is only ever read as a file: no `gcloud` process is started."""
+"""gcloud's active configuration, read from its files: no `gcloud` process is started."""
 
 import re
 from collections.abc import Mapping
@@ -9,9 +9,11 @@ from vertex_env.settings.places import gcloud_dir
 
 
 def gcloud_files(environ: Mapping[str, str]) -> tuple[str, list[Path]]:
-    """Name of gcloud's active configuration, and the files that tell it and its properties, there or not.
+    """Name of gcloud's active configuration, and the files that decide about it.
 
-    `$CLOUDSDK_ACTIVE_CONFIG_NAME`, else the file `active_config`, names `configurations/config_NAME`
+    These are the file with the name and the file with the properties. They need not
+    exist. `$CLOUDSDK_ACTIVE_CONFIG_NAME`, or else the content of the file
+    `active_config`, is the NAME in `configurations/config_NAME`
     (https://cloud.google.com/sdk/docs/configurations, 2026-11-22).
     """
     folder = gcloud_dir(environ)
@@ -25,9 +27,10 @@ def gcloud_files(environ: Mapping[str, str]) -> tuple[str, list[Path]]:
 
 
 def read_gcloud(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Name and properties of gcloud's active configuration, such as `("default", {"core/project": "p"})`.
+    """Name and properties of gcloud's active configuration.
 
-    What cannot be read counts as empty: the file is gcloud's, and gcloud says what is wrong with it.
+    An example is `("default", {"core/project": "p"})`. An unreadable file counts as
+    empty: gcloud itself reports what is wrong with its files.
     """
     name, files = gcloud_files(environ)
     text = _read(files[1]) if len(files) > 1 else ""
@@ -40,7 +43,11 @@ def read_gcloud(environ: Mapping[str, str]) -> tuple[str, dict[str, str]]:
         parser.read_string(text)
     except configparser.Error:
         return name, {}
-    return name, {f"{section}/{key}": value for section in parser.sections() for key, value in parser.items(section)}
+    return name, {
+        f"{section}/{key}": value
+        for section in parser.sections()
+        for key, value in parser.items(section)
+    }
 
 
 def _read(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""What an answer depends on: the variables and files that were looked at, and until when the facts in it hold."""
+"""Recorder of what an answer depends on: variables, files, and how long facts hold."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,13 +9,13 @@ from vertex_env.files import changed_since
 
 
 class Watched(Mapping[str, str]):
-    """An environment that knows which variables were looked at, set or not."""
+    """An environment that records which variables were looked up, whether set or not."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self.names: dict[str, None] = {}
         self.judged: dict[str, str] = {}
-        """Variables of which only `is_kept` was looked at, to its rule."""
+        """Variable to rule, for variables of which only `is_kept` was looked up."""
 
     def __getitem__(self, name: str) -> str:
         self.names[name] = None
@@ -29,17 +29,23 @@ class Watched(Mapping[str, str]):
 
     @property
     def unwatched(self) -> Mapping[str, str]:
-        """The environment itself, for what does not change an answer, such as how a token is minted."""
+        """The environment without recording, for values that do not change an answer.
+
+        An example is a variable that changes only how a token is minted.
+        """
         return self._environ
 
     def keeps(self, name: str, rule: str) -> bool:
-        """Whether the value of *name* is the user's own (`warm.is_kept`); that is all that is looked at."""
+        """Whether the user has set the value of *name*, so that it stays; see `warm.is_kept`.
+
+        Only this fact is recorded, not the value.
+        """
         self.judged[name] = rule
         return warm.is_kept(rule, self._environ.get(name, ""))
 
 
 class Inputs:
-    """The recorder that one request hands down.
+    """Recorder of the variables and files that one request reads.
 
     Args:
         environ: The environment.
@@ -48,36 +54,47 @@ class Inputs:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self.environ = Watched(environ)
         self.started = time.time()
-        """When the first input was read, in epoch seconds."""
+        """Instant when the first input was read, in epoch seconds."""
         self.files: dict[Path, str] = {}
-        """Files that were looked at, there or not, and what they were like at first (`warm.file_state`)."""
+        """Files that were looked up, existing or not, with their first `warm.file_state`.
+        """
         self.until = 0.0
-        """When the first of the facts in use has to be looked up anew, in epoch seconds; 0 without any."""
+        """Instant when a fact first has to be looked up again, in epoch seconds; 0 for never."""
 
     def saw(self, *paths: Path | None) -> None:
-        """Note that the files at *paths* matter, before they are read; None is a file that has no place."""
+        """Record the files at *paths*, before they are read.
+
+        None stands for a file that has no path, because there is no home folder.
+        """
         for path in paths:
             if path is not None and path not in self.files:
                 self.files[path] = warm.file_state(str(path))
 
     def holds_until(self, instant: float) -> None:
-        """Note that a fact in use holds until *instant*, in epoch seconds; 0 for one that always holds."""
+        """Record that a fact holds until *instant*, in epoch seconds; 0 if it always holds."""
         if instant:
             self.until = min(instant, self.until or instant)
 
     @property
     def names(self) -> list[str]:
-        """The variables, as `warm.Answer` has them: `NAME`, or `RULE NAME` where only `is_kept` matters."""
-        return [*self.environ.names, *(f"{rule} {name}" for name, rule in self.environ.judged.items())]
+        """The recorded variables, as in `warm.Answer`.
+
+        An item is `NAME`, or `RULE NAME` if only `is_kept` was looked up.
+        """
+        return [
+            *self.environ.names,
+            *(f"{rule} {name}" for name, rule in self.environ.judged.items()),
+        ]
 
     @property
     def are_anywhere_the_same(self) -> bool:
-        """Whether the files are the same ones in each working folder."""
+        """Whether every working folder gives the same files: all their paths are absolute."""
         return all(path.is_absolute() for path in self.files)
 
     @property
     def are_as_they_were(self) -> bool:
-        """Whether no file has changed since the first of them was read, as far as time stamps can tell."""
+        """Whether no file has changed since the first was read, as far as time stamps show."""
         return not any(
-            changed_since(path, self.started) or warm.file_state(str(path)) != was for path, was in self.files.items()
+            changed_since(path, self.started) or warm.file_state(str(path)) != was
+            for path, was in self.files.items()
         )

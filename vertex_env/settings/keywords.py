@@ -1,4 +1,4 @@
-"""The settings as keywords of the Python API; made by python -m tools.keywords: do not edit."""
+"""The settings as keywords of the Python API. Made by python -m tools.keywords: do not edit."""
 
 import os
 from dataclasses import dataclass
@@ -9,10 +9,11 @@ from vertex_env.settings.given import Given
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Settings(Given):
-    """Settings by the names of the command line's options; None for what is to come from elsewhere.
+    """Settings, named like the command line's options; None leaves a setting to the other layers.
 
-    Durations are timedeltas or texts such as `12h`; `set` has items such as `LLM_URL={base_url}/chat/completions`.
-    The other lists may be one text with commas: `client="aider,shell-gpt"`.
+    A duration is a timedelta or a text such as `12h`. An item of `set` is a text such as
+    `LLM_URL={base_url}/chat/completions`. The other lists may be one text with commas:
+    `client="aider,shell-gpt"`.
     """
 
     profile: str | None = None

@@ -1,7 +1,8 @@
-"""Kinds of settings: what a value may be, how it is written in each place, and what completes it.
+"""Kinds of settings: accepted values, their notation in each place, and their completion.
 
-A kind parses and checks what was found, with a message that names the setting and the source. It is the only code that
-knows how its values are written in a variable, in config.toml and as a keyword of the Python API.
+A kind parses and checks a value. Its error message names the setting and the source. It
+is the only code that knows how its values are written in a variable, in config.toml and
+as a keyword of the Python API.
 """
 
 import re
@@ -20,51 +21,56 @@ V_co = TypeVar("V_co", covariant=True)
 C = TypeVar("C", bound=str)
 
 Raw = str | tuple[str, ...]
-"""A value as it was found: one text, or the items of a list."""
+"""A raw value: one text, or the items of a list."""
 
 Completes = Literal["files", "profiles"]
 
-_MISPLACED = "leave it out: the access token is minted, and a --set template has {token} where it belongs"
+_MISPLACED = (
+    "leave it out: the access token is minted, and a --set template has {token} where it belongs"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A raw value in some layer, and where it stood: `--project`, `GOOGLE_CLOUD_PROJECT`, `config.toml:3`."""
+    """A raw value in a layer, and its source.
+
+    A source looks like `--project`, `GOOGLE_CLOUD_PROJECT` or `config.toml:3`.
+    """
 
     value: Raw
     source: str
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The value as a list, of one text where it is none."""
+        """The value as a list; a single text becomes a list of one."""
         return (self.value,) if isinstance(self.value, str) else self.value
 
 
 class Kind(ABC, Generic[V_co]):
-    """What a setting may be."""
+    """A kind of setting."""
 
     metavar = "VALUE"
-    """What stands for the value in the help."""
+    """Placeholder for the value in the help."""
     many = False
-    """A list: the option repeats, and a value may be several items."""
+    """Whether it is a list: the option repeats, and one value may have several items."""
     is_file = False
-    """The path of a file."""
+    """Whether it is the path of a file."""
     choices: tuple[str, ...] = ()
-    """All values, where there are few: what completes it."""
+    """All values, if there are few; completion offers them."""
     completes: Completes | None = None
-    """What completes it otherwise."""
+    """Source of completion if there are no `choices`."""
     separator = ","
-    """Between the items of a list in a variable."""
+    """Separator between the items of a list in a variable."""
     toml = '"…"'
-    """How to write it in config.toml, for a hint."""
+    """Notation in config.toml, for a hint."""
     keyword = "str | None = None"
     """Type and default of the keyword in the Python API."""
 
     def parse(self, name: str, found: Found) -> V_co:
-        """The value that was *found* for the setting *name*, such as `quota-project`.
+        """The parsed value of *found* for the setting *name*, such as `quota-project`.
 
         Raises:
-            SettingsError: It is not one of this kind, or there is a token or a key in it.
+            SettingsError: The value is not of this kind, or contains a token or a key.
         """
         for text in found.texts:
             _refuse_secret(name, text, found.source)
@@ -72,21 +78,21 @@ class Kind(ABC, Generic[V_co]):
 
     @abstractmethod
     def read(self, name: str, found: Found) -> V_co:
-        """`parse`, of texts without a secret."""
+        """Parse texts that contain no secret; see `parse`."""
 
     def split(self, text: str) -> Raw:
-        """What a variable's *text* is as an option's value; empty if nothing is in it."""
+        """Convert a variable's *text* to the value of an option; empty if it has no item."""
         return text
 
     def from_toml(self, value: object) -> Raw | None:
-        """What a value in config.toml is as an option's value; None if it has the wrong type."""
+        """Convert a value in config.toml to the value of an option; None if its type is wrong."""
         if isinstance(value, str):
             return value
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 class One(Kind[V_co]):
-    """A single text."""
+    """A kind with a single text."""
 
     def read(self, name: str, found: Found) -> V_co:  # noqa: D102
         (text,) = found.texts
@@ -94,23 +100,26 @@ class One(Kind[V_co]):
 
     @abstractmethod
     def check(self, name: str, text: str, source: str) -> V_co:
-        """The value of *text*, which may be an item of a list.
+        """The parsed value of *text*, which may be an item of a list.
 
         Raises:
-            SettingsError: It is not one of this kind.
+            SettingsError: The text is not of this kind.
         """
 
 
 class Text(One[str]):
-    """A text of a shape.
+    """A text that matches a pattern.
 
     Args:
-        shape: A regular expression for all of it; None for any text with at least one character and no NUL.
-        hint: What it looks like, for a text that does not.
-        flags: Of the regular expression.
-        expand: Makes the long form of a short one, before the shape is checked.
-        wrong: What is wrong with a text of this shape, and the hint; None for nothing.
-        completes: What completes it.
+        shape: A regular expression for the whole text. None accepts any text that is
+            not empty and has no NUL.
+        hint: Description of the shape, for the error about another text.
+        flags: Flags of the regular expression.
+        expand: Function from a short form to the long one, called before the shape is
+            checked.
+        wrong: Function that finds a problem in a text of the right shape. It returns
+            the problem and a hint, or None.
+        completes: Source of completion.
     """
 
     def __init__(
@@ -123,11 +132,17 @@ class Text(One[str]):
         wrong: Callable[[str], tuple[str, str] | None] = lambda _: None,
         completes: Completes | None = None,
     ) -> None:
-        self._shape, self._hint, self._flags, self._expand, self._wrong = shape, hint, flags, expand, wrong
+        self._shape, self._hint, self._flags, self._expand, self._wrong = (
+            shape,
+            hint,
+            flags,
+            expand,
+            wrong,
+        )
         self.completes = completes
 
     def fits(self, text: str) -> bool:
-        """Whether *text* has the shape."""
+        """Whether *text* matches the shape."""
         return self._shape is None or fits(self._shape, text, self._flags)
 
     def check(self, name: str, text: str, source: str) -> str:  # noqa: D102
@@ -138,12 +153,15 @@ class Text(One[str]):
         if (wrong := self._wrong(text)) is not None:
             raise SettingsError(f"{name} {text!r} from {source} {wrong[0]}", wrong[1])
         if not text or "\0" in text:
-            raise SettingsError(f"{name} from {source} is empty or has a NUL", f"leave --{name} out to use the default")
+            raise SettingsError(
+                f"{name} from {source} is empty or has a NUL",
+                f"leave --{name} out to use the default",
+            )
         return text
 
 
 class File(Text):
-    """The path of a file; where a relative one starts is up to the source."""
+    """The path of a file. The source of the value decides what a relative path starts from."""
 
     metavar = "FILE"
     is_file = True
@@ -165,15 +183,17 @@ class Choice(One[C]):
         for choice in self.choices:
             if text == choice:
                 return choice
-        raise SettingsError(f"{name} {text!r} from {source} is unknown", "choose one of " + ", ".join(self.choices))
+        raise SettingsError(
+            f"{name} {text!r} from {source} is unknown", "choose one of " + ", ".join(self.choices)
+        )
 
 
 class Duration(One[timedelta]):
     """A duration such as `90m`.
 
     Args:
-        least: The shortest that is accepted.
-        most: The longest.
+        least: Shortest accepted duration.
+        most: Longest accepted duration.
     """
 
     metavar = "DURATION"
@@ -186,7 +206,9 @@ class Duration(One[timedelta]):
         try:
             value = parse_duration(text)
         except ValueError as e:
-            raise SettingsError(f"{name} from {source}: {e}", "give a duration such as 90m, 1h30m or 45s") from e
+            raise SettingsError(
+                f"{name} from {source}: {e}", "give a duration such as 90m, 1h30m or 45s"
+            ) from e
         if not self._least <= value <= self._most:
             raise SettingsError(
                 f"{name} {text!r} from {source} is out of range",
@@ -203,28 +225,31 @@ class Many(Kind[V_co]):
     keyword = "str | tuple[str, ...] = ()"
 
     def from_toml(self, value: object) -> Raw | None:
-        """One string does for a list, too: `client = "aider,goose"`."""
+        """Accept one string for a list, too: `client = "aider,goose"`."""
         return (value,) if isinstance(value, str) else _strings(value)
 
 
 class Listed(Many[tuple[str, ...]]):
-    """A list of items with commas between them; in a variable, spaces do as well."""
+    """A list of items, separated by commas; in a variable, also by spaces."""
 
     def __init__(self, item: One[str]) -> None:
         self.item = item
         self.choices = item.choices
 
     def read(self, name: str, found: Found) -> tuple[str, ...]:
-        """The items without the blank ones: `aider, goose,` is two clients. Where nothing is left that is an error."""
+        """The items without the blank ones: `aider, goose,` has two. An empty list is an error."""
         items = [item.strip(" ") for text in found.texts for item in text.split(",")]
-        return tuple(self.item.check(name, item, found.source) for item in [item for item in items if item] or [""])
+        return tuple(
+            self.item.check(name, item, found.source)
+            for item in [item for item in items if item] or [""]
+        )
 
     def split(self, text: str) -> Raw:  # noqa: D102
         return tuple(part for part in re.split(r"[,\s]+", text) if part)
 
 
 class Chain(Kind[tuple[str, ...]]):
-    """Items with commas between them, of which none may be blank: delegates, then the account."""
+    """Items separated by commas, none of them blank: delegates, then the account."""
 
     def __init__(self, item: One[str]) -> None:
         self.item = item
@@ -234,13 +259,16 @@ class Chain(Kind[tuple[str, ...]]):
         return tuple(self.item.check(name, part.strip(), found.source) for part in parts)
 
     def from_toml(self, value: object) -> Raw | None:
-        """Also a list."""
+        """Accept a list, too."""
         items = _strings(value)
         return super().from_toml(value) if items is None else items
 
 
 class Templates(Many[Mapping[str, str]]):
-    """Templates of variables, each `NAME=TEMPLATE`. They may have commas: in a variable, lines separate them."""
+    """Templates of variables, each `NAME=TEMPLATE`.
+
+    A template may contain commas, so in a variable each template has its own line.
+    """
 
     separator = "\n"
     keyword = "tuple[str, ...] = ()"
@@ -265,21 +293,25 @@ class Templates(Many[Mapping[str, str]]):
         return tuple(line for line in text.split("\n") if line)
 
     def from_toml(self, value: object) -> Raw | None:
-        """Also a table."""
-        if isinstance(value, dict) and all(isinstance(template, str) for template in value.values()):
+        """Accept a table, too."""
+        if isinstance(value, dict) and all(
+            isinstance(template, str) for template in value.values()
+        ):
             return tuple(f"{name}={template}" for name, template in value.items())
         return super().from_toml(value)
 
 
 def parse_duration(text: str) -> timedelta:
-    """`90m`, `1h30m`, `45s`, `0.5s` or plain seconds.
+    """Parse `90m`, `1h30m`, `45s`, `0.5s` or plain seconds.
 
     Raises:
-        ValueError: It is none of these.
+        ValueError: The text is none of these.
     """
     if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,6})?", text, re.ASCII):
         return timedelta(seconds=float(text))
-    match = re.fullmatch(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s)?", text, re.ASCII)
+    match = re.fullmatch(
+        r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,9}(?:\.[0-9]{1,6})?)s)?", text, re.ASCII
+    )
     if match is None or not text:
         raise ValueError(f"{text!r} is not a duration such as 90m, 1h30m or 45s")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
@@ -287,7 +319,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def _written(duration: timedelta) -> str:
-    """Such as `12h`, `5m` or `1s`."""
+    """The notation of a duration, such as `12h`, `5m` or `1s`."""
     seconds = duration.total_seconds()
     for size, unit in ((3600, "h"), (60, "m")):
         if seconds and seconds % size == 0:
@@ -296,12 +328,12 @@ def _written(duration: timedelta) -> str:
 
 
 def _strings(value: object) -> tuple[str, ...] | None:
-    """*value* as a tuple, if it is a list of strings."""
+    """*value* as a tuple, if it is a list of strings; else None."""
     is_list = isinstance(value, list) and all(isinstance(item, str) for item in value)
     return tuple(value) if is_list else None  # type: ignore[arg-type]
 
 
 def _refuse_secret(name: str, text: str, source: str) -> None:
-    """Refuse what would be printed, and remembered with what is printed."""
+    """Refuse a secret: a setting's value is printed, and kept in remembered answers."""
     if looks_secret(text):
         raise SettingsError(f"{name} from {source} has a token or a key in it", _MISPLACED)

@@ -1,7 +1,8 @@
-"""The settings: one row each, which the command line, the variables, config.toml and the Python API are made from.
+"""The settings, one row each.
 
-To add a setting is to add a row here and to use it; `python -m tools.keywords` and `python -m tools.completions` write
-what is generated from the rows.
+The command line, the variables, config.toml and the Python API are made from the rows.
+To add a setting, add a row here and use it. Then run `python -m tools.keywords` and
+`python -m tools.completions`, which generate files from the rows.
 """
 
 import re
@@ -9,7 +10,17 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar, overload
 
-from vertex_env.settings.kinds import Chain, Choice, Duration, File, Found, Kind, Listed, Templates, Text
+from vertex_env.settings.kinds import (
+    Chain,
+    Choice,
+    Duration,
+    File,
+    Found,
+    Kind,
+    Listed,
+    Templates,
+    Text,
+)
 from vertex_env.vertex.target import LOCATION, Api, is_zone
 from vertex_env.vertex.variables import CLIENTS
 
@@ -19,47 +30,59 @@ CLOUD_PLATFORM = "https://www.googleapis.com/auth/cloud-platform"
 _SCOPE_PREFIX = "https://www.googleapis.com/auth/"
 
 MAX_LIFETIME = timedelta(hours=12)
-"""https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
-(2026-11-22)."""
+"""Longest lifetime of an impersonated account's token.
+
+https://cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
+(2026-11-22).
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting(Generic[T]):
-    """A checked value and where it came from."""
+    """A checked value and its source."""
 
     value: T
     source: str = "default"
 
     def __str__(self) -> str:
-        """For messages: `'my-project' from GOOGLE_CLOUD_PROJECT`."""
-        return f"{self.value!r} from {self.source}" if self.source != "default" else f"{self.value!r} (default)"
+        """The text for messages: `'my-project' from GOOGLE_CLOUD_PROJECT`."""
+        return (
+            f"{self.value!r} from {self.source}"
+            if self.source != "default"
+            else f"{self.value!r} (default)"
+        )
 
 
 class Option(Generic[T]):
-    """One setting: a row of the table, and as an attribute of `Resolved` its value and source.
+    """One setting: a row of the table; as an attribute of a `Resolved`, its value and source.
 
     Args:
-        kind: What it may be.
-        default: Its value where nothing sets it.
-        metavar: What stands for its value in the help; the kind's by default.
-        help: What it is, in a line.
-        google: Google's own variables, first wins.
-        gcloud: gcloud's property, such as `core/project`.
-        internal: Only Google's variables and gcloud's properties set it.
-        in_profile: It is a key of a profile in config.toml.
+        kind: Kind of its values.
+        default: Its value if no layer sets it.
+        metavar: Placeholder for its value in the help; by default the placeholder of
+            the kind.
+        help: Description in one line.
+        google: Google's own variables for it; the first that is set wins.
+        gcloud: gcloud's property for it, such as `core/project`.
+        internal: Whether only Google's variables and gcloud's properties set it.
+        in_profile: Whether it is a key of a profile in config.toml.
     """
 
     name: str
-    """Long option without the dashes, key in config.toml, and after `VERTEX_ENV_` the variable: `quota-project`."""
+    """Name such as `quota-project`.
+
+    It is the long option without dashes, and the key in config.toml. In capital letters
+    and with underscores, after `VERTEX_ENV_`, it is the variable.
+    """
     field: str
-    """Such as `quota_project`."""
+    """Name of the Python field, such as `quota_project`."""
 
     def __init__(  # noqa: PLR0913
         self,
         kind: Kind[T],
         default: T,
         *,
-        help: str,  # noqa: A002 -- what it is to argparse and Click, too
+        help: str,  # noqa: A002 -- argparse and Click call it help, too
         metavar: str = "",
         google: tuple[str, ...] = (),
         gcloud: str | None = None,
@@ -88,7 +111,7 @@ class Option(Generic[T]):
 
     @property
     def variable(self) -> str:
-        """Such as `VERTEX_ENV_QUOTA_PROJECT`."""
+        """Name of the variable, such as `VERTEX_ENV_QUOTA_PROJECT`."""
         return "VERTEX_ENV_" + self.field.upper()
 
     @property
@@ -97,29 +120,35 @@ class Option(Generic[T]):
         return self.kind.many
 
     def resolve(self, found: Found | None) -> Setting[T]:
-        """The setting that was *found*, checked, else the default.
+        """Parse and check *found*; without it, return the default.
 
         Raises:
-            SettingsError: The value is not one of its kind.
+            SettingsError: The value is not of the setting's kind.
         """
-        return Setting(self.default) if found is None else Setting(self.kind.parse(self.name, found), found.source)
+        return (
+            Setting(self.default)
+            if found is None
+            else Setting(self.kind.parse(self.name, found), found.source)
+        )
 
 
 def _zone(location: str) -> tuple[str, str] | None:
-    """Why a zone is no location, and what to give instead."""
+    """Problem and hint if *location* is a zone, such as `europe-west4-a`; else None."""
     if not is_zone(location):
         return None
     return "is a Compute Engine zone", f"give its region: {location.rpartition('-')[0]}"
 
 
 def _full_scope(text: str) -> str:
-    """*text* with what Google's scopes begin with, where that was left out: `cloud-platform`."""
+    """Complete a short scope such as `cloud-platform` with the prefix of Google's scopes."""
     is_short = re.fullmatch(r"[a-z][a-z0-9._-]*", text) is not None
     return _SCOPE_PREFIX + text if is_short and text not in ("openid", "email", "profile") else text
 
 
-# https://cloud.google.com/resource-manager/docs/creating-managing-projects (2026-11-22): 6 to 30 characters; an older
-# "example.com:" prefix is still valid, and so is the project number.
+# A project ID has 6 to 30 characters. An older "example.com:" prefix is still valid,
+# and so is the project number
+# (https://cloud.google.com/resource-manager/docs/creating-managing-projects,
+# 2026-11-22).
 _PROJECT = Text(
     r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19}",
     "a project ID looks like my-project-123; `gcloud projects list` shows yours",
@@ -127,20 +156,22 @@ _PROJECT = Text(
 
 
 class Resolved:
-    """Every setting, checked one by one; what they mean together is checked where they are used.
+    """All settings, each checked alone; the code that uses them checks combinations.
 
-    The attributes are the rows: on the class, `Resolved.scope` is the `Option`; on an object, `settings.scope` is its
-    `Setting`, with the value's type.
+    The attributes are the rows. On the class, `Resolved.scope` is the `Option`. On an
+    object, `settings.scope` is its `Setting`, with the type of the value.
 
     Args:
-        values: By field, as `resolve` makes them.
+        values: Settings by field, as `resolve` makes them.
     """
 
     __slots__ = ("values",)
 
-    # Names and their order: google-auth 2.62.2 `environment_vars.py`; google-genai 3.4.0 and openai 3.54.0 read
-    # GOOGLE_CLOUD_LOCATION; gcloud's CLOUDSDK_SECTION_PROPERTY variables stand for its properties
-    # (https://cloud.google.com/sdk/docs/properties#setting_properties_using_environment_variables), all 2026-11-22.
+    # Google's names and their order come from google-auth 2.62.2 `environment_vars.py`.
+    # google-genai 3.4.0 and openai 3.54.0 read GOOGLE_CLOUD_LOCATION. A variable
+    # CLOUDSDK_SECTION_PROPERTY stands for a property of gcloud
+    # (https://cloud.google.com/sdk/docs/properties#setting_properties_using_environment_variables).
+    # All of this as of 2026-11-22.
     profile = Option(
         Text(
             r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?",
@@ -169,10 +200,12 @@ class Resolved:
         gcloud="ai/region",
     )
     endpoint = Option(
-        # Up to 128 characters of any kind at Google; what could be mistaken for syntax somewhere is refused here.
+        # Google allows up to 128 characters of any kind. Characters that are syntax in
+        # some place are refused here.
         Text(
             r"\w(?:[\w .()+:-]{0,126}[\w)])?",
-            "give the endpoint's ID or its display name; `vertex-env endpoints --all-locations` lists them",
+            "give the endpoint's ID or its display name; "
+            "`vertex-env endpoints --all-locations` lists them",
             flags=0,
         ),
         None,
@@ -188,7 +221,9 @@ class Resolved:
         metavar="PUBLISHER/MODEL",
         help="Model for OPENAI_MODEL, such as google/gemini-2.5-flash.",
     )
-    api = Option(Choice[Api]("chat", "responses"), "chat", help="OpenAI API to point at. [default: chat]")
+    api = Option(
+        Choice[Api]("chat", "responses"), "chat", help="OpenAI API to point at. [default: chat]"
+    )
     api_version = Option(
         Text(r"v[0-9]{1,2}(?:(?:alpha|beta)[0-9]{1,2})?", "a version looks like v1 or v1beta1"),
         "v1",
@@ -217,14 +252,15 @@ class Resolved:
         Chain(
             Text(
                 r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?@[a-z0-9-]+(?:\.[a-z0-9-]+)+|[0-9]{1,30}",
-                "give a service account such as robot@my-project.iam.gserviceaccount.com; delegates come before it",
+                "give a service account such as robot@my-project.iam.gserviceaccount.com; "
+                "delegates come before it",
             )
         ),
         (),
         metavar="ACCOUNT",
         help="Service account to impersonate; with delegates: D1,D2,ACCOUNT.",
     )
-    """Delegates, then the target principal; empty for none."""
+    """Delegates, then the target principal; empty for no impersonation."""
     lifetime = Option(
         Duration(timedelta(seconds=1), MAX_LIFETIME),
         None,
@@ -234,7 +270,8 @@ class Resolved:
         Listed(
             Text(
                 r"[A-Za-z][A-Za-z0-9+.-]*://[A-Za-z0-9._~/-]+|openid|email|profile",
-                "a scope looks like https://www.googleapis.com/auth/cloud-platform, or cloud-platform for short",
+                "a scope looks like https://www.googleapis.com/auth/cloud-platform, "
+                "or cloud-platform for short",
                 expand=_full_scope,
             )
         ),
@@ -243,13 +280,21 @@ class Resolved:
         help="OAuth scope. [default: cloud-platform]",
     )
     quota_project = Option(
-        _PROJECT, None, metavar="ID", help="Project billed for quota.", google=("GOOGLE_CLOUD_QUOTA_PROJECT",)
+        _PROJECT,
+        None,
+        metavar="ID",
+        help="Project billed for quota.",
+        google=("GOOGLE_CLOUD_QUOTA_PROJECT",),
     )
     store = Option(
-        Choice("file", "keyring", "none"), "file", help="Where tokens are kept between calls. [default: file]"
+        Choice("file", "keyring", "none"),
+        "file",
+        help="Where tokens are kept between calls. [default: file]",
     )
     min_ttl = Option(
-        Duration(), timedelta(minutes=5), help="Least time a token must have left; half its life at most. [default: 5m]"
+        Duration(),
+        timedelta(minutes=5),
+        help="Least time a token must have left; half its life at most. [default: 5m]",
     )
     mint_timeout = Option(
         Duration(timedelta(seconds=1), timedelta(minutes=5)),
@@ -299,5 +344,7 @@ class Resolved:
         return f"Resolved({', '.join(f'{name}={value}' for name, value in self.values.items())})"
 
 
-OPTIONS: tuple[Option[Any], ...] = tuple(row for row in vars(Resolved).values() if isinstance(row, Option))
+OPTIONS: tuple[Option[Any], ...] = tuple(
+    row for row in vars(Resolved).values() if isinstance(row, Option)
+)
 """The rows, in the order of the help."""

@@ -1,8 +1,8 @@
-"""What the user wants: every setting with its value and where that came from.
+"""Every setting with its value and its source, from layers.
 
-A pure function of layers that others have read. The first layer that has a setting wins: option, `VERTEX_ENV_*`
-variable, profile in config.toml, Google's own variables, gcloud's active configuration, what the credentials say,
-default.
+This module is pure: other modules read files and variables. The first layer that has a
+setting wins. The order is: option, `VERTEX_ENV_*` variable, profile in config.toml,
+Google's own variables, gcloud's active configuration, the credentials, default.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,27 +11,35 @@ from vertex_env.settings.kinds import Found
 from vertex_env.settings.options import OPTIONS, Resolved
 
 Layer = Mapping[str, Found]
-"""Setting's name to what a layer has for it."""
+"""A layer: name of a setting to the raw value that the layer has for it."""
 
 
 def options_layer(options: Mapping[str, str | Sequence[str] | None]) -> Layer:
-    """Layer of command-line options or keyword arguments, by field: `{"quota_project": "p", "client": ["aider"]}`."""
+    """Layer of command-line options or keyword arguments, by field.
+
+    An example is `{"quota_project": "p", "client": ["aider"]}`.
+    """
     found = {}
     for option in OPTIONS:
         value = None if option.internal else options.get(option.field)
         if isinstance(value, str) or value:
-            found[option.name] = Found(value if isinstance(value, str) else tuple(value), f"--{option.name}")
+            found[option.name] = Found(
+                value if isinstance(value, str) else tuple(value), f"--{option.name}"
+            )
     return found
 
 
 def environ_layer(environ: Mapping[str, str]) -> Layer:
-    """Layer of `VERTEX_ENV_*` variables; an empty one, or one with nothing but commas, counts as unset."""
+    """Layer of `VERTEX_ENV_*` variables.
+
+    An empty variable counts as unset, and so does one that contains only commas.
+    """
     split = {o: o.kind.split(environ.get(o.variable, "")) for o in OPTIONS if not o.internal}
     return {o.name: Found(value, o.variable) for o, value in split.items() if value}
 
 
 def google_layer(environ: Mapping[str, str]) -> Layer:
-    """Layer of the variables that Google's own tools read; an empty one counts as unset."""
+    """Layer of the variables that Google's own tools read; an empty variable counts as unset."""
     found = {}
     for option in OPTIONS:
         for variable in option.google:
@@ -44,31 +52,38 @@ def google_layer(environ: Mapping[str, str]) -> Layer:
 def gcloud_layer(properties: Mapping[str, str], configuration: str) -> Layer:
     """Layer of gcloud's properties, such as `{"core/project": "p"}`."""
     return {
-        o.name: Found(properties[o.gcloud], f"{o.gcloud} in gcloud's configuration {configuration!r}")
+        o.name: Found(
+            properties[o.gcloud], f"{o.gcloud} in gcloud's configuration {configuration!r}"
+        )
         for o in OPTIONS
         if o.gcloud is not None and properties.get(o.gcloud)
     }
 
 
 def as_environ(layer: Layer) -> dict[str, str]:
-    """*layer* as the `VERTEX_ENV_*` variables that mean the same, to hand options on to a child of our own."""
+    """*layer* as `VERTEX_ENV_*` variables, which pass options to a child process."""
     result = {}
     for option in OPTIONS:
         if option.name in layer:
             value = layer[option.name].value
-            result[option.variable] = value if isinstance(value, str) else option.kind.separator.join(value)
+            result[option.variable] = (
+                value if isinstance(value, str) else option.kind.separator.join(value)
+            )
     return result
 
 
 def first(layers: Sequence[Layer], name: str) -> Found | None:
-    """What the first layer that has *name* says."""
+    """The value of *name* in the first layer that has it; None if no layer has it."""
     return next((layer[name] for layer in layers if name in layer), None)
 
 
 def resolve(layers: Sequence[Layer]) -> Resolved:
-    """The settings that *layers* add up to.
+    """Resolve every setting from *layers*.
 
     Raises:
-        SettingsError: A value does not have the shape it must have; the message names its source.
+        SettingsError: A value does not have the required shape; the message names its
+            source.
     """
-    return Resolved(**{option.field: option.resolve(first(layers, option.name)) for option in OPTIONS})
+    return Resolved(
+        **{option.field: option.resolve(first(layers, option.name)) for option in OPTIONS}
+    )
