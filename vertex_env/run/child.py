@@ -77,7 +77,8 @@ def exec_in_place(command: Sequence[str], environ: Mapping[str, str]) -> NoRetur
             # not exist.
             sys.exit(_run_on_windows(command, environ))
         restore_signals()
-        os.execvpe(command[0], list(command), as_started(environ))  # noqa: S606 -- the user's command
+        # The command comes from the user.
+        os.execvpe(command[0], list(command), as_started(environ))  # noqa: S606
     except OSError as e:
         raise child_error(command[0], e.errno or errno.EINVAL, environ) from e
 
@@ -95,7 +96,8 @@ def _run_on_windows(command: Sequence[str], environ: Mapping[str, str]) -> int:
     signal.signal(signal.SIGINT, lambda *_: None)
     # Without `which`, a `.cmd` file is not found.
     program = shutil.which(command[0], path=environ.get("PATH")) or command[0]
-    return subprocess.call([program, *command[1:]], env=dict(environ))  # noqa: S603 -- the user's command
+    # The command comes from the user.
+    return subprocess.call([program, *command[1:]], env=dict(environ))  # noqa: S603
 
 
 def die_like(status: int) -> NoReturn:

@@ -128,7 +128,8 @@ def start_lean(command: Sequence[str], text: str) -> None:
     try:
         # Pass on the original LC_CTYPE. Otherwise an LC_CTYPE that Python set for
         # itself would look like one from the user.
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], as_started(os.environ))  # noqa: S606 -- ourselves
+        # The new program is vertex-env itself.
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], as_started(os.environ))  # noqa: S606
     except OSError:
         os.close(fd)
         del os.environ[program.HANDED_OVER]
