@@ -1,5 +1,6 @@
-"""Entry point of `vertex-env`: print the remembered answer on a cache hit, else run the
-command line.
+"""Entry point of `vertex-env`: print the remembered answer on a cache hit, else run the command.
+
+The command line takes several times as long to import as the remembered answer.
 """
 
 import gc
@@ -19,9 +20,7 @@ _LOST = "the variables that were handed over to this process cannot be read"
 
 
 def main() -> "NoReturn":
-    """Print the remembered answer and end, or run the command line, whose import takes
-    several times as long.
-    """
+    """Print the remembered answer and end, or import and run the command line."""
     args = sys.argv[1:]
     # During the imports, let Ctrl-C end the process as it ends other programs, without
     # a traceback.
@@ -169,8 +168,8 @@ def _adds_a_hint(command: str) -> bool:
 
 
 def _write(data: bytes) -> bool:
-    """Write *data* to stdout; return False if nothing could be written, so that the
-    command line reports it.
+    """Write *data* to stdout; return False if nothing was written, so that the command
+    line reports it.
     """
     view = memoryview(data)
     done = 0

@@ -1,5 +1,4 @@
-"""The program itself: its version, its platform, how it starts itself, and the
-variables between its processes.
+"""The program itself: version, platform, how it starts itself, and variables between its processes.
 
 This module is on the warm path: it imports only os and sys.
 """
@@ -15,8 +14,7 @@ HANDED_OVER = "_VERTEX_ENV_START"
 The module docstring of `run.start` explains the hand-over."""
 
 PARENT = "_VERTEX_ENV_PARENT"
-"""Environment variable in which `run` names itself to its helper process, which must
-end with it."""
+"""Environment variable in which `run` names itself to its helper, which must end with it."""
 
 FORCED = "_VERTEX_ENV_BACKEND"
 """Environment variable that tests set to `posix`: on Linux it hides the features that
@@ -24,15 +22,18 @@ macOS lacks. The command inherits it like any other variable."""
 
 
 def is_linux() -> bool:
-    """Tell whether the features of Linux are there: /proc, prctl(2), memory files,
-    siginfo, and a clock that counts the time asleep.
+    """Tell whether the features of Linux are available.
+
+    These are /proc, prctl(2), memory files, siginfo, and a clock that counts the time
+    asleep.
     """
     return sys.platform == "linux" and os.environ.get(FORCED) != "posix"
 
 
 def own_argv(*args: str) -> list[str]:
-    """Return the command line that starts vertex-env with *args*, independent of `PATH`
-    and the current folder.
+    """Return the command line that starts vertex-env with *args*.
+
+    It does not depend on `PATH` or the current folder.
     """
     return [sys.executable, "-P", "-m", "vertex_env", *args]
 

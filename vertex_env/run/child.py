@@ -169,9 +169,7 @@ def held_text() -> str:
 
 
 def held() -> frozenset[int]:
-    """Return the signals that `hold` has blocked; the command and its processes start
-    with them unblocked.
-    """
+    """Return the signals that `hold` has blocked; they are not blocked in the command."""
     return frozenset(_held)
 
 
@@ -185,8 +183,9 @@ def end_if_told() -> None:
 
 
 def restore_signals() -> None:
-    """Undo Python's signal settings: a child that ignores SIGPIPE behaves differently
-    in a pipeline.
+    """Undo Python's signal settings, which would change how a child behaves in a pipeline.
+
+    A child that ignores SIGPIPE does not end when its reader ends.
     """
     # Use the C module: `signal` makes enumerations of its constants, and its import
     # takes a fifth of the time to start Python.

@@ -1,5 +1,6 @@
-"""Helper process that mints: `vertex-env export --format json`. It keeps google-auth
-out of the supervisor.
+"""Helper process that mints: `vertex-env export --format json`.
+
+It keeps google-auth out of the supervisor.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ _PERMANENT = (Exit.REFUSED, Exit.CONFIG)
 
 
 def helper_argv() -> list[str]:
-    """Return the command line that prints the variables as JSON; its settings are in
-    its environment.
+    """Return the command line that prints the variables as JSON.
+
+    Its settings are in its environment.
     """
     return program.own_argv("export", "--format", "json")
 
@@ -103,12 +105,8 @@ class Helper:
         """
         out, said = _read_all(self._out), _read_all(self._err)
         code = os.waitstatus_to_exitcode(status)
-        with suppress(
-            ValueError,
-            TypeError,
-            ImportError,
-            # During an upgrade of Python, the module json may be missing.
-        ):
+        # During an upgrade of Python, the module json may be missing.
+        with suppress(ValueError, TypeError, ImportError):
             if code == 0:
                 import json
 
@@ -202,7 +200,7 @@ def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
 
 
 def _wait_for(helper: Helper, backend: Backend, ending: Collection[int]) -> int:
-    """Return the wait status of the helper; a signal in *ending* kills the helper and
+    """Return the wait status of the helper; a signal in *ending* kills the helper, then
     this process.
     """
     pid = status = 0

@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 STOPPED = Exit.TRY_AGAIN
 """Exit status of `stop`, for an outer supervisor to start everything again."""
 TICK_S = 30.0
-"""Longest time between two readings of the clocks: timers stand still while a machine
-is suspended."""
+"""Longest time between two readings of the clocks. Timers stand still while a machine
+is suspended, so a long timer would end too late."""
 HELPER_SLACK_S = 120.0 + 30.0
 """Seconds that the helper process may take besides the mint. A program that yields a
 subject token may take 120 s; the other 30 s are for the start of the helper."""
 NETWORK_S = 60.0
 """Seconds that a machine may take to find its network after it wakes."""
 LATE_ANSWER_S = 10.0
-"""Timeout for a mint that starts after expiry. This happens when the clock was set, or
-when the command held the terminal."""
+"""Timeout for a mint that starts only after expiry. This happens when the clock was
+set, or when the command held the terminal."""
 _SUSPENDED_S = 5.0
 _EARLY_DEATH_S = 5.0
 _SLOWEST_S = 60.0
@@ -268,8 +268,7 @@ class Lifecycle:
         self._retry_at = now.boot + pause
 
     def exited(self, code: int, now: Instant, *, has_keys: bool = False) -> None:
-        """Note that the process of the command has ended; other processes of its group
-        may still run.
+        """Note that the command has ended; other processes of its group may still run.
 
         Args:
             code: Exit code of the command.
@@ -393,8 +392,8 @@ class Lifecycle:
         )
 
     def _stop_margin(self) -> float:
-        """Return how many seconds before expiry the command is told to end, so that it
-        ends in time.
+        """Return the seconds before expiry at which the command is told to end, so that
+        it ends in time.
         """
         return min(self._grace_s, self._lease.margin / 2)
 

@@ -1,10 +1,12 @@
-"""Back-end for Linux: signals with their origin, PDEATHSIG, a subreaper, memory files,
-and a clock that counts the time asleep.
+"""Back-end for Linux.
 
-Python has no function for prctl(2). If it cannot be called, the back-end works without
-its features. The import of `ctypes` would take a fifth of the time to start Python. So
-the back-end uses the C extension module `_ctypes`, which takes a twentieth. `_ctypes`
-has the same functions under other names in CPython 3.11 to 3.14.
+It uses signals with their origin, PDEATHSIG, a subreaper, memory files, and a clock
+that counts the time asleep.
+
+Python has no function for prctl(2). If prctl(2) cannot be called, the back-end works
+without its features. The import of `ctypes` would take a fifth of the time to start
+Python. So the back-end uses the C extension module `_ctypes`, which takes a twentieth.
+`_ctypes` has the same functions under other names in CPython 3.11 to 3.14.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Back-end for macOS and the BSDs, with POSIX and CPython's functions only; never run
-on these systems.
+"""Back-end for macOS and the BSDs, with functions of POSIX and CPython only.
+
+It has never been run on these systems.
 
 Signals are blocked except while `wait` waits. Then CPython's C handler writes a byte to
 a pipe (`set_wakeup_fd`), and this byte ends poll(2). The Python handler notes the
@@ -7,9 +8,9 @@ signal number, so a full pipe loses no signal. A signal that arrives between for
 exec is still blocked in the child. It takes its normal effect on the child when
 `unblock` ends.
 
-These systems have no siginfo, no subreaper, no list of children, and no signal at the
-death of a parent. A watcher process replaces the last one: it sleeps in read(2) until
-the supervisor's end of a pipe is closed.
+These systems have no siginfo, no subreaper and no list of children. They also cannot
+end a process when its parent dies. A watcher process does this instead: it sleeps in
+read(2) until the supervisor's end of a pipe is closed.
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ class Posix(Backend):
     # --- processes ---
 
     def tie(self) -> Callable[[int], None]:
-        """See `Backend`. SIGCONT follows SIGTERM, and both go to the whole group if the
-        process leads one.
+        """See `Backend`. SIGCONT follows SIGTERM; both go to the whole group of a
+        process that leads one.
         """
         if not self._can_tell(b"0\n"):
             self._watcher = _start_watcher(self._watcher)
@@ -115,7 +116,7 @@ class Posix(Backend):
         self._can_tell(b"0\n")
 
     def _can_tell(self, line: bytes) -> bool:
-        """Write a line to the watcher; return whether there is a watcher."""
+        """Write a line to the watcher; return False if there is no watcher."""
         try:
             return os.write(self._watcher, line) > 0
         except BlockingIOError:
@@ -146,7 +147,9 @@ class Posix(Backend):
         start_new_thread(wait, ())
 
     def collect_orphans(self) -> None:
-        """Do nothing: POSIX gives us no process that leaves the group of the command."""
+        """Do nothing: without a subreaper, processes that leave the group of the
+        command are lost.
+        """
 
     def children(self) -> set[int]:
         """Return the empty set: POSIX has no list of children."""
@@ -166,8 +169,9 @@ class Posix(Backend):
         return Instant(time.time(), time.clock_gettime(time.CLOCK_MONOTONIC), time.monotonic())
 
     def memory(self) -> int:
-        """See `Backend`: a temporary file with access for the user alone, whose name is
-        removed before anything is written to it.
+        """See `Backend`: a temporary file that only the user can read.
+
+        Its name is removed before anything is written to it.
         """
         folder = os.environ.get("TMPDIR") or ""
         for place in (folder, *_FOLDERS) if os.path.isabs(folder) else _FOLDERS:
@@ -242,8 +246,7 @@ def _start_watcher(former: int) -> int:
 
 
 def _watch(read: int) -> None:
-    """Wait until all writers of the pipe *read* have ended; then end the process that
-    was named last.
+    """Wait until all writers to *read* have ended; then end the process that was named last.
 
     The watcher takes no signals. It holds no descriptor, terminal or group that another
     process could wait for.

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 FORWARDED = frozenset(signal.valid_signals()) - known(
     "SIGKILL", "SIGSTOP", "SIGCHLD", "SIGPIPE", "SIGURG", "SIGXFSZ"
 )
-"""Signals that a sender may address to us and mean for the command. These are all
-signals that can be caught, except those that the kernel sends because of our own
-actions. The value of a queued real-time signal is not forwarded."""
+"""Signals that are forwarded to the command. These are all signals that can be caught,
+except those that the kernel sends because of an action of this process. The value of a
+queued real-time signal is not forwarded."""
 WATCHED = FORWARDED | {signal.SIGCHLD}
 _ENDING = known("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
 _TO_GROUP = known("SIGINT", "SIGTERM", "SIGQUIT", "SIGCONT")
@@ -124,15 +124,16 @@ class Relay:
     # --- hang-up ---
 
     def _on_hangup(self, arrived: Arrived) -> None:
-        """Handle a SIGHUP: a closed window is reported to a group once; any other
-        SIGHUP means "reload".
+        """Handle a SIGHUP, which reports a closed window or asks the command to reload.
 
-        A closed window may cause two SIGHUPs. A shell such as bash sends one to its
-        jobs, and vertex-env is a job. When the shell ends, the kernel sends one to the
-        foreground group, which may be the command's (credentials(7)). A shell that
-        still runs after its window has closed cannot have taken the terminal back, so
-        the kernel will signal the command. In all other cases vertex-env sends SIGHUP
-        to the command too: twice is better than never.
+        Each group gets one report of a closed window. But vertex-env may see two
+        SIGHUPs for it. A shell such as bash sends one to its jobs, and vertex-env is a
+        job. When the shell ends, the kernel sends one to the foreground group, which
+        may be the command's (credentials(7)).
+
+        A shell that still runs after its window has closed cannot have taken the
+        terminal back. Then the kernel will signal the command. In all other cases
+        vertex-env sends SIGHUP to the command too: twice is better than never.
         """
         shared = not self.child.own_group
         if self._hung_up or self._terminal.fd < 0:
@@ -174,8 +175,10 @@ class Relay:
             self.child.send(signal.SIGCONT)  # as the kernel does after SIGHUP
 
     def wait_s(self, usual: float) -> float:
-        """Return the seconds to wait for a signal. `look` has to poll, because no
-        signal reports its conditions.
+        """Return the seconds to wait for a signal.
+
+        No signal reports the changes that `look` checks. So the wait is short while a
+        SIGHUP is held back.
         """
         return usual if self._held_since is None else min(usual, _LOOK_S)
 
@@ -205,8 +208,8 @@ class Relay:
         return False
 
     def _had_terminal(self) -> bool:
-        """Tell whether the group of the command had the terminal when the window
-        closed, and not one of its jobs.
+        """Tell whether the command, and not one of its jobs, had the terminal when the
+        window closed.
         """
         child = self.child
         return child.foreground and self._terminal.last_owner in (child.pid, os.getpgrp())
@@ -223,7 +226,7 @@ class Relay:
     # --- stop and continue ---
 
     def on_stopped(self, number: int) -> None:
-        """Stop after Ctrl-Z as the command did, so that the shell sees a stopped job;
+        """Stop as the command did after Ctrl-Z, so that the shell sees a stopped job;
         go on when continued.
         """
         child, terminal = self.child, self._terminal
@@ -249,9 +252,9 @@ class Relay:
                 terminal.restore(modes)
             self._hand_over()
         if continued or number == signal.SIGTSTP or (had_terminal and number in _BACKGROUND):
-            # Without a shell the kernel does not stop us, so continue the command. But
-            # a command that reads the terminal in the background would stop again at
-            # once.
+            # Continue the command after a real stop, or after SIGTSTP: without a shell
+            # the kernel does not stop us. A command that reads in the background would
+            # stop again at once.
             child.send(signal.SIGCONT)
 
     def _hand_over(self) -> None:

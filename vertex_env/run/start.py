@@ -136,11 +136,10 @@ def start_lean(command: Sequence[str], text: str) -> None:
 
 
 def pack(env: Environment, overlay: Mapping[str, str], rules: Rules) -> str:
-    """Return the arguments of `start`, without the command, as a text for the warm
-    path; `unpack` reads it.
+    """Return the arguments of `start`, without the command, as a text; `unpack` reads it.
 
-    No value contains a separator: `variables` refuses control characters, and settings
-    have patterns.
+    The text is for the warm path. No value contains a separator: `variables` refuses
+    control characters, and settings have patterns.
     """
     variables = "\x1e".join(
         name if value is None else f"{name}={value}" for name, value in env.items()

@@ -52,8 +52,9 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """Carries out the actions of a `Lifecycle`: starts and signals the command, and
-    manages the terminal.
+    """Carries out the actions of a `Lifecycle`: it starts and signals the command.
+
+    It also hands the terminal to the command and takes it back.
 
     Args:
         command: Command to run, with its arguments.
@@ -179,8 +180,8 @@ class Supervisor:
                 self._terminal.restore()
 
     def _reap(self) -> None:
-        """Collect all available wait statuses: of the child, of the helper, and of
-        orphans under PID 1.
+        """Collect all available wait statuses: of the child, the helper, and orphans
+        under PID 1.
         """
         helped: tuple[Helper, int] | None = None
         while True:
@@ -265,8 +266,9 @@ class Supervisor:
         )
 
     def _is_busy(self) -> bool:
-        """Tell whether a restart would disturb a user at the terminal: raw mode, or a
-        job of the child.
+        """Tell whether a restart would disturb a user at the terminal.
+
+        This is so in raw mode, or while a job of the child has the terminal.
         """
         owner = self._terminal.owner()
         if owner in (self._child.pid, os.getpgrp()):

@@ -1,6 +1,4 @@
-"""Demo of all features in a few seconds, on the sandbox: each step runs the real
-program as a user would.
-"""
+"""Demo of all features in a few seconds: each step runs the real program on the sandbox."""
 
 import subprocess
 import sys

@@ -1,5 +1,4 @@
-"""Resources that the sandbox serves (endpoints, locations and the model), and the table
-of all routes.
+"""Resources of the sandbox (endpoints, locations and the model), and the table of all routes.
 
 The answers copy Google's where a real answer is published (all checked 2026-11-22):
 

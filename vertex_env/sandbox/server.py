@@ -1,8 +1,8 @@
-"""A small Google on the loopback interface: its tokens really expire, and its chat
-endpoint then refuses them.
+"""A small Google on the loopback interface.
 
-The answers copy Google's where a real answer is published; `tokens`, `routes` and
-`messages` name the sources. The sandbox promises nothing more.
+Its tokens really expire, and its chat endpoint then refuses them. The answers copy
+Google's where a real answer is published; `tokens`, `routes` and `messages` name the
+sources. The sandbox promises nothing more.
 """
 
 import json
@@ -108,9 +108,9 @@ class Sandbox:
     def environ(self, directory: str, base: Mapping[str, str]) -> dict[str, str]:
         """Return the environment for a child that sees this Google and no other.
 
-        The credentials are the login of a workforce user. For a plain user, google-auth
-        ignores the file's address and asks the real Google (google-auth 2.62.2
-        `google/oauth2/credentials.py`, 2026-11-22).
+        The credentials are the login of a workforce user. With the login of a plain
+        user, google-auth would ignore the token address in the file and ask the real
+        Google (google-auth 2.62.2 `google/oauth2/credentials.py`, 2026-11-22).
 
         Args:
             directory: Folder for the files to which the environment refers.
@@ -157,8 +157,8 @@ def _write(path: Path, text: str) -> None:
 def _direct(base: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that keep requests to the sandbox away from a proxy.
 
-    Programs that read both spellings prefer the lower-case one. If only the upper-case
-    one is set, a new lower-case one must repeat its value.
+    Programs that read both `no_proxy` and `NO_PROXY` prefer `no_proxy`. If only
+    `NO_PROXY` is set, the new `no_proxy` must repeat its value.
     """
     either = base.get("no_proxy", base.get("NO_PROXY", ""))
     values = {"no_proxy": either, "NO_PROXY": base.get("NO_PROXY", either)}

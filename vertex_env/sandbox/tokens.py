@@ -83,11 +83,11 @@ class Google:
             return token
 
     def shared(self) -> tuple[str, timedelta]:
-        """Return the metadata server's token and its remaining time; all requests get
-        it until near its expiry.
+        """Return the metadata server's token and its remaining time.
 
-        A token with less than a second left is not given: `expires_in` would be 0,
-        which means expired.
+        All requests get the same token until it is near its expiry. A token with less
+        than a second left is not given: its `expires_in` would be 0, which means
+        expired.
         """
         with self.lock:
             now = datetime.now(UTC)
