@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     OnFailure = Literal["keep", "stop"]
 
 STOPPED = Exit.TRY_AGAIN
-"""Exit status of `stop`, for an outer supervisor to start everything again."""
+"""Exit status after a stop at expiry. It tells an outer supervisor to start everything again."""
 TICK_S = 30.0
 """Longest time between two readings of the clocks. Timers stand still while a machine
 is suspended, so a long timer would end too late."""
@@ -293,8 +293,8 @@ class Lifecycle:
     def refused(self) -> None:
         """Note that the command cannot be signalled, because it runs as another user.
 
-        The command is no longer stopped or renewed. When it ends, `run` ends with its
-        status.
+        The command is not stopped or renewed any more. It keeps its token and ends by
+        itself.
         """
         self._refused = True
         self._kill_at = self._next = None
@@ -303,7 +303,7 @@ class Lifecycle:
         )
 
     def stop(self, *, insists: bool = False) -> None:
-        """Note a request to end the command; it is not restarted any more.
+        """Note a request to end the command; the command is not restarted afterwards.
 
         Args:
             insists: Whether a second request, made while the command is stopping, ends

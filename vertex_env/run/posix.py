@@ -90,8 +90,8 @@ class Posix(Backend):
     def unblock(self) -> None:  # noqa: D102
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
-            # Handlers of Python work in Python only, and exec would set the default for
-            # them.
+            # Do not restore Python's own handlers: exec would reset them to the default
+            # anyway.
             signal.signal(number, signal.SIG_IGN if handler == signal.SIG_IGN else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 

@@ -1,4 +1,4 @@
-"""Forward signals to the command: which signals, and to its process alone or to its whole group.
+"""Rules for signals to the command: which ones, and to its process alone or its whole group.
 
 The command gets the signals that it would get without vertex-env. A signal sent to one
 process reaches the process of the command alone. A signal that a terminal sends to a
@@ -252,9 +252,9 @@ class Relay:
                 terminal.restore(modes)
             self._hand_over()
         if continued or number == signal.SIGTSTP or (had_terminal and number in _BACKGROUND):
-            # Continue the command after a real stop, or after SIGTSTP: without a shell
-            # the kernel does not stop us. A command that reads in the background would
-            # stop again at once.
+            # Without a shell the kernel does not stop us. Then continue the command
+            # after SIGTSTP. After SIGTTIN or SIGTTOU, continue it only if it had the
+            # terminal: a command that reads in the background would stop again at once.
             child.send(signal.SIGCONT)
 
     def _hand_over(self) -> None:

@@ -201,7 +201,7 @@ class Supervisor:
                 self._life.exited(code, self._clock(), has_keys=self._child.foreground)
             elif self._helper is not None and pid == self._helper.pid:
                 helped = self._helper, status
-        # Handle the helper last: if the child has ended by itself meanwhile, that is
+        # Handle the helper last: if the child has ended by itself meanwhile, its end is
         # final.
         if helped is not None:
             self._on_helper(*helped)
@@ -217,8 +217,8 @@ class Supervisor:
         environ = as_started(apply(self._environ, env, generation))
         terminal = self._terminal
         hand_over = terminal.is_ours and terminal.has(os.getpgrp())
-        # The child stays in our group if there is a terminal that is not ours to hand
-        # on (in a pipeline or a script).
+        # If there is a terminal that we may not hand on (in a pipeline or a script),
+        # the child stays in our group.
         own_group = terminal.is_ours or terminal.fd < 0
         parent = os.getpid()
         try:

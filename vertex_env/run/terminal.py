@@ -25,8 +25,8 @@ class Terminal:
             self.fd = -1
         self.last_owner = -1
         """Process group that was last seen in the foreground."""
-        # The terminal is ours to hand on only if the whole job is ours: not within a
-        # pipeline, not within a script.
+        # The command may get the terminal only if the whole job is ours. This is not so
+        # within a pipeline or a script.
         self.is_ours = (
             self.fd >= 0 and os.getpid() == os.getpgrp() and os.isatty(0) and os.isatty(1)
         )

@@ -252,8 +252,8 @@ def impersonate(google: Google, request: Request) -> Reply:
         raise ApiError(
             400, "INVALID_ARGUMENT", "The access token lifetime must be from 1s to 43200s."
         )
-    # The default of one hour means that the client asked for no lifetime. Then the
-    # sandbox's own lifetime applies.
+    # One hour is the default of the clients, so for it the sandbox uses its own
+    # lifetime.
     lifetime = google.lifetime if wanted == "3600s" else timedelta(seconds=seconds)
     expiry = (datetime.now(UTC) + lifetime).replace(microsecond=0)
     return as_json(
