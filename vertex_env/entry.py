@@ -1,4 +1,7 @@
-"""Where `vertex-env` starts: the remembered answer if there is one, else the command line."""
+"""Entry point of `vertex-env`: print the remembered answer on a cache hit, else run the command.
+
+The command line takes several times as long to import as the remembered answer.
+"""
 
 import gc
 import os
@@ -17,10 +20,12 @@ _LOST = "the variables that were handed over to this process cannot be read"
 
 
 def main() -> "NoReturn":
-    """Print the remembered answer and end, or become the command line, which takes several times as long to import."""
+    """Print the remembered answer and end, or import and run the command line."""
     args = sys.argv[1:]
-    # A Ctrl-C while we import has the effect that it has on any program, instead of a traceback.
-    import _signal as signal  # type: ignore[import-not-found]  # the module `signal` would take long to import
+    # During the imports, let Ctrl-C end the process as it ends other programs, without
+    # a traceback.
+    # The module `signal` would take long to import.
+    import _signal as signal  # type: ignore[import-not-found]
 
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:
@@ -34,9 +39,11 @@ def main() -> "NoReturn":
     if len(args) == 2 and args[0] == "hook":  # noqa: PLR2004 -- which shells start with
         _print_hook(args[1])
     if args and args[0] in ("export", "token"):
-        # What these import lives as long as the process does, which is not long: there is nothing to collect.
+        # Everything that these commands import lives until the process ends, which is
+        # soon. So the garbage collector has nothing to collect.
         gc.disable()
-        parent = os.environ.pop(program.PARENT, None)  # which nothing that we start must take for its own
+        # No process that we start may see this variable.
+        parent = os.environ.pop(program.PARENT, None)
         if parent is not None:
             from vertex_env.run.helper import end_with
 
@@ -49,13 +56,18 @@ def main() -> "NoReturn":
         signal.signal(signal.SIGINT, handler)
     status = execute(args)
     if args and args[0] in ("export", "token"):
-        # To take apart what google-auth has imported would take as long as starting Python twice.
+        # Skip the interpreter's clean-up: after an import of google-auth it takes as
+        # long as starting Python twice.
         os._exit(status)
     sys.exit(status)
 
 
 def _start(args: "Sequence[str]") -> None:
-    """Run the command with the variables that were handed over or remembered, and end; return if there are none."""
+    """Run the command with the variables that were handed over or remembered, and end.
+
+    Return if there are none. The module docstring of `run.start` explains the
+    hand-over.
+    """
     handed = os.environ.pop(program.HANDED_OVER, "").split(":")
     is_handed = handed[2:3] == [str(os.getpid())]
     if is_handed:
@@ -77,8 +89,10 @@ def _start(args: "Sequence[str]") -> None:
         env, overlay, rules = run.unpack(text)
     except ValueError:
         if is_handed:
-            # Minting again would lead here again.
-            sys.stderr.write(f"vertex-env: error: {_LOST}\nvertex-env: hint: --on-expiry ignore needs no such file\n")
+            # Another mint would lead to the same failed hand-over.
+            sys.stderr.write(
+                f"vertex-env: error: {_LOST}\nvertex-env: hint: --on-expiry ignore needs no such file\n"
+            )
             sys.exit(Exit.RUN_FAILURE)
         return
 
@@ -86,13 +100,16 @@ def _start(args: "Sequence[str]") -> None:
         import select
 
         try:
-            # A reader that has stopped to read must not keep the command from its signals and its next start.
+            # A reader that no longer reads must not block this process: the command
+            # needs its signals and its restarts.
             listening = select.poll()
             listening.register(2, select.POLLOUT)
             if listening.poll(0):
-                os.write(2, f"vertex-env: {line}\n".encode("utf-8", "surrogateescape")[: select.PIPE_BUF])
+                os.write(
+                    2, f"vertex-env: {line}\n".encode("utf-8", "surrogateescape")[: select.PIPE_BUF]
+                )
         except OSError:
-            pass  # nobody listens
+            pass  # stderr is closed
 
     try:
         run.check_command(command)
@@ -105,7 +122,9 @@ def _start(args: "Sequence[str]") -> None:
 
 
 def _handed_over(fd: str) -> str:
-    """What `run.start_lean` has left for us in a file without a name; empty if that cannot be read."""
+    """Return the text of `run.start_lean` from its memory file; empty if the file
+    cannot be read.
+    """
     try:
         status = os.fstat(int(fd))
         if status.st_nlink or status.st_uid != os.geteuid():
@@ -130,12 +149,13 @@ def _replay(args: "Sequence[str]") -> None:
             from vertex_env.cache.background import start_refresh
 
             start_refresh(args, os.environ)
-        # Nothing is open, nothing is registered: what the interpreter would do now is of no use.
+        # No file is open and no exit handler is registered, so skip the interpreter's
+        # clean-up.
         os._exit(0)
 
 
 def _print_hook(shell: str) -> None:
-    """Print the shell's integration and end; return if there is none for it."""
+    """Print the integration of this shell and end; return if there is none."""
     from vertex_env.formats.shellfiles import HOOKS, read_shell_file
 
     if shell in HOOKS and _write(read_shell_file(HOOKS[shell]).encode()):
@@ -143,12 +163,14 @@ def _print_hook(shell: str) -> None:
 
 
 def _adds_a_hint(command: str) -> bool:
-    """Whether `export` would, because a person looks at its output."""
+    """Tell whether `export` adds a hint, because its output goes to a terminal."""
     return command == "export" and os.isatty(1)
 
 
 def _write(data: bytes) -> bool:
-    """Write *data* to stdout; False if nothing could be written, which the command line then tells."""
+    """Write *data* to stdout; return False if nothing was written, so that the command
+    line reports it.
+    """
     view = memoryview(data)
     done = 0
     while done < len(data):

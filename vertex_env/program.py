@@ -1,6 +1,6 @@
-"""The program itself: its version, what it runs on, how it starts itself, and what one process of it tells the next.
+"""The program itself: version, platform, how it starts itself, and variables between its processes.
 
-On the warm path: imports os and sys alone.
+This module is on the warm path: it imports only os and sys.
 """
 
 import os
@@ -9,36 +9,46 @@ import sys
 __version__ = "0.1.0"
 
 HANDED_OVER = "_VERTEX_ENV_START"
-"""Variable by which `run`, grown large while it minted, tells its leaner successor where the variables are."""
+"""Environment variable in which `run` tells its leaner successor where the variables are.
+
+The module docstring of `run.start` explains the hand-over."""
 
 PARENT = "_VERTEX_ENV_PARENT"
-"""Variable by which `run` tells a process that mints for it whom it must not outlive."""
+"""Environment variable in which `run` names itself to its helper, which must end with it."""
 
 FORCED = "_VERTEX_ENV_BACKEND"
-"""Variable that tests set to `posix`, to have on Linux nothing that macOS lacks. The command gets it like any other."""
+"""Environment variable that tests set to `posix`: on Linux it hides the features that
+macOS lacks. The command inherits it like any other variable."""
 
 
 def is_linux() -> bool:
-    """Whether there is what only Linux has: /proc, prctl(2), memory files, siginfo, a clock that sees sleep."""
+    """Tell whether the features of Linux are available.
+
+    These are /proc, prctl(2), memory files, siginfo, and a clock that counts the time
+    asleep.
+    """
     return sys.platform == "linux" and os.environ.get(FORCED) != "posix"
 
 
 def own_argv(*args: str) -> list[str]:
-    """How we start ourselves with *args*, whatever `PATH` and the folder that we are in say."""
+    """Return the command line that starts vertex-env with *args*.
+
+    It does not depend on `PATH` or the current folder.
+    """
     return [sys.executable, "-P", "-m", "vertex_env", *args]
 
 
 def machine() -> str:
-    """What tells this machine from another one with the same home folder: name and, on Linux, boot.
+    """Return a text that identifies this machine: its name and, on Linux, its boot.
 
-    Such a machine may have another account.
+    Two machines may share a home folder and still have different accounts.
     """
     name = os.uname().nodename if os.name == "posix" else os.environ.get("COMPUTERNAME", "")
     return f"{name} {read_proc('/proc/sys/kernel/random/boot_id').strip()}"
 
 
 def read_proc(path: str) -> str:
-    """What a file of /proc says; empty where there is none."""
+    """Return the content of a file in /proc; empty if it cannot be read."""
     if not is_linux():
         return ""
     try:

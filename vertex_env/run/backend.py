@@ -1,6 +1,6 @@
-"""What the supervisor needs of the kernel and gets in a different way on each platform.
+"""Interface to the functions of the kernel that differ between platforms.
 
-`system.choose` gives the implementation of this machine.
+`system.choose` returns the implementation for this machine.
 """
 
 from __future__ import annotations
@@ -16,21 +16,23 @@ if TYPE_CHECKING:
 
 
 def known(*names: str) -> set[signal.Signals]:
-    """The signals of these names that the platform has."""
+    """Return the signals with these names, as far as the platform has them."""
     return {getattr(signal, name) for name in names if hasattr(signal, name)}
 
 
 FAULTS = known("SIGILL", "SIGTRAP", "SIGBUS", "SIGFPE", "SIGSEGV", "SIGSYS", "SIGEMT")
-"""Signals that the kernel sends for a fault of the process itself. To catch them needs a platform that tells their
-origin: after a fault, a handler returns to the instruction that fails again."""
+"""Signals that the kernel sends for a fault of the process itself. A handler for a
+fault returns to the same instruction, which fails again. So these signals are caught
+only where the platform tells their origin."""
 
 
 class Arrived:
-    """A signal that has come.
+    """Signal that has arrived.
 
     Args:
-        number: Which one.
-        code: Where it comes from: siginfo's `si_code` (sigaction(2)); None where the platform does not tell.
+        number: Number of the signal.
+        code: Origin of the signal: `si_code` of siginfo (sigaction(2)); None where the
+            platform does not tell it.
     """
 
     def __init__(self, number: int, code: int | None) -> None:
@@ -39,88 +41,103 @@ class Arrived:
 
 
 class Backend(ABC):
-    """Signals, clocks and processes of one platform, for one supervisor. To make one changes nothing yet."""
+    """Signals, clocks and processes of one platform, for one supervisor.
+
+    The constructor changes nothing in the process.
+    """
 
     mask: Collection[int] = ()
-    """The signals that were blocked before `block`: what the command and helpers start with."""
+    """Signals that were blocked before `block`; the command and helpers start with them blocked."""
     tells_origin = False
-    """Whether `wait` tells where a signal comes from; if not, `FAULTS` are not caught."""
+    """Whether `wait` tells the origin of a signal; if not, `FAULTS` are not caught."""
 
     # --- signals ---
 
     @abstractmethod
     def block(self, watched: Collection[int], held: Collection[int]) -> None:
-        """From now on signals have no effect on this process: `wait` takes *watched*, and *held* are held back.
+        """Block signals: `wait` takes *watched*, and *held* are held back.
 
-        To be called once, before the first fork.
+        Call this once, before the first fork.
 
         Raises:
-            OSError: What it takes could not be made.
+            OSError: The resources for it could not be made.
         """
 
     @abstractmethod
     def wait(self, timeout_s: float) -> Arrived | None:
-        """The next watched signal, as soon as there is one; None if there is none in so many seconds."""
+        """Return the next watched signal as soon as one arrives; None after *timeout_s* seconds."""
 
     @abstractmethod
     def stop_like(self, number: int) -> bool:
         """Stop this process by the blocked signal *number*; return when it is continued.
 
-        Whether it was stopped: the kernel does not stop what no shell could continue. The SIGCONT is taken.
+        Return whether it was stopped: the kernel does not stop a process that no shell
+        could continue. The SIGCONT that continues it is taken, too.
         """
 
     @abstractmethod
     def unblock(self) -> None:
-        """Signals have again the effect that they had before `block`.
+        """Give signals the effect that they had before `block`.
 
-        In a forked child, on the way to exec; or here, when there is nothing to wait for any more.
+        Call this in a forked child before exec, or here when there is nothing more to
+        wait for.
         """
 
     # --- processes ---
 
     @abstractmethod
     def tie(self) -> Callable[[int], None]:
-        """What has the calling process, a child just forked by the process given, get SIGTERM when that one dies.
+        """Return a function for a forked child: send it SIGTERM when its parent dies.
 
-        To be called before the fork, and what it gives after it: there is no time to import anything then.
+        Call `tie` before the fork, because the child has no time for imports. Call the
+        returned function in the child, with the process ID of the parent.
 
         Raises:
-            OSError: What it takes could not be made.
+            OSError: The resources for it could not be made.
         """
 
     @abstractmethod
     def untie(self) -> None:
-        """That process has ended, and its status was collected."""
+        """Note that the tied process has ended and its status was collected."""
 
     @abstractmethod
     def leash(self) -> int:
-        """A descriptor for `end_with` in a process that mints, closed by exec; it is at its end when we have ended.
+        """Return a descriptor for `end_with` in a process that mints; it is closed by exec.
 
-        To be called after `block`. -1 where the kernel ends that process without.
+        A read from it reaches its end when this process has ended. Call this after
+        `block`. Return -1 where the kernel ends the process that mints without a
+        descriptor.
         """
 
     @abstractmethod
     def end_with(self, parent: int, leash: int) -> None:
-        """In a process that mints: end by force when *parent*, which has started us, ends. *leash* is ours now."""
+        """In a process that mints: end by force when the parent ends.
+
+        Args:
+            parent: Process ID of the parent, which has started this process.
+            leash: Descriptor that the parent's `leash` returned; this process owns it
+                now.
+        """
 
     @abstractmethod
     def collect_orphans(self) -> None:
-        """Become the parent of what the command leaves behind, where that is possible."""
+        """Become the parent of processes that the command leaves behind, where that is possible."""
 
     @abstractmethod
     def children(self) -> set[int]:
-        """Our children, dead ones included; none where the kernel does not tell."""
+        """Return our children, dead ones included; empty where the kernel does not list them."""
 
     # --- others ---
 
     @abstractmethod
     def now(self) -> Instant:
-        """This instant."""
+        """Return the current instant."""
 
     @abstractmethod
     def memory(self) -> int:
-        """A descriptor of a file without a name, in memory where the system can; closed by exec.
+        """Return the descriptor of a file without a name, in memory if possible; it is
+        closed by exec.
 
         Raises:
-            OSError: There cannot be one.
+            OSError: No such file can be made.
         """

@@ -1,4 +1,7 @@
-"""The process that mints: `vertex-env export --format json`, so that google-auth never enters the supervisor."""
+"""Helper process that mints: `vertex-env export --format json`.
+
+It keeps google-auth out of the supervisor.
+"""
 
 from __future__ import annotations
 
@@ -24,11 +27,14 @@ if TYPE_CHECKING:
     from vertex_env.vertex.variables import Environment
 
 _PERMANENT = (Exit.REFUSED, Exit.CONFIG)
-"""Exit statuses of the program after which trying again does not help."""
+"""Exit statuses of the program after which another attempt does not help."""
 
 
 def helper_argv() -> list[str]:
-    """What prints the variables as JSON; its settings are in its environment."""
+    """Return the command line that prints the variables as JSON.
+
+    Its settings are in its environment.
+    """
     return program.own_argv("export", "--format", "json")
 
 
@@ -36,8 +42,8 @@ class HelperError(Exception):
     """The helper process failed.
 
     Args:
-        said: What it said: an error and a hint, ready to print.
-        permanent: Whether trying again does not help before a person has done something.
+        said: Error and hint of the helper, ready to print.
+        permanent: Whether another attempt fails until a person cures the cause.
     """
 
     def __init__(self, said: str, *, permanent: bool = False) -> None:
@@ -46,22 +52,27 @@ class HelperError(Exception):
 
 
 class Helper:
-    """A short-lived process of ours that prints new variables as JSON.
+    """Short-lived helper process that prints new variables as JSON.
 
     Args:
-        argv: What to run.
-        environ: Its environment.
-        backend: What has blocked our signals, which are not blocked in it.
-        group: The process group that it joins; 0 for one of its own, where no Ctrl-C for the child reaches it.
+        argv: Command line of the helper.
+        environ: Environment of the helper.
+        backend: Back-end that has blocked our signals; they are not blocked in the
+            helper.
+        group: Process group that the helper joins. 0 gives it its own group, which no
+            Ctrl-C for the child reaches.
 
     Raises:
-        HelperError: It could not be started.
+        HelperError: The helper could not be started.
     """
 
-    def __init__(self, argv: Sequence[str], environ: Mapping[str, str], backend: Backend, group: int = 0) -> None:
+    def __init__(
+        self, argv: Sequence[str], environ: Mapping[str, str], backend: Backend, group: int = 0
+    ) -> None:
         self._send = os.kill if group else os.killpg
         leash = -1
-        # Not pipes: nobody reads while it runs, and it must not have to wait for that.
+        # Use files, not pipes: nobody reads while the helper runs, and a full pipe
+        # would block it.
         opened: list[int] = []
         try:
             opened.append(memory())
@@ -75,7 +86,9 @@ class Helper:
             ]
             told = {**environ, program.PARENT: f"{os.getpid()}:{leash}"}
             mask = {*backend.mask} - held()
-            self.pid = os.posix_spawn(argv[0], list(argv), told, file_actions=actions, setpgroup=group, setsigmask=mask)
+            self.pid = os.posix_spawn(
+                argv[0], list(argv), told, file_actions=actions, setpgroup=group, setsigmask=mask
+            )
         except OSError as e:
             for fd in opened:
                 os.close(fd)
@@ -85,33 +98,36 @@ class Helper:
                 os.close(leash)
 
     def result(self, status: int) -> Environment:
-        """The variables. To be asked once, after it has ended.
+        """Return the variables. Call this once, after the helper has ended.
 
         Raises:
-            HelperError: It gave none.
+            HelperError: The helper gave no variables.
         """
         out, said = _read_all(self._out), _read_all(self._err)
         code = os.waitstatus_to_exitcode(status)
-        with suppress(ValueError, TypeError, ImportError):  # while Python is upgraded under us, it has no json
+        # During an upgrade of Python, the module json may be missing.
+        with suppress(ValueError, TypeError, ImportError):
             if code == 0:
                 import json
 
                 return dict(json.loads(out))
         permanent = code in _PERMANENT
-        # It hides secrets in what it says itself; this is for what an interpreter that breaks down says.
+        # The helper hides secrets in its own messages. `clean` is for the output of an
+        # interpreter that crashes.
         raise HelperError(
-            clean(said) or _said(f"the process that mints tokens ended with status {code} and without a word"),
+            clean(said)
+            or _said(f"the process that mints tokens ended with status {code} and without a word"),
             permanent=permanent,
         )
 
     def kill(self) -> None:
-        """End it; its wait status is still to be collected."""
+        """Kill the helper; its wait status still has to be collected."""
         with suppress(ProcessLookupError):
             self._send(self.pid, signal.SIGKILL)
 
 
 def _said(error: str, hint: str = "see whether vertex-env token works here") -> str:
-    """What the helper would have said of *error*."""
+    """Return the text that the helper would have printed for *error*."""
     return f"vertex-env: error: {error}\nvertex-env: hint: {hint}\n"
 
 
@@ -122,7 +138,10 @@ def _start_error(program: str, error: OSError) -> HelperError:
 
 
 def memory() -> int:
-    """A descriptor of a file without a name, in memory where the system can; none of 0 to 2, should these be closed."""
+    """Return the descriptor of a file without a name, in memory if possible.
+
+    It is never descriptor 0, 1 or 2, even if these are closed.
+    """
     fd = system.choose().memory()
     with os.fdopen(fd):
         return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -135,17 +154,18 @@ def _read_all(fd: int) -> str:
 
 
 def _inheritable(fd: int) -> int:
-    """A copy of *fd* that a process started now gets; -1 for -1."""
+    """Return a copy of *fd* that a process started now inherits; -1 for -1."""
     if fd < 0:
         return fd
     return fcntl.fcntl(fd, fcntl.F_DUPFD, 3)
 
 
 def end_with(told: str) -> None:
-    """In the process that mints: end when the one that has started us does.
+    """In the helper process: end when the parent ends.
 
     Args:
-        told: What that one said, such as `4711:-1`: its number, and a descriptor for `Backend.end_with`.
+        told: Variable that the parent has set, such as `4711:-1`: its process ID, and a
+            descriptor for `Backend.end_with`.
     """
     parent, _, leash = told.partition(":")
     with suppress(ValueError, OSError):
@@ -153,16 +173,18 @@ def end_with(told: str) -> None:
 
 
 def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
-    """The variables from a helper process, waiting for it. A signal that ends us ends it first.
+    """Run a helper process, wait for it and return its variables.
+
+    A signal that ends this process ends the helper first.
 
     Raises:
-        HelperError: It failed.
+        HelperError: The helper failed.
     """
     ending = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
     watched = {number for number in ending if signal.getsignal(number) != signal.SIG_IGN} | held()
-    # Were it ignored, nobody would learn how a child ended (wait(2)).
+    # If SIGCHLD were ignored, the exit status of the helper would be lost (wait(2)).
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # Before there is a process to leave behind.
+    # Block signals before the helper starts, so that no signal leaves it behind.
     backend = system.choose()
     try:
         backend.block({*watched, signal.SIGCHLD}, ())
@@ -174,14 +196,16 @@ def ask_helper(argv: Sequence[str], environ: Mapping[str, str]) -> Environment:
     finally:
         backend.unblock()
         if before == signal.SIG_IGN:
-            signal.signal(signal.SIGCHLD, before)  # as the command is to find it
+            signal.signal(signal.SIGCHLD, before)  # the command inherits it
 
 
 def _wait_for(helper: Helper, backend: Backend, ending: Collection[int]) -> int:
-    """Its wait status; one of *ending* kills it, and us."""
+    """Return the wait status of the helper; a signal in *ending* kills the helper, then
+    this process.
+    """
     pid = status = 0
     while True:
-        # What came before its end ends us as well.
+        # A signal that arrived before the end of the helper also ends this process.
         arrived = backend.wait(0 if pid else lifecycle.TICK_S)
         if arrived is not None and arrived.number in ending:
             if not pid:

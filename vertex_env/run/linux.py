@@ -1,8 +1,12 @@
-"""The back-end for Linux: signals with their origin, PDEATHSIG, a subreaper, memory files, a clock that sees sleep.
+"""Back-end for Linux.
 
-prctl(2), which Python does not know of: without it we go on as well as we can. `ctypes` would take a fifth of starting
-Python to import. The extension module beneath it, which has the same functions under names of its own in CPython 3.11
-to 3.14, takes a twentieth.
+It uses signals with their origin, PDEATHSIG, a subreaper, memory files, and a clock
+that counts the time asleep.
+
+Python has no function for prctl(2). If prctl(2) cannot be called, the back-end works
+without its features. The import of `ctypes` would take a fifth of the time to start
+Python. So the back-end uses the C extension module `_ctypes`, which takes a twentieth.
+`_ctypes` has the same functions under other names in CPython 3.11 to 3.14.
 """
 
 from __future__ import annotations
@@ -20,11 +24,11 @@ if TYPE_CHECKING:
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-"""Both from linux/prctl.h."""
+"""Both constants come from linux/prctl.h."""
 
 
 class Linux(Backend):
-    """What Linux gives. Signals are blocked, and taken synchronously with sigtimedwait(2)."""
+    """Back-end with the functions of Linux. Signals are blocked, and taken with sigtimedwait(2)."""
 
     tells_origin = True
     _watched: Collection[int] = ()
@@ -41,28 +45,28 @@ class Linux(Backend):
         os.kill(os.getpid(), number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
         signal.pthread_sigmask(signal.SIG_BLOCK, {number})
-        # The one that woke us is meant for the command.
+        # Take the SIGCONT that continued us: it is meant for the command.
         return signal.sigtimedwait({signal.SIGCONT}, 0) is not None
 
     def unblock(self) -> None:  # noqa: D102
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
     def tie(self) -> Callable[[int], None]:
-        """See `Backend`; the setting survives exec, but not that of a set-user-ID program.
+        """See `Backend`. The setting survives exec, but not the exec of a set-user-ID program.
 
-        It does not reach the process's own children (PR_SET_PDEATHSIG(2const)).
+        The children of the tied process do not inherit it (PR_SET_PDEATHSIG(2const)).
         """
         prctl = _prctl()
 
         def die_with(parent: int) -> None:
             prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:
-                os._exit(128 + signal.SIGTERM)  # it died between the fork and now
+                os._exit(128 + signal.SIGTERM)  # the parent died between the fork and now
 
         return die_with
 
     def untie(self) -> None:
-        """Nothing: the tie is the process's own."""
+        """Do nothing: the kernel removes the setting with the process."""
 
     def leash(self) -> int:  # noqa: D102
         return -1
@@ -71,12 +75,13 @@ class Linux(Backend):
         """See `Backend` (PR_SET_PDEATHSIG(2const))."""
         _prctl()(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)  # it has ended already
+            os.kill(os.getpid(), signal.SIGKILL)  # the parent has ended already
 
     def collect_orphans(self) -> None:
-        """Become their parent as process 1 is (PR_SET_CHILD_SUBREAPER(2const)).
+        """Become the parent of orphans, as process 1 does (PR_SET_CHILD_SUBREAPER(2const)).
 
-        When we end, what is left gets the parent that it would have had without us.
+        When this process ends, the remaining orphans get the parent that they would
+        have without vertex-env.
         """
         _prctl()(_PR_SET_CHILD_SUBREAPER, 1)
 
@@ -101,6 +106,6 @@ def _prctl() -> Callable[[int, int], object]:
 
         this = dlopen(None, os.RTLD_NOW)  # type: ignore[arg-type]
         address = dlsym(this, "prctl")
-    except (ImportError, OSError):  # an interpreter that is linked statically, or built without
+    except (ImportError, OSError):  # the interpreter is linked statically, or built without ctypes
         return lambda _option, _value: None
     return lambda option, value: call_cdeclfunction(address, (option, int(value), 0, 0, 0))

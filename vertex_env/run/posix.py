@@ -1,11 +1,16 @@
-"""The back-end for macOS and the BSDs: nothing but POSIX, and what CPython makes of it. It was never run there.
+"""Back-end for macOS and the BSDs, with functions of POSIX and CPython only.
 
-Signals are blocked, but while `wait` waits. Python's own handler in C then writes a byte to a pipe (`set_wakeup_fd`),
-which ends poll(2), and the handler in Python notes the number: a pipe that is full loses nothing. A signal between
-fork and exec finds the mask still blocked, and has its own effect on the child as soon as `unblock` is through.
+It has never been run on these systems.
 
-There is no siginfo, no subreaper, no list of children, and nothing that ends a process with its parent: a watcher
-does that, a process that sleeps in read(2) until the supervisor's end of a pipe is closed.
+Signals are blocked except while `wait` waits. Then CPython's C handler writes a byte to
+a pipe (`set_wakeup_fd`), and this byte ends poll(2). The Python handler notes the
+signal number, so a full pipe loses no signal. A signal that arrives between fork and
+exec is still blocked in the child. It takes its normal effect on the child when
+`unblock` ends.
+
+These systems have no siginfo, no subreaper and no list of children. They also cannot
+end a process when its parent dies. A watcher process does this instead: it sleeps in
+read(2) until the supervisor's end of a pipe is closed.
 """
 
 from __future__ import annotations
@@ -25,17 +30,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
     from types import FrameType
 
-_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 -- where there is no TMPDIR; the file gets no name that stays
+_FOLDERS = ("/tmp", "/var/tmp")  # noqa: S108 -- used without TMPDIR; the name is removed at once
 
 
 class Posix(Backend):
-    """What POSIX gives."""
+    """Back-end with the functions of POSIX."""
 
     def __init__(self) -> None:
         self._watched: set[int] = set()
         self._before: dict[int, signal._HANDLER] = {}
         self._arrived: list[int] = []
-        self._poll = select.poll()  # select(2) knows no descriptor above 1023
+        self._poll = select.poll()  # select(2) takes no descriptor above 1023
         self._woken = self._watcher = self._leash = self._holds = -1
 
     # --- signals ---
@@ -55,7 +60,7 @@ class Posix(Backend):
     def wait(self, timeout_s: float) -> Arrived | None:  # noqa: D102
         if not self._arrived:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, self._watched)
-            # One that comes from here on has written its byte before poll looks.
+            # A signal that arrives from here on has written its byte before poll looks.
             self._poll.poll(0 if self._arrived else max(0.0, timeout_s) * 1000)
             signal.pthread_sigmask(signal.SIG_BLOCK, self._watched)
             with suppress(BlockingIOError):
@@ -71,7 +76,7 @@ class Posix(Backend):
         signal.pthread_sigmask(signal.SIG_BLOCK, {number})
         if number in self._before:
             signal.signal(number, self._note)
-        # The one that woke us is meant for the command.
+        # Take the SIGCONT that continued us: it is meant for the command.
         return self._take(signal.SIGCONT)
 
     def _take(self, number: int) -> bool:
@@ -85,34 +90,37 @@ class Posix(Backend):
     def unblock(self) -> None:  # noqa: D102
         signal.set_wakeup_fd(-1)
         for number, handler in self._before.items():
-            # What Python has put there is no more than its own, and exec would make it the default.
+            # Do not restore Python's own handlers: exec would reset them to the default
+            # anyway.
             signal.signal(number, signal.SIG_IGN if handler == signal.SIG_IGN else signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.mask)
 
     # --- processes ---
 
     def tie(self) -> Callable[[int], None]:
-        """See `Backend`; SIGCONT follows, and both reach the group of a process that leads one."""
+        """See `Backend`. SIGCONT follows SIGTERM; both go to the whole group of a
+        process that leads one.
+        """
         if not self._can_tell(b"0\n"):
             self._watcher = _start_watcher(self._watcher)
 
         def die_with(parent: int) -> None:
             self._can_tell(b"%d\n" % os.getpid())
             if os.getppid() != parent:
-                os._exit(128 + signal.SIGTERM)  # it died between the fork and now
+                os._exit(128 + signal.SIGTERM)  # the parent died between the fork and now
 
         return die_with
 
     def untie(self) -> None:
-        """See `Backend`: its number may soon be another process's."""
+        """See `Backend`: the process ID may soon belong to another process."""
         self._can_tell(b"0\n")
 
     def _can_tell(self, line: bytes) -> bool:
-        """Tell the watcher; whether there is one."""
+        """Write a line to the watcher; return False if there is no watcher."""
         try:
             return os.write(self._watcher, line) > 0
         except BlockingIOError:
-            return True  # somebody has stopped it
+            return True  # the pipe is full, because the watcher was stopped
         except OSError:
             return False
 
@@ -120,9 +128,10 @@ class Posix(Backend):
         return self._leash
 
     def end_with(self, parent: int, leash: int) -> None:
-        """See `Backend`: a thread reads the pipe, which nobody writes to.
+        """See `Backend`: a thread reads from the pipe, to which nobody writes.
 
-        It is there for the mint alone, which waits in system calls without Python's lock; no process gets the pipe.
+        The thread runs only in a process that mints. The mint waits in system calls
+        that release Python's lock. No child process inherits the pipe.
         """
         from _thread import start_new_thread
 
@@ -132,36 +141,45 @@ class Posix(Backend):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)  # it has ended already
+            os.kill(os.getpid(), signal.SIGKILL)  # the parent has ended already
         os.set_inheritable(leash, False)  # noqa: FBT003 -- Python's own
         os.set_blocking(leash, True)
         start_new_thread(wait, ())
 
     def collect_orphans(self) -> None:
-        """Nothing: what leaves the group of the command is lost to us."""
+        """Do nothing: without a subreaper, processes that leave the group of the
+        command are lost.
+        """
 
     def children(self) -> set[int]:
-        """None: POSIX has no list of them."""
+        """Return the empty set: POSIX has no list of children."""
         return set()
 
     # --- others ---
 
     def now(self) -> Instant:
-        """See `Backend`; where the two clocks are the same, sleep is seen by the wall clock alone.
+        """See `Backend`. Where the two clocks are the same, only the wall clock counts
+        the time asleep.
 
-        On macOS `time.monotonic` is mach_absolute_time(), which stands still while the machine sleeps
-        (https://docs.python.org/3/library/time.html#time.monotonic); CLOCK_MONOTONIC does not (its clock_gettime(3):
-        "will continue to increment while the system is asleep"), 2026-11-24.
+        On macOS `time.monotonic` is mach_absolute_time(), which stands still while the
+        machine sleeps (https://docs.python.org/3/library/time.html#time.monotonic).
+        CLOCK_MONOTONIC goes on there (macOS's clock_gettime(3): "will continue to
+        increment while the system is asleep"). Checked 2026-11-24.
         """
         return Instant(time.time(), time.clock_gettime(time.CLOCK_MONOTONIC), time.monotonic())
 
     def memory(self) -> int:
-        """See `Backend`: a temporary file of the user's alone, whose name is removed before anything is in it."""
+        """See `Backend`: a temporary file that only the user can read.
+
+        Its name is removed before anything is written to it.
+        """
         folder = os.environ.get("TMPDIR") or ""
         for place in (folder, *_FOLDERS) if os.path.isabs(folder) else _FOLDERS:
             path = os.path.join(place, f"vertex-env-{os.urandom(8).hex()}")
             try:
-                fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+                fd = os.open(
+                    path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
+                )
             except OSError as e:
                 failure = e
             else:
@@ -171,7 +189,9 @@ class Posix(Backend):
 
 
 def _pipe() -> tuple[int, int]:
-    """Both ends of one, closed by exec, that never keep us waiting; none of 0 to 2, should these be closed.
+    """Return the read end and the write end of a pipe that is closed by exec and never blocks.
+
+    Neither end is descriptor 0, 1 or 2, even if these are closed.
 
     Raises:
         OSError: Too many files are open.
@@ -193,12 +213,13 @@ def _pipe() -> tuple[int, int]:
 
 
 def _start_watcher(former: int) -> int:
-    """A descriptor on which a process is told whom to end as soon as it is closed.
+    """Start a watcher and return the descriptor that tells it which process to end.
 
-    The process is no child of ours: the one that forks it ends at once.
+    The watcher ends that process as soon as the descriptor is closed. It is not our
+    child: an intermediate process forks it and ends at once.
 
     Args:
-        former: The descriptor of one that somebody has killed; -1 if there was none.
+        former: Descriptor of a former watcher that was killed; -1 if there was none.
 
     Raises:
         OSError: There are too many files or processes.
@@ -225,13 +246,14 @@ def _start_watcher(former: int) -> int:
 
 
 def _watch(read: int) -> None:
-    """Wait until nobody can write to what *read* reads; then end the process that was named last.
+    """Wait until all writers to *read* have ended; then end the process that was named last.
 
-    It takes no signals, and holds no descriptor, terminal or group that anybody could wait for.
+    The watcher takes no signals. It holds no descriptor, terminal or group that another
+    process could wait for.
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, signal.valid_signals())
     os.setsid()
-    most = 255  # FreeBSD lists no more than three, unless told otherwise
+    most = 255  # FreeBSD lists only three, unless fdescfs(5) is mounted
     with suppress(OSError):
         most = max(most, *map(int, os.listdir("/dev/fd")))
     os.closerange(0, read)

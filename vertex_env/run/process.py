@@ -1,4 +1,4 @@
-"""The command, started: what belongs to it, and how to signal all of that."""
+"""The running command, the processes that belong to it, and the signals to them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,26 @@ if TYPE_CHECKING:
 
 
 class Process:
-    """The command, started.
+    """The running command.
 
     Args:
-        pid: Of the process itself.
-        own_group: Whether it was given a process group of its own, which it may leave.
-        foreground: Whether its group was handed the terminal; not any more once it was stopped.
-        foreign: Children of ours that are none of its own.
-        children: What tells our children, as far as the platform does.
+        pid: Process ID of the command itself.
+        own_group: Whether the command was given its own process group, which it may
+            leave.
+        foreground: Whether the group of the command was given the terminal; False after
+            it was stopped.
+        foreign: Children of this process that do not belong to the command.
+        children: Function that returns our children, as far as the platform lists them.
     """
 
     def __init__(
-        self, pid: int, *, own_group: bool, foreground: bool, foreign: set[int], children: Callable[[], set[int]]
+        self,
+        pid: int,
+        *,
+        own_group: bool,
+        foreground: bool,
+        foreign: set[int],
+        children: Callable[[], set[int]],
     ) -> None:
         self.pid = pid
         self.own_group = own_group
@@ -33,10 +41,12 @@ class Process:
         self._told: set[int] = set()
         self.status: int | None = None
         self.killed = 0
-        """How often it was sent SIGKILL."""
+        """Number of SIGKILLs sent to the command."""
 
     def may_be_signalled(self) -> bool:
-        """Whether it runs as a user whose processes we may signal; not so under sudo (kill(2))."""
+        """Tell whether this user may signal the command; under sudo this is not allowed
+        (kill(2)).
+        """
         try:
             os.kill(self.pid, 0)
         except PermissionError:
@@ -46,35 +56,39 @@ class Process:
         return True
 
     def send(self, number: int, *, group: bool = True) -> None:
-        """Send it a signal, and to its *group* if it was given one.
+        """Send the command a signal, and to its *group* if it was given one.
 
-        Where that is not its group any more, the group has what the command left in it, and the command is told apart.
+        If the command has left that group, the rest of the group gets the signal, and
+        the command gets it separately.
         """
         if group and self.own_group:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, number)
             if _group(self.pid) == self.pid:
                 return
-        if self.status is None:  # else its number may be somebody else's by now
+        if self.status is None:  # else its process ID may be another process's
             _send(self.pid, number)
 
     def end(self) -> None:
-        """Tell all that belongs to it to end; SIGCONT, because what is stopped could not."""
+        """Ask all processes of the command to end. SIGCONT follows, because a stopped
+        process could not end.
+        """
         for number in (signal.SIGTERM, signal.SIGCONT):
             self.send(number)
         self._tell_orphans()
 
     def kill(self) -> None:
-        """End all that belongs to it by force."""
+        """Kill all processes of the command."""
         self.killed += 1
         self.send(signal.SIGKILL)
         for pid in self._orphans():
             _send(pid, signal.SIGKILL)
 
     def is_gone(self) -> bool:
-        """Whether it has ended, and everything else in its group too, and what it had put into the background.
+        """Tell whether the command has ended, with all of its group and its background processes.
 
-        What two SIGKILLs did not remove is another user's, or a zombie that its parent does not collect.
+        Processes that survive two SIGKILLs do not count. They belong to another user,
+        or are zombies that their parent does not collect.
         """
         if self.status is None:
             return False
@@ -92,7 +106,9 @@ class Process:
         return not left
 
     def _tell_orphans(self) -> bool:
-        """Tell those to end that have come to us since; whether there are any."""
+        """Send SIGTERM to orphans that have not had it yet; return whether there are
+        any orphans.
+        """
         orphans = self._orphans()
         for pid in orphans - self._told:
             _send(pid, signal.SIGTERM)
@@ -101,7 +117,10 @@ class Process:
         return bool(orphans)
 
     def _orphans(self) -> set[int]:
-        """What it has left behind outside of its group, whose members are told as such."""
+        """Return the processes that the command left behind outside of its group.
+
+        Members of the group get their signals through the group.
+        """
         found = self._children() - self._foreign - {self.pid}
         return {pid for pid in found if not self.own_group or _group(pid) != self.pid}
 

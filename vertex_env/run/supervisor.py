@@ -1,6 +1,7 @@
-"""Run a command with the variables, and start it anew with new ones before the token in them expires.
+"""Run a command with the variables, and restart it with new ones before the token expires.
 
-The supervisor imports neither google-auth nor Click's neighbours, has one thread, and takes its signals synchronously.
+The supervisor imports neither google-auth nor Click's neighbours. It has one thread and
+takes its signals synchronously.
 """
 
 from __future__ import annotations
@@ -24,7 +25,18 @@ from vertex_env.run.child import (
     start_error,
 )
 from vertex_env.run.helper import Helper, HelperError
-from vertex_env.run.lifecycle import Abandon, Ask, End, Finish, Instant, Kill, Lifecycle, Reclaim, Start, Tell
+from vertex_env.run.lifecycle import (
+    Abandon,
+    Ask,
+    End,
+    Finish,
+    Instant,
+    Kill,
+    Lifecycle,
+    Reclaim,
+    Start,
+    Tell,
+)
 from vertex_env.run.process import Process
 from vertex_env.run.relay import Relay
 from vertex_env.run.terminal import Terminal
@@ -40,16 +52,19 @@ if TYPE_CHECKING:
 
 
 class Supervisor:
-    """Does what a `Lifecycle` says: starts the command, signals it, and stands between it and the terminal.
+    """Carries out the actions of a `Lifecycle`: it starts and signals the command.
+
+    It also hands the terminal to the command and takes it back.
 
     Args:
-        command: What to run.
-        environ: The environment that the variables are added to.
+        command: Command to run, with its arguments.
+        environ: Environment to which the variables are added.
         env: The first variables.
-        helper: What prints new ones as JSON, and its environment.
+        helper: Command line of the process that prints new variables as JSON, and its
+            environment.
         rules: See `Lifecycle`.
-        say: Told one line an event.
-        clock: What tells the instant; the back-end, unless a test says otherwise.
+        say: Function that prints one line for an event.
+        clock: Function that returns the instant; by default the clock of the back-end.
     """
 
     def __init__(  # noqa: PLR0913
@@ -67,8 +82,12 @@ class Supervisor:
         self._environ = environ
         self._helper_command = helper
         self._say = say
-        # Were it ignored, nobody would learn how the command ends (wait(2)); the command ignores it as before.
-        self._ignored = {signal.SIGCHLD} if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN else set()
+        # If SIGCHLD were ignored, the exit status of the command would be lost
+        # (wait(2)). The command still starts with SIGCHLD ignored if it was ignored
+        # before.
+        self._ignored = (
+            {signal.SIGCHLD} if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN else set()
+        )
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._backend = system.choose()
         self._clock = clock or self._backend.now
@@ -81,14 +100,14 @@ class Supervisor:
             raise start_error(e) from e
         self._backend.mask = {*self._backend.mask} - held()
         self._helper: Helper | None = None
-        # The shell that became us may have left us children (bash's `exec`).
+        # The shell that started us by `exec` may have left children to us.
         self._foreign = self._backend.children()
         self._backend.collect_orphans()
         end_if_told()
         self._start(env, 0)
 
     def run(self) -> int:
-        """Supervise until the command ends; a wait status.
+        """Supervise until the command ends; return a wait status.
 
         Raises:
             ChildError: The command could not be started.
@@ -161,7 +180,9 @@ class Supervisor:
                 self._terminal.restore()
 
     def _reap(self) -> None:
-        """Collect every status there is: the child's, the helper's, and those of orphans when we are PID 1."""
+        """Collect all available wait statuses: of the child, the helper, and orphans
+        under PID 1.
+        """
         helped: tuple[Helper, int] | None = None
         while True:
             try:
@@ -180,7 +201,8 @@ class Supervisor:
                 self._life.exited(code, self._clock(), has_keys=self._child.foreground)
             elif self._helper is not None and pid == self._helper.pid:
                 helped = self._helper, status
-        # Last, because the child's own end, had it come already, is final.
+        # Handle the helper last: if the child has ended by itself meanwhile, its end is
+        # final.
         if helped is not None:
             self._on_helper(*helped)
 
@@ -190,12 +212,13 @@ class Supervisor:
         """Start the command.
 
         Raises:
-            ChildError: It cannot be executed.
+            ChildError: The command cannot be executed.
         """
         environ = as_started(apply(self._environ, env, generation))
         terminal = self._terminal
         hand_over = terminal.is_ours and terminal.has(os.getpgrp())
-        # Where there is a terminal that we may not hand on (a pipeline, a script), the child stays in our group.
+        # If there is a terminal that we may not hand on (in a pipeline or a script),
+        # the child stays in our group.
         own_group = terminal.is_ours or terminal.fd < 0
         parent = os.getpid()
         try:
@@ -214,7 +237,8 @@ class Supervisor:
                 restore_signals()
                 self._backend.unblock()
                 ignore(self._ignored)
-                os.execvpe(self._command[0], list(self._command), environ)  # noqa: S606 -- the user's command
+                # The command comes from the user.
+                os.execvpe(self._command[0], list(self._command), environ)  # noqa: S606
             except (OSError, ValueError) as e:
                 os.write(write, str(getattr(e, "errno", errno.EINVAL)).encode())
             finally:
@@ -222,10 +246,11 @@ class Supervisor:
         os.close(write)
         if own_group:
             with suppress(OSError):
-                os.setpgid(pid, pid)  # whoever is first, child or we: both are right
+                # Parent and child both do this; the order does not matter.
+                os.setpgid(pid, pid)
             if hand_over:
                 terminal.give(pid)
-        failure = os.read(read, 16)  # ends when the child's copy is closed by a successful exec
+        failure = os.read(read, 16)  # ends when a successful exec closes the child's copy
         os.close(read)
         if failure:
             os.waitpid(pid, 0)
@@ -241,7 +266,10 @@ class Supervisor:
         )
 
     def _is_busy(self) -> bool:
-        """Whether a restart would take the terminal from under somebody: raw mode, or a job of the child's own."""
+        """Tell whether a restart would disturb a user at the terminal.
+
+        This is so in raw mode, or while a job of the child has the terminal.
+        """
         owner = self._terminal.owner()
         if owner in (self._child.pid, os.getpgrp()):
             return self._terminal.is_raw()
@@ -249,5 +277,8 @@ class Supervisor:
 
 
 def _random() -> float:
-    """At least 0, less than 1; the module of that name would take a tenth of starting Python to import."""
+    """Return a number of at least 0 and less than 1.
+
+    The import of the module `random` would take a tenth of the time to start Python.
+    """
     return int.from_bytes(os.urandom(4), "big") / 2**32

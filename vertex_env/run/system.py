@@ -1,4 +1,4 @@
-"""Which back-end this machine has: the one place that decides it."""
+"""Choice of the back-end for this machine, made in this module only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def choose() -> Backend:
-    """A new back-end of this platform, which is Linux or another POSIX system."""
+    """Return a new back-end for this platform, which is Linux or another POSIX system."""
     if is_linux():
         from vertex_env.run.linux import Linux
 

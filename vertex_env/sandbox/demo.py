@@ -1,4 +1,4 @@
-"""The whole story in a few seconds, on the sandbox: every step is the real program, run as a user would run it."""
+"""Demo of all features in a few seconds: each step runs the real program on the sandbox."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 LIFETIME = timedelta(seconds=12)
 _PROGRAM = own_argv()
 
-# What an OpenAI client does, in the standard library: read two variables, post a chat.
+# An OpenAI client in the standard library: it reads two variables and posts a chat.
 _ASK = """
 import json, os, urllib.error, urllib.request
 def ask(question):
@@ -49,10 +49,10 @@ while left:
 
 
 def tell(environ: Mapping[str, str], say: Say) -> None:
-    """Run the story and say each step.
+    """Run the demo and print each step.
 
     Raises:
-        VertexEnvError: A step did not do what it should.
+        VertexEnvError: A step failed.
     """
     started = time.monotonic()
     with ExitStack() as stack:
@@ -60,7 +60,9 @@ def tell(environ: Mapping[str, str], say: Say) -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vertex-env-demo-"))
         env = sandbox.environ(folder, environ)
         say(f"A small Google on loopback, {sandbox.url}: no account, no network.")
-        say(f"Its access tokens live {LIFETIME.seconds} seconds where the real ones live an hour.\n")
+        say(
+            f"Its access tokens live {LIFETIME.seconds} seconds where the real ones live an hour.\n"
+        )
 
         say("1. A token, minted by google-auth from Application Default Credentials:\n")
         say("   $ vertex-env token")
@@ -71,7 +73,9 @@ def tell(environ: Mapping[str, str], say: Say) -> None:
         say('   $ eval "$(vertex-env export)"')
         say('   $ python ask.py "Is anybody there?"')
         script = 'python=$1; shift; eval "$("$@" export)" && exec "$python" -c "$QUESTION"'
-        answer = _run({**env, "QUESTION": _ONE_QUESTION}, "sh", "-c", script, "sh", sys.executable, *_PROGRAM)
+        answer = _run(
+            {**env, "QUESTION": _ONE_QUESTION}, "sh", "-c", script, "sh", sys.executable, *_PROGRAM
+        )
         say(f"   {answer.strip()}\n")
 
         say("3. A program that runs for longer than a token lives is started anew in time:\n")
@@ -99,7 +103,9 @@ def tell(environ: Mapping[str, str], say: Say) -> None:
 
 
 def _run(env: Mapping[str, str], *argv: str) -> str:
-    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)  # noqa: S603
+    done = subprocess.run(  # noqa: S603
+        argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise _failed(done.stderr.strip())
     return done.stdout
@@ -108,7 +114,12 @@ def _run(env: Mapping[str, str], *argv: str) -> str:
 def _stream(env: Mapping[str, str], say: Say, *argv: str) -> list[str]:
     lines = []
     with subprocess.Popen(  # noqa: S603
-        argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         for line in process.stdout or ():
             lines.append(line)
@@ -134,4 +145,6 @@ def _short(token: str) -> str:
 
 
 def _failed(what: str) -> VertexEnvError:
-    return VertexEnvError(f"the demo failed: {what}", "this should not happen: please report it with the lines above")
+    return VertexEnvError(
+        f"the demo failed: {what}", "this should not happen: please report it with the lines above"
+    )

@@ -1,6 +1,7 @@
-"""Failures on demand: what to fail with, how often, and in which words of Google's.
+"""Failures on demand: their status, their number, and their text, which is Google's.
 
-Their witnesses are those of the routes that fail (`tokens`, `routes`).
+The sources of the texts are in the modules of the routes that fail (`tokens`,
+`routes`).
 """
 
 import re
@@ -16,10 +17,10 @@ UNAUTHORIZED = 401
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The next *count* requests, for a token or a chat, are answered with *status*.
+    """Failure with *status* of the next *count* requests, for a token or for a chat.
 
     Raises:
-        ValueError: It would never happen, or the status is not that of a failure.
+        ValueError: *count* is below 1, or *status* is not that of a failure.
     """
 
     count: int
@@ -33,14 +34,16 @@ class Fault:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The fault that *text* describes: `3x503`, or `503` for once.
+        """Return the fault that *text* describes: `3x503`, or `503` for one failure.
 
         Raises:
-            ValueError: It describes none.
+            ValueError: *text* describes no fault.
         """
         match = re.fullmatch(r"(?:([0-9]{1,9})x)?([0-9]{3})", text)
         if match is None:
-            raise ValueError(f"a fault is written as COUNTxSTATUS or STATUS, such as 3x503, not {text!r}")
+            raise ValueError(
+                f"a fault is written as COUNTxSTATUS or STATUS, such as 3x503, not {text!r}"
+            )
         return cls(count=int(match[1] or 1), status=int(match[2]))
 
 
@@ -60,17 +63,22 @@ _REFUSALS: Mapping[int, tuple[str, str]] = {
     429: ("RESOURCE_EXHAUSTED", "Resource exhausted. Please try again later."),
     503: ("UNAVAILABLE", "The service is currently unavailable."),
 }
-"""What the chat endpoint says; other statuses have no witness."""
+"""Status name and message of the chat endpoint for each status. For other statuses no
+real answer of Google's is known."""
 
 
 def refusal(status: int, request: Request) -> ApiError:
-    """The error of a chat completion that has to fail with *status*."""
+    """Return the error for a chat completion that has to fail with *status*."""
     permission = "aiplatform.endpoints.predict"
-    resource = "projects/{project}/locations/{location}/endpoints/{endpoint}".format(**request.parts)
+    resource = "projects/{project}/locations/{location}/endpoints/{endpoint}".format(
+        **request.parts
+    )
     model = "/models/".join(str(request.json().get("model", "")).split("/", 1))
     name, text = _REFUSALS.get(status, ("UNKNOWN", "A fault of the sandbox."))
     message = text.format(**request.parts, permission=permission, resource=resource, model=model)
     if status != 403:  # noqa: PLR2004 -- HTTP's own number
         return ApiError(status, name, message)
-    details = error_info("IAM_PERMISSION_DENIED", AIPLATFORM, resource=resource, permission=permission)
+    details = error_info(
+        "IAM_PERMISSION_DENIED", AIPLATFORM, resource=resource, permission=permission
+    )
     return ApiError(status, name, message, details=details)

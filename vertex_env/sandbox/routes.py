@@ -1,18 +1,22 @@
-"""What the sandbox serves: endpoints, locations and the model, and the table of all routes.
+"""Resources of the sandbox (endpoints, locations and the model), and the table of all routes.
 
-It answers as Google does where there is a witness (all checked 2026-11-22):
+The answers copy Google's where a real answer is published (all checked 2026-11-22):
 
-- /endpoints: https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints; own hosts:
-  google-cloud-aiplatform 2.7.0 `aiplatform_v1/types/endpoint.py`; the 404:
-  https://github.com/googleapis/python-genai/issues/1706
+- /endpoints:
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1/projects.locations.endpoints
+- Hosts of dedicated endpoints: google-cloud-aiplatform 2.7.0
+  `aiplatform_v1/types/endpoint.py`
+- 404 of an endpoint: https://github.com/googleapis/python-genai/issues/1706
 - /chat/completions:
-  https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.endpoints.chat/completions;
-  a model without its publisher: https://github.com/NousResearch/hermes-agent/pull/56809
+  https://cloud.google.com/vertex-ai/docs/reference/rest/v1beta1/projects.locations.endpoints.chat/completions
+- Chat with a model that has no publisher:
+  https://github.com/NousResearch/hermes-agent/pull/56809
 - /responses:
   https://documentation.s3ns.fr/gemini-enterprise-agent-platform/models/partner-models/openai/responses
-- The chat endpoint puts 400, 403, 404 and 429 in an array (https://github.com/langroid/langroid/issues/969,
-  https://github.com/rhel-lightspeed/linux-mcp-server/issues/450, 2026-11). Its 401 is seen as an
-  object; `array_401` makes it an array.
+- The chat endpoint puts 400, 403, 404 and 429 in an array
+  (https://github.com/langroid/langroid/issues/969,
+  https://github.com/rhel-lightspeed/linux-mcp-server/issues/450, 2026-11). Its 401 was
+  seen as an object; `array_401` makes it an array.
 """
 
 import json
@@ -41,13 +45,18 @@ EMAIL = f"sandbox@{PROJECT}.iam.gserviceaccount.com"
 
 
 def _chatting(route: Route) -> Route:
-    """A route of the chat endpoint: wants a token, refuses as it is told, has its errors in arrays."""
+    """Return a route of the chat endpoint.
+
+    It wants a token, refuses requests as the faults say, and puts its errors in arrays.
+    """
 
     def refusing(google: Google, request: Request) -> Reply:
         status = google.next_of(google.refusals)
         if status is not None:
             raise (
-                unauthenticated(google, "ACCESS_TOKEN_EXPIRED") if status == UNAUTHORIZED else refusal(status, request)
+                unauthenticated(google, "ACCESS_TOKEN_EXPIRED")
+                if status == UNAUTHORIZED
+                else refusal(status, request)
             )
         return route(google, request)
 
@@ -78,13 +87,17 @@ _ENDPOINTS: Mapping[tuple[str, str], tuple[str, Mapping[str, object]]] = {
 
 
 def _endpoint(project: str, location: str, endpoint: str) -> Mapping[str, object]:
-    """An Endpoint resource; an error if there is none."""
+    """Return an Endpoint resource; raise an `ApiError` if it does not exist."""
     parent = f"projects/{project}/locations/{location}"
     if (location, endpoint) not in _ENDPOINTS:
         raise ApiError(404, "NOT_FOUND", f"Endpoint `{parent}/endpoints/{endpoint}` not found.")
     name, facts = _ENDPOINTS[location, endpoint]
     deployed = {"id": "1", "model": f"{parent}/models/{name}", "displayName": name}
-    shown = {"name": f"{parent}/endpoints/{endpoint}", "displayName": f"sandbox-{name}", "deployedModels": [deployed]}
+    shown = {
+        "name": f"{parent}/endpoints/{endpoint}",
+        "displayName": f"sandbox-{name}",
+        "deployedModels": [deployed],
+    }
     return {**shown, **facts}
 
 
@@ -94,31 +107,44 @@ def _get_endpoint(_: Google, request: Request) -> Reply:
 
 def _list_endpoints(_: Google, request: Request) -> Reply:
     project, location = request.parts["project"], request.parts["location"]
-    every = [_endpoint(project, where, endpoint) for where, endpoint in _ENDPOINTS if where == location]
+    every = [
+        _endpoint(project, where, endpoint) for where, endpoint in _ENDPOINTS if where == location
+    ]
     size, token = request.query.get("pageSize", "0"), request.query.get("pageToken", "0")
     if not re.fullmatch(r"[0-9]{1,9},[0-9]{1,9}", f"{size},{token}"):
         raise ApiError(400, "INVALID_ARGUMENT", "pageSize or pageToken is invalid.")
     stop = int(token) + (int(size) or 100)
-    page = {"endpoints": every[int(token) : stop], "nextPageToken": str(stop) if stop < len(every) else ""}
-    # As all of Google's APIs in JSON, it leaves out what is empty; https://protobuf.dev/programming-guides/json/.
+    page = {
+        "endpoints": every[int(token) : stop],
+        "nextPageToken": str(stop) if stop < len(every) else "",
+    }
+    # Like all of Google's JSON APIs, leave out empty fields:
+    # https://protobuf.dev/programming-guides/json/.
     return as_json({name: value for name, value in page.items() if value})
 
 
 def _list_locations(_: Google, request: Request) -> Reply:
     parent = f"projects/{request.parts['project']}/locations"
-    return as_json({"locations": [{"name": f"{parent}/{one}", "locationId": one} for one in _LOCATIONS]})
+    return as_json(
+        {"locations": [{"name": f"{parent}/{one}", "locationId": one} for one in _LOCATIONS]}
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
-    """*value* if it is an object, else one without members: clients may send anything."""
+    """Return *value* if it is an object, else an empty object: clients may send anything."""
     return value if isinstance(value, dict) else {}
 
 
 def _reply(messages: object) -> tuple[str, int, int]:
-    """What the model says to the user's last message, and how many words, which pass for tokens, went in and out."""
+    """Return the model's answer to the last message of the user, and two counts of tokens.
+
+    The counts are for the input and for the output. Each word counts as a token.
+    """
     said = [_mapping(one) for one in messages] if isinstance(messages, list) else []
-    content = next((one.get("content") for one in reversed(said) if one.get("role") == "user"), None)
-    # A content is a text, or a list of parts some of which have a text.
+    content = next(
+        (one.get("content") for one in reversed(said) if one.get("role") == "user"), None
+    )
+    # The content is a text, or a list of parts; only some parts have a text.
     parts = content if isinstance(content, list) else [{"text": content or ""}]
     heard = " ".join(str(_mapping(part).get("text", "")) for part in parts)
     text = f"The sandbox heard: {heard}"
@@ -148,15 +174,21 @@ def _chat(google: Google, request: Request) -> Reply:
     return as_json({**head, "object": "chat.completion", "choices": [choice], "usage": usage})
 
 
-def _events(head: Mapping[str, object], text: str, usage: Mapping[str, int] | None) -> Iterator[bytes]:
-    """The server-sent events of a streamed completion, one a word."""
+def _events(
+    head: Mapping[str, object], text: str, usage: Mapping[str, int] | None
+) -> Iterator[bytes]:
+    """Yield the server-sent events of a streamed completion, one event for each word."""
 
     def event(chunk: Mapping[str, object]) -> bytes:
-        return f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', **chunk})}\n\n".encode()
+        return (
+            f"data: {json.dumps({**head, 'object': 'chat.completion.chunk', **chunk})}\n\n".encode()
+        )
 
     words = re.findall(r"\s*\S+|\s+", text)
     for delta in [{"role": "assistant", "content": ""}, *({"content": word} for word in words), {}]:
-        yield event({"choices": [{"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}]})
+        yield event(
+            {"choices": [{"index": 0, "delta": delta, "finish_reason": None if delta else "stop"}]}
+        )
     if usage:
         yield event({"choices": [], "usage": usage})
     yield b"data: [DONE]\n\n"
@@ -165,24 +197,44 @@ def _events(head: Mapping[str, object], text: str, usage: Mapping[str, int] | No
 def _responses(google: Google, request: Request) -> Reply:
     wanted = request.json()
     said = wanted.get("input")
-    text, read, written = _reply(said if isinstance(said, list) else [{"role": "user", "content": said}])
+    text, read, written = _reply(
+        said if isinstance(said, list) else [{"role": "user", "content": said}]
+    )
     google.count("chat")
     number = secrets.token_hex(12)
     content = {"type": "output_text", "text": text, "annotations": []}
     message = {"type": "message", "id": f"msg_{number}", "role": "assistant", "status": "completed"}
     usage = {"input_tokens": read, "output_tokens": written, "total_tokens": read + written}
-    details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
-    head = {"id": f"resp_{number}", "object": "response", "created_at": int(time.time()), "status": "completed"}
+    details = {
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    }
+    head = {
+        "id": f"resp_{number}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": "completed",
+    }
     tools = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
     model = str(wanted.get("model", ""))
     return as_json(
-        {**head, "model": model, "output": [{**message, "content": [content]}], **tools, "usage": {**usage, **details}}
+        {
+            **head,
+            "model": model,
+            "output": [{**message, "content": [content]}],
+            **tools,
+            "usage": {**usage, **details},
+        }
     )
 
 
 _V1 = "/computeMetadata/v1"
 _ACCOUNT = rf"{_V1}/instance/service-accounts/(?:default|{re.escape(EMAIL)})"
-_INFO = {"aliases": ["default"], "email": EMAIL, "scopes": ["https://www.googleapis.com/auth/cloud-platform"]}
+_INFO = {
+    "aliases": ["default"],
+    "email": EMAIL,
+    "scopes": ["https://www.googleapis.com/auth/cloud-platform"],
+}
 _PLACES = r"/v1(?:beta1)?/projects/(?P<project>[^/]+)/locations"
 _PLACE = rf"{_PLACES}/(?P<location>[^/]+)"
 _IAM = r"/v1/projects/-/serviceAccounts/[^/]+:generateAccessToken"
@@ -206,4 +258,4 @@ ROUTES: Sequence[tuple[str, re.Pattern[str], Route]] = [
         ("POST", f"{_PLACE}/publishers/openai/v1/responses", for_bearers(_responses)),
     )
 ]
-"""What there is: method, path, answer. The first that fits answers; for the rest there is a 404."""
+"""All routes: method, path, answer. The first match answers; any other request gets a 404."""

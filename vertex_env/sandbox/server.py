@@ -1,7 +1,8 @@
-"""A Google on the loopback interface: tokens that really expire, and an endpoint for chat that then refuses them.
+"""A small Google on the loopback interface.
 
-It answers as Google does where there is a witness, which `tokens`, `routes` and `messages` name, and promises no more
-than that.
+Its tokens really expire, and its chat endpoint then refuses them. The answers copy
+Google's where a real answer is published; `tokens`, `routes` and `messages` name the
+sources. The sandbox promises nothing more.
 """
 
 import json
@@ -25,23 +26,32 @@ from vertex_env.sandbox.routes import PROJECT, ROUTES
 from vertex_env.sandbox.tokens import Google
 
 _LARGEST_BODY = 10 * 1024 * 1024
-_FOREIGN = ("VERTEX_ENV_", "GOOGLE_", "CLOUDSDK_", "GCLOUD_", "GCE_METADATA_", "OPENAI_", "NO_GCE_CHECK")
-"""How variables start that would lead a child out of the sandbox."""
+_FOREIGN = (
+    "VERTEX_ENV_",
+    "GOOGLE_",
+    "CLOUDSDK_",
+    "GCLOUD_",
+    "GCE_METADATA_",
+    "OPENAI_",
+    "NO_GCE_CHECK",
+)
+"""Prefixes of variables that would lead a child out of the sandbox."""
 
 
 class Sandbox:
-    """A loopback Google, from entering the context until leaving it.
+    """Small Google on the loopback interface; it runs while its context is entered.
 
     Args:
-        lifetime: How long its tokens live, in whole seconds as `expires_in` says it; at least one.
-        faults: What the first requests for tokens are answered with.
-        delay: How long each request for a token takes.
-        refusals: What the first chat completions are answered with, such as `Fault(3, 429)`.
-        array_401: Whether the chat endpoint's 401 is an array, as its other errors are.
+        lifetime: Lifetime of its tokens, in whole seconds as in `expires_in`; at least
+            1 s.
+        faults: Failures of the first requests for tokens.
+        delay: Duration of each request for a token.
+        refusals: Failures of the first chat completions, such as `Fault(3, 429)`.
+        array_401: Whether the chat endpoint's 401 is an array, like its other errors.
     """
 
     url: str
-    """Where it listens: `http://127.0.0.1:PORT`, once entered."""
+    """Address of the server, such as `http://127.0.0.1:PORT`; set when the context is entered."""
 
     def __init__(
         self,
@@ -57,8 +67,10 @@ class Sandbox:
     def __enter__(self) -> Self:
         self._server = _Server(self._google)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        # The interval is how long leaving may take.
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sandbox", daemon=True)
+        # The interval of 0.05 s limits the time to leave the context.
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="sandbox", daemon=True
+        )
         self._thread.start()
         return self
 
@@ -69,35 +81,40 @@ class Sandbox:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many requests were for a `token`, given or not, answered by the model (`chat`), `refused` with 401."""
+        """Return the number of requests by result.
+
+        `token` counts the requests for a token, successful or not. `chat` counts the
+        requests that the model answered, and `refused` those with a 401.
+        """
         with self._google.lock:
             return dict(self._google.counts)
 
     def fail(self, fault: Fault) -> None:
-        """Let the next requests for tokens fail, after the faults that are still to come."""
+        """Let the next requests for tokens fail, after the faults that are still pending."""
         with self._google.lock:
             self._google.faults.append(fault)
 
     def refuse(self, fault: Fault) -> None:
-        """Let the next chat completions fail, after the refusals that are still to come."""
+        """Let the next chat completions fail, after the refusals that are still pending."""
         with self._google.lock:
             self._google.refusals.append(fault)
 
     def heal(self) -> None:
-        """Let no further request fail."""
+        """Remove all pending faults and refusals."""
         with self._google.lock:
             self._google.faults.clear()
             self._google.refusals.clear()
 
     def environ(self, directory: str, base: Mapping[str, str]) -> dict[str, str]:
-        """The environment for a child that shall see this Google and no other.
+        """Return the environment for a child that sees this Google and no other.
 
-        The credentials are the login of a workforce user: that of a plain user google-auth takes to Google, whatever
-        the file says (google-auth 2.62.2 `google/oauth2/credentials.py`, 2026-11-22).
+        The credentials are the login of a workforce user. With the login of a plain
+        user, google-auth would ignore the token address in the file and ask the real
+        Google (google-auth 2.62.2 `google/oauth2/credentials.py`, 2026-11-22).
 
         Args:
-            directory: Where to write the files it refers to.
-            base: The environment to start from.
+            directory: Folder for the files to which the environment refers.
+            base: Environment to start from.
         """
         home = Path(directory).absolute()
         address = self.url.removeprefix("http://")
@@ -129,24 +146,33 @@ class Sandbox:
 
 
 def _write(path: Path, text: str) -> None:
-    """Make *path* anew, for its owner alone."""
+    """Create *path* anew, with access for its owner alone."""
     path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+    with os.fdopen(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as file:
         file.write(text)
 
 
 def _direct(base: Mapping[str, str]) -> dict[str, str]:
-    """What keeps requests to the sandbox away from a proxy.
+    """Return the variables that keep requests to the sandbox away from a proxy.
 
-    Who reads both spellings prefers the small one: where that alone is missing, it must not hide what the other says.
+    Programs that read both `no_proxy` and `NO_PROXY` prefer `no_proxy`. If only
+    `NO_PROXY` is set, the new `no_proxy` must repeat its value.
     """
     either = base.get("no_proxy", base.get("NO_PROXY", ""))
     values = {"no_proxy": either, "NO_PROXY": base.get("NO_PROXY", either)}
-    return {name: ",".join(filter(None, (value, "127.0.0.1,localhost"))) for name, value in values.items()}
+    return {
+        name: ",".join(filter(None, (value, "127.0.0.1,localhost")))
+        for name, value in values.items()
+    }
 
 
 class _Server(ThreadingTCPServer):
-    """Serves each connection in a thread. Not HTTPServer, which asks the resolver for the name of 127.0.0.1."""
+    """Server that handles each connection in a thread.
+
+    It is not an HTTPServer, because that asks the resolver for the name of 127.0.0.1.
+    """
 
     daemon_threads = True
     request_queue_size = 128
@@ -157,7 +183,7 @@ class _Server(ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def stop(self) -> None:
-        """Stop listening, and hang up on the clients that keep a connection for later."""
+        """Stop listening, and close the connections that clients keep open."""
         self.shutdown()
         self.server_close()
         for connection in self._connections.copy():
@@ -173,7 +199,7 @@ class _Server(ThreadingTCPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no news; anything else is a bug, which shows."""
+        """Ignore a client that went away; print any other error, because it is a bug."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -184,7 +210,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, *_: object) -> None:
-        """Nothing: standard error belongs to the command that runs in the sandbox."""
+        """Print nothing: standard error belongs to the command that runs in the sandbox."""
 
     def _serve(self) -> None:
         try:
@@ -202,7 +228,9 @@ class _Handler(BaseHTTPRequestHandler):
         for method, pattern, route in ROUTES:
             match = pattern.fullmatch(path)
             if match is not None and method == self.command:
-                request = Request(path, match.groupdict(), dict(parse_qsl(query)), self.headers, body)
+                request = Request(
+                    path, match.groupdict(), dict(parse_qsl(query)), self.headers, body
+                )
                 return route(self.server.google, request)
         return NOT_FOUND
 
@@ -212,33 +240,56 @@ class _Handler(BaseHTTPRequestHandler):
             return self._take(int(length) if re.fullmatch(r"[0-9]{1,16}", length) else None)
         body = bytearray()
         while True:
-            # A chunk is its size in hexadecimal, perhaps an extension, a line break, its bytes, a line break.
+            # A chunk has its size in hexadecimal, an optional extension, a line break,
+            # its bytes, and a line break.
             size = self.rfile.readline(1024).decode("latin-1").partition(";")[0].strip()
-            chunk = self._take(int(size, 16) if re.fullmatch(r"[0-9A-Fa-f]{1,16}", size) else None, len(body))
+            chunk = self._take(
+                int(size, 16) if re.fullmatch(r"[0-9A-Fa-f]{1,16}", size) else None, len(body)
+            )
             self.rfile.readline(1024)
             if not chunk:
                 return bytes(body)
             body += chunk
 
     def _take(self, size: int | None, already: int = 0) -> bytes:
-        """*size* bytes of a body, unless nobody knows how many, or with those there are *already* it is too large."""
+        """Read *size* bytes of a body.
+
+        Args:
+            size: Number of bytes; None if it is unknown, which is an error.
+            already: Number of bytes read before; an error if the sum is too large.
+        """
         if size is not None and already + size <= _LARGEST_BODY:
             return self.rfile.read(size)
-        # The rest stays unread, so nothing else can come through this connection.
+        # The rest of the body stays unread, so the connection cannot carry another
+        # request.
         self.close_connection = True
         if size is None:
-            raise ApiError(400, "INVALID_ARGUMENT", "The length of the request's body is not a number.")
-        raise ApiError(413, "INVALID_ARGUMENT", f"The request's body is larger than {_LARGEST_BODY} bytes.")
+            raise ApiError(
+                400, "INVALID_ARGUMENT", "The length of the request's body is not a number."
+            )
+        raise ApiError(
+            413, "INVALID_ARGUMENT", f"The request's body is larger than {_LARGEST_BODY} bytes."
+        )
 
     def _send(self, answer: Reply) -> None:
         body = answer.body
         if not isinstance(body, bytes) and self.request_version != "HTTP/1.1":
-            # Who speaks only HTTP/1.0 knows no chunks and gets the stream whole.
+            # A client of HTTP/1.0 does not understand chunks, so it gets the stream in
+            # one piece.
             body = b"".join(body)
-        length = {"Content-Length": str(len(body))} if isinstance(body, bytes) else {"Transfer-Encoding": "chunked"}
+        length = (
+            {"Content-Length": str(len(body))}
+            if isinstance(body, bytes)
+            else {"Transfer-Encoding": "chunked"}
+        )
         closing = {"Connection": "close"} if self.close_connection else {}
         self.send_response(answer.status)
-        for name, value in {"Content-Type": answer.kind, **length, **closing, **answer.headers}.items():
+        for name, value in {
+            "Content-Type": answer.kind,
+            **length,
+            **closing,
+            **answer.headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if not isinstance(body, bytes):

@@ -1,16 +1,19 @@
-"""The sandbox's tokens: who gives them, who wants them, and when they expire.
+"""Tokens of the sandbox: the routes that give them, the routes that want them, and their expiry.
 
-It answers as Google does where there is a witness (all checked 2026-11-22):
+The answers copy Google's where a real answer is published (all checked 2026-11-22):
 
-- /token, /v1/token, /v1/oauthtoken: RFC 6749 §5 and RFC 8693 §2.2, as google-auth 2.62.2 asks them
-  (`google/oauth2/_client.py`, `google/oauth2/sts.py`, `google/auth/external_account_authorized_user.py`).
+- /token, /v1/token, /v1/oauthtoken: RFC 6749 §5 and RFC 8693 §2.2, as google-auth
+  2.62.2 calls them (`google/oauth2/_client.py`, `google/oauth2/sts.py`,
+  `google/auth/external_account_authorized_user.py`).
 - :generateAccessToken:
   https://docs.cloud.google.com/iam/docs/reference/credentials/rest/v1/projects.serviceAccounts/generateAccessToken
-- /computeMetadata: https://cloud.google.com/compute/docs/metadata, `google/auth/compute_engine/_metadata.py`;
-  one token until its last four minutes: https://github.com/googleapis/google-auth-library-java/issues/749
-- 401: ACCESS_TOKEN_EXPIRED https://github.com/pydantic/pydantic-ai/issues/1186, ACCESS_TOKEN_TYPE_UNSUPPORTED
-  https://github.com/NousResearch/hermes-agent/pull/69096, CREDENTIALS_MISSING
-  https://github.com/googleapis/python-genai/issues/426
+- /computeMetadata: https://cloud.google.com/compute/docs/metadata,
+  `google/auth/compute_engine/_metadata.py`
+- /computeMetadata gives the same token until its last four minutes:
+  https://github.com/googleapis/google-auth-library-java/issues/749
+- 401: ACCESS_TOKEN_EXPIRED https://github.com/pydantic/pydantic-ai/issues/1186,
+  ACCESS_TOKEN_TYPE_UNSUPPORTED https://github.com/NousResearch/hermes-agent/pull/69096,
+  CREDENTIALS_MISSING https://github.com/googleapis/python-genai/issues/426
 """
 
 import re
@@ -26,11 +29,11 @@ from vertex_env.sandbox.messages import ApiError, Reply, Request, as_json, error
 
 _SECOND = timedelta(seconds=1)
 _REMEMBERED = timedelta(hours=1)
-"""How long an expired token is still told from one that never was."""
+"""Time during which an expired token is still distinguished from an unknown one."""
 
 
 class Google:
-    """What all requests share: the tokens, the faults to come and the counts."""
+    """State shared by all requests: tokens, pending faults and counts."""
 
     def __init__(
         self,
@@ -52,12 +55,12 @@ class Google:
         self._shared = ("", datetime.min.replace(tzinfo=UTC))
 
     def count(self, what: str) -> None:
-        """Add one to a count, such as `token`."""
+        """Add 1 to a count, such as `token`."""
         with self.lock:
             self.counts[what] += 1
 
     def next_of(self, faults: deque[Fault]) -> int | None:
-        """The status that the request at hand has to fail with, if it has to."""
+        """Return the status with which the current request has to fail; None if it succeeds."""
         with self.lock:
             if not faults:
                 return None
@@ -67,20 +70,24 @@ class Google:
             return fault.status
 
     def mint(self, expiry: datetime) -> str:
-        """A token of a usual length that is accepted until *expiry*."""
+        """Return a new token, of the usual length, that is accepted until *expiry*."""
         with self.lock:
             self._minted += 1
             if self._minted % 1000 == 0:
                 oldest = datetime.now(UTC) - _REMEMBERED
-                self._expiries = {token: end for token, end in self._expiries.items() if end > oldest}
+                self._expiries = {
+                    token: end for token, end in self._expiries.items() if end > oldest
+                }
             token = f"ya29.sandbox-{self._minted}-{secrets.token_urlsafe(130)}"
             self._expiries[token] = expiry
             return token
 
     def shared(self) -> tuple[str, timedelta]:
-        """The metadata server's token and what is left of it: the same for all until near its end.
+        """Return the metadata server's token and its remaining time.
 
-        One with less than a second left is not given out either: `expires_in` could only call it expired.
+        All requests get the same token until it is near its expiry. A token with less
+        than a second left is not given: its `expires_in` would be 0, which means
+        expired.
         """
         with self.lock:
             now = datetime.now(UTC)
@@ -92,7 +99,7 @@ class Google:
             return token, expiry - now
 
     def refusal(self, token: str) -> str | None:
-        """Why *token* is no good, in Google's words; None if it is."""
+        """Return the reason to refuse *token*, in Google's words; None if the token is good."""
         if not token:
             return "CREDENTIALS_MISSING"
         with self.lock:
@@ -106,18 +113,28 @@ Route = Callable[[Google, Request], Reply]
 
 
 def giving_tokens(route: Route) -> Route:
-    """A route that gives a token, so it is counted, and subject to delay and faults."""
+    """Return a route that gives a token; it counts requests and applies delay and faults."""
 
     def answer(google: Google, request: Request) -> Reply:
         google.count("token")
-        # Before the delay, so that faults hit requests in the order these came.
+        # Take the fault before the delay, so that faults follow the order in which
+        # requests came.
         status = google.next_of(google.faults)
         google.stopped.wait(google.delay.total_seconds())
         if status is None:
             return route(google, request)
         if status in {429, *range(500, 600)}:
-            return as_json({"error": "temporarily_unavailable", "error_description": "A fault of the sandbox."}, status)
-        return as_json({"error": "invalid_grant", "error_description": "Token has been expired or revoked."}, status)
+            return as_json(
+                {
+                    "error": "temporarily_unavailable",
+                    "error_description": "A fault of the sandbox.",
+                },
+                status,
+            )
+        return as_json(
+            {"error": "invalid_grant", "error_description": "Token has been expired or revoked."},
+            status,
+        )
 
     return answer
 
@@ -129,7 +146,7 @@ _ADVICE = (
 
 
 def for_bearers(route: Route, service: str = AIPLATFORM) -> Route:
-    """A route of *service*, which wants an access token that still lives."""
+    """Return a route of *service* that wants an access token that has not expired."""
 
     def answer(google: Google, request: Request) -> Reply:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
@@ -142,9 +159,12 @@ def for_bearers(route: Route, service: str = AIPLATFORM) -> Route:
 
 
 def unauthenticated(google: Google, reason: str, service: str = AIPLATFORM) -> ApiError:
-    """A 401, which is counted."""
+    """Return a 401 error and count it."""
     google.count("refused")
-    message, challenge = "Request had invalid authentication credentials.", ', error="invalid_token"'
+    message, challenge = (
+        "Request had invalid authentication credentials.",
+        ', error="invalid_token"',
+    )
     if reason == "CREDENTIALS_MISSING":
         message, challenge = "Request is missing required authentication credential.", ""
     details = error_info(reason, "googleapis.com", service=service)
@@ -154,11 +174,19 @@ def unauthenticated(google: Google, reason: str, service: str = AIPLATFORM) -> A
 
 
 def metadata(route: Route) -> Route:
-    """A route of the metadata server, which wants and shows its flavor, so that nobody asks it by accident."""
+    """Return a route of the metadata server.
+
+    It wants the header `Metadata-Flavor` and sends it, so that no client asks it by
+    accident.
+    """
 
     def answer(google: Google, request: Request) -> Reply:
         flavored = request.headers.get("Metadata-Flavor") == "Google" or request.path == "/"
-        given = route(google, request) if flavored else Reply(403, b"Missing Metadata-Flavor:Google header.\n")
+        given = (
+            route(google, request)
+            if flavored
+            else Reply(403, b"Missing Metadata-Flavor:Google header.\n")
+        )
         return replace(given, headers={"Metadata-Flavor": "Google"})
 
     return answer
@@ -167,46 +195,67 @@ def metadata(route: Route) -> Route:
 _OAUTH = "urn:ietf:params:oauth"
 _GRANTS: Mapping[str, Mapping[str, str]] = {
     "/token": {"refresh_token": "refresh_token", f"{_OAUTH}:grant-type:jwt-bearer": "assertion"},
-    # The second is what Distributed Cloud calls it; google-auth 2.62.2 `google/oauth2/gdch_credentials.py`, 2026-11-22.
+    # Distributed Cloud uses the second name: google-auth 2.62.2
+    # `google/oauth2/gdch_credentials.py`, 2026-11-22.
     "/v1/token": {
         f"{_OAUTH}:grant-type:token-exchange": "subject_token",
         f"{_OAUTH}:token-type:token-exchange": "subject_token",
     },
     "/v1/oauthtoken": {"refresh_token": "refresh_token"},
 }
-"""Which grants a token endpoint knows, and the parameter that carries each."""
+"""Grants that each token endpoint accepts, and the parameter that carries the grant."""
 
 
 def oauth(google: Google, request: Request) -> Reply:
-    """A token for a grant: of a user, a service account or a pool."""
+    """Return a token for a grant of a user, a service account or a pool."""
     fields = request.fields()
     grant = str(fields.get("grant_type"))
     parameter = _GRANTS[request.path].get(grant)
     if parameter is None:
-        return as_json({"error": "unsupported_grant_type", "error_description": f"Invalid grant_type: {grant}"}, 400)
+        return as_json(
+            {
+                "error": "unsupported_grant_type",
+                "error_description": f"Invalid grant_type: {grant}",
+            },
+            400,
+        )
     if not fields.get(parameter):
-        return as_json({"error": "invalid_request", "error_description": f"Missing parameter: {parameter}"}, 400)
-    exchanged = {"issued_token_type": f"{_OAUTH}:token-type:access_token"} if parameter == "subject_token" else {}
+        return as_json(
+            {"error": "invalid_request", "error_description": f"Missing parameter: {parameter}"},
+            400,
+        )
+    exchanged = (
+        {"issued_token_type": f"{_OAUTH}:token-type:access_token"}
+        if parameter == "subject_token"
+        else {}
+    )
     return _bearer(google.mint(datetime.now(UTC) + google.lifetime), google.lifetime, **exchanged)
 
 
 def shared_token(google: Google, _: Request) -> Reply:
-    """The metadata server's token."""
+    """Return the metadata server's token."""
     return _bearer(*google.shared())
 
 
 def _bearer(token: str, remaining: timedelta, **more: str) -> Reply:
-    return as_json({"access_token": token, "expires_in": remaining // _SECOND, "token_type": "Bearer", **more})
+    return as_json(
+        {"access_token": token, "expires_in": remaining // _SECOND, "token_type": "Bearer", **more}
+    )
 
 
 def impersonate(google: Google, request: Request) -> Reply:
-    """A token of a service account for the bearer of another token."""
+    """Return a token of a service account for the bearer of another token."""
     wanted = str(request.json().get("lifetime", "3600s"))
     match = re.fullmatch(r"([0-9]{1,9})s", wanted)
     seconds = int(match[1]) if match else 0
     if seconds not in range(1, 43201):
-        raise ApiError(400, "INVALID_ARGUMENT", "The access token lifetime must be from 1s to 43200s.")
-    # The default hour is what those get who asked for nothing else, so it is the sandbox's hour.
+        raise ApiError(
+            400, "INVALID_ARGUMENT", "The access token lifetime must be from 1s to 43200s."
+        )
+    # One hour is the default of the clients, so for it the sandbox uses its own
+    # lifetime.
     lifetime = google.lifetime if wanted == "3600s" else timedelta(seconds=seconds)
     expiry = (datetime.now(UTC) + lifetime).replace(microsecond=0)
-    return as_json({"accessToken": google.mint(expiry), "expireTime": expiry.strftime("%Y-%m-%dT%H:%M:%SZ")})
+    return as_json(
+        {"accessToken": google.mint(expiry), "expireTime": expiry.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    )
