@@ -20,7 +20,16 @@ def posix(session: nox.Session) -> None:
     session.install("-r", "requirements.lock")
     session.install("--no-deps", "-e", ".")
     env = {"_VERTEX_ENV_BACKEND": "posix"}
-    session.run("python", "-m", "tests.support.reaper", "pytest", "-n4", "tests/run", *session.posargs, env=env)
+    session.run(
+        "python",
+        "-m",
+        "tests.support.reaper",
+        "pytest",
+        "-n4",
+        "tests/run",
+        *session.posargs,
+        env=env,
+    )
 
 
 @nox.session

@@ -45,7 +45,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not any("::" in argument for argument in config.args):
         gone = sorted(name for name in LINUX_ONLY.keys() - rows if name.partition("::")[0] in files)
         if gone:
-            raise pytest.UsageError(f"no test has the name of a row of tests/support/posixrows.py: {', '.join(gone)}")
+            raise pytest.UsageError(
+                f"no test has the name of a row of tests/support/posixrows.py: {', '.join(gone)}"
+            )
     if IS_FORCED:
         left_out = [item for item in items if row(item) in LINUX_ONLY]
         config.stash[LEFT_OUT] = [row(item) for item in left_out]
@@ -66,7 +68,9 @@ def pytest_testnodedown(node: Any) -> None:
     node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", [])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Say what was left out, and why."""
     for name in config.stash.get(LEFT_OUT, []):
         terminalreporter.write_line(f"LINUX ONLY {name}: {LINUX_ONLY[name]}")

@@ -96,12 +96,18 @@ Asking = Callable[[], str | None]
 
 
 def chat(stack: ExitStack) -> Asking:
-    client = stack.enter_context(openai.OpenAI(base_url=vertex_env.base_url(), api_key=vertex_env.token, max_retries=0))
-    return lambda: client.chat.completions.create(model=MODEL, messages=HELLO).choices[0].message.content
+    client = stack.enter_context(
+        openai.OpenAI(base_url=vertex_env.base_url(), api_key=vertex_env.token, max_retries=0)
+    )
+    return lambda: (
+        client.chat.completions.create(model=MODEL, messages=HELLO).choices[0].message.content
+    )
 
 
 def stream(stack: ExitStack) -> Asking:
-    client = stack.enter_context(openai.OpenAI(base_url=vertex_env.base_url(), api_key=vertex_env.token, max_retries=0))
+    client = stack.enter_context(
+        openai.OpenAI(base_url=vertex_env.base_url(), api_key=vertex_env.token, max_retries=0)
+    )
 
     def ask() -> str:
         chunks = client.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
@@ -112,7 +118,9 @@ def stream(stack: ExitStack) -> Asking:
 
 def async_chat(_: ExitStack) -> Asking:
     async def ask() -> str | None:
-        async with openai.AsyncOpenAI(base_url=vertex_env.base_url(), api_key=vertex_env.atoken, max_retries=0) as one:
+        async with openai.AsyncOpenAI(
+            base_url=vertex_env.base_url(), api_key=vertex_env.atoken, max_retries=0
+        ) as one:
             answer = await one.chat.completions.create(model=MODEL, messages=HELLO)
             return answer.choices[0].message.content
 
@@ -128,7 +136,9 @@ def provider(stack: ExitStack) -> Asking:
 
 def async_provider(_: ExitStack) -> Asking:
     async def ask() -> str:
-        there = vertex(base_url=vertex_env.base_url(api="responses"), token_provider=vertex_env.atoken)
+        there = vertex(
+            base_url=vertex_env.base_url(api="responses"), token_provider=vertex_env.atoken
+        )
         async with openai.AsyncOpenAI(provider=there, max_retries=0) as client:
             return (await client.responses.create(model=MODEL, input="good morning")).output_text
 
@@ -174,13 +184,24 @@ def with_httpx(stack: ExitStack) -> Asking:
     client = stack.enter_context(httpx.Client(base_url=vertex_env.base_url(), auth=Bearer()))
 
     def ask() -> str:
-        answer = client.post("/chat/completions", json={"model": MODEL, "messages": HELLO}).raise_for_status()
+        answer = client.post(
+            "/chat/completions", json={"model": MODEL, "messages": HELLO}
+        ).raise_for_status()
         return str(answer.json()["choices"][0]["message"]["content"])
 
     return ask
 
 
-CLIENTS = [chat, stream, async_chat, provider, async_provider, langchain, async_langchain, with_httpx]
+CLIENTS = [
+    chat,
+    stream,
+    async_chat,
+    provider,
+    async_provider,
+    langchain,
+    async_langchain,
+    with_httpx,
+]
 
 
 def test_clients_outlive_many_tokens(tmp_path: Path) -> None:
@@ -197,7 +218,9 @@ def test_clients_outlive_many_tokens(tmp_path: Path) -> None:
             return heard
 
         with ThreadPoolExecutor(len(CLIENTS)) as pool:
-            results = dict(zip((make.__name__ for make in CLIENTS), pool.map(work, CLIENTS), strict=True))
+            results = dict(
+                zip((make.__name__ for make in CLIENTS), pool.map(work, CLIENTS), strict=True)
+            )
         assert results == {make.__name__: {HEARD} for make in CLIENTS}
         assert google.counts["token"] == 4
         assert google.counts["refused"] == 0
@@ -315,7 +338,10 @@ def test_settings_and_keywords_are_the_same() -> None:
     expected = vertex_env.base_url(project="my-project", location="us-central1")
     assert expected.endswith("/v1/projects/my-project/locations/us-central1/endpoints/openapi")
     assert vertex_env.base_url(robot) == expected
-    assert vertex_env.base_url(vertex_env.Settings(project="my-project"), location="us-central1") == expected
+    assert (
+        vertex_env.base_url(vertex_env.Settings(project="my-project"), location="us-central1")
+        == expected
+    )
     assert vertex_env.base_url(robot, location="eu") != expected
     listed: Any = ["openid", "email"]
     values = {
@@ -332,7 +358,11 @@ def test_settings_and_keywords_are_the_same() -> None:
     assert two == vertex_env.environment(client=("aider", "shell-gpt"), model="google/g")
     assert (two["AIDER_MODEL"], two["DEFAULT_MODEL"]) == ("openai/google/g", "google/g")
     path = os.environ["GOOGLE_APPLICATION_CREDENTIALS"]
-    assert vertex_env.token(credentials=Path(path)) == vertex_env.token(credentials=path) == vertex_env.token()
+    assert (
+        vertex_env.token(credentials=Path(path))
+        == vertex_env.token(credentials=path)
+        == vertex_env.token()
+    )
 
 
 @pytest.mark.parametrize("name", ["token", "atoken", "base_url", "environment"])
@@ -371,12 +401,29 @@ def test_errors_have_a_message_and_a_hint(options: dict[str, Any], message: str)
         asyncio.run(vertex_env.atoken(**options))
 
 
-def test_the_environment_is_what_export_prints(environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_what_export_prints(
+    environ: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With the same settings, and what is to be unset as None."""
     monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
-    options: Any = {"model": MODEL, "client": ["aider", "goose"], "set": ["LLM_URL={base_url}/chat/completions"]}
-    args = ("--model", MODEL, "--client", "aider", "--client", "goose", "--set", "LLM_URL={base_url}/chat/completions")
-    found = json.loads(printed("export", "--format", "json", *args, env={**environ, "OPENAI_ORG_ID": "org-1"}))
+    options: Any = {
+        "model": MODEL,
+        "client": ["aider", "goose"],
+        "set": ["LLM_URL={base_url}/chat/completions"],
+    }
+    args = (
+        "--model",
+        MODEL,
+        "--client",
+        "aider",
+        "--client",
+        "goose",
+        "--set",
+        "LLM_URL={base_url}/chat/completions",
+    )
+    found = json.loads(
+        printed("export", "--format", "json", *args, env={**environ, "OPENAI_ORG_ID": "org-1"})
+    )
     assert vertex_env.environment(**options) == found
     assert found["OPENAI_ORG_ID"] is None
     assert found["OPENAI_BASE_URL"] == vertex_env.base_url()
@@ -476,7 +523,11 @@ def test_no_repr_shows_the_token() -> None:
     value = vertex_env.token()
     holders = list(api._holders.values())
     assert holders
-    shown = [repr(api._holders), repr([vars(holder) for holder in holders]), repr(vertex_env.Settings(model=MODEL))]
+    shown = [
+        repr(api._holders),
+        repr([vars(holder) for holder in holders]),
+        repr(vertex_env.Settings(model=MODEL)),
+    ]
     with pytest.raises(vertex_env.VertexEnvError) as caught:
         vertex_env.environment(endpoint="not-there", location="us-central1")
     shown.append("".join(traceback.format_exception(caught.value)))

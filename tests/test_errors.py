@@ -26,8 +26,13 @@ def test_the_tree_is_as_drawn() -> None:
     drawn = dict(re.findall(r"[├└]─ (\w+) +([\d, ]*\d)  ", errors.__doc__))
     types = {error.__name__: error for error in VertexEnvError.__subclasses__()}
     started = {Exit.RUN_FAILURE, Exit.NOT_EXECUTABLE, Exit.NOT_FOUND}
-    real = {name: {error.exit_code} if error is not ChildError else started for name, error in types.items()}
-    assert {name: {int(number) for number in numbers.split(",")} for name, numbers in drawn.items()} == real
+    real = {
+        name: {error.exit_code} if error is not ChildError else started
+        for name, error in types.items()
+    }
+    assert {
+        name: {int(number) for number in numbers.split(",")} for name, numbers in drawn.items()
+    } == real
 
 
 def bare_statuses(text: str) -> list[int]:
@@ -47,8 +52,15 @@ def bare_statuses(text: str) -> list[int]:
                 names, values = [ast.Name("status")], [node.value] if node.value else []
             case _:
                 continue
-        ends = {name.id if isinstance(name, ast.Name) else getattr(name, "attr", "") for name in names}
-        numbers = {n.value for value in values for n in [value, *getattr(value, "elts", [])] if _is_number(n)}
+        ends = {
+            name.id if isinstance(name, ast.Name) else getattr(name, "attr", "") for name in names
+        }
+        numbers = {
+            n.value
+            for value in values
+            for n in [value, *getattr(value, "elts", [])]
+            if _is_number(n)
+        }
         if ends & set(ENDS) and numbers & (set(STATUSES.values()) - {0, 1, 2}):
             found.add(node.lineno)
         if ends & {"exit", "_exit"} and numbers - {0}:
@@ -64,7 +76,9 @@ def test_no_status_stands_elsewhere() -> None:
     """A module that ends the program names the reason."""
     modules = [path for path in PACKAGE.rglob("*.py") if path.name != "errors.py"]
     assert len(modules) > 30
-    assert {path.name: lines for path in modules if (lines := bare_statuses(path.read_text()))} == {}
+    assert {
+        path.name: lines for path in modules if (lines := bare_statuses(path.read_text()))
+    } == {}
 
 
 @pytest.mark.parametrize(

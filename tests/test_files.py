@@ -85,7 +85,9 @@ def test_control_a_plain_read_does_not_end(make: Callable[[Path], None], tmp_pat
     limit = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))"
     read = f"{limit}; open({str(tmp_path / 'config')!r}, 'rb').read()"
     try:
-        done = subprocess.run([sys.executable, "-c", read], capture_output=True, timeout=3, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", read], capture_output=True, timeout=3, check=False
+        )
     except subprocess.TimeoutExpired:
         assert make is make_fifo
     else:
@@ -122,7 +124,9 @@ def test_links_are_followed(tmp_path: Path) -> None:
     assert not is_descriptor(tmp_path / "another")
 
 
-@pytest.mark.parametrize("name", ["/dev/stdin", "/dev/fd/7", "/proc/self/fd/0", "/dev/../dev/stdout"])
+@pytest.mark.parametrize(
+    "name", ["/dev/stdin", "/dev/fd/7", "/proc/self/fd/0", "/dev/../dev/stdout"]
+)
 def test_descriptors(name: str, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(name)
     assert is_descriptor(Path(name))
@@ -136,7 +140,9 @@ def test_pipe_is_read_to_its_end(tmp_path: Path) -> None:
     """The writer may come late and write in pieces."""
     pipe = tmp_path / "pipe"
     make_fifo(pipe)
-    with subprocess.Popen(["sh", "-c", f"sleep 0.2; (echo one; sleep 0.2; echo two) >{shlex.quote(str(pipe))}"]):
+    with subprocess.Popen(
+        ["sh", "-c", f"sleep 0.2; (echo one; sleep 0.2; echo two) >{shlex.quote(str(pipe))}"]
+    ):
         assert is_pipe(pipe)
         assert read_pipe(pipe, 10) == b"one\ntwo\n"
 
@@ -240,7 +246,9 @@ def key(env: dict[str, str]) -> str:
 
 def in_bash(command: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     done = ["bash", "--norc", "-c", command]
-    return subprocess.run([need("bash"), *done[1:]], env=env, capture_output=True, text=True, timeout=40, check=False)
+    return subprocess.run(
+        [need("bash"), *done[1:]], env=env, capture_output=True, text=True, timeout=40, check=False
+    )
 
 
 def vertex_env(*args: str) -> str:
@@ -250,12 +258,22 @@ def vertex_env(*args: str) -> str:
 def kept(env: Mapping[str, str]) -> list[str]:
     """What is left in the folder of the store, but for locks."""
     folder = Path(env["VERTEX_ENV_CACHE_DIR"])
-    return [path.name for path in folder.glob("*") if not path.name.startswith("lock-")] if folder.exists() else []
+    return (
+        [path.name for path in folder.glob("*") if not path.name.startswith("lock-")]
+        if folder.exists()
+        else []
+    )
 
 
 @pytest.mark.parametrize(
     "args",
-    [("token",), ("export",), ("export", "--format", "json"), ("token", "--store", "file"), ("endpoints",)],
+    [
+        ("token",),
+        ("export",),
+        ("export", "--format", "json"),
+        ("token", "--store", "file"),
+        ("endpoints",),
+    ],
     ids=" ".join,
 )
 def test_one_read_is_enough(args: tuple[str, ...], key: str, env: dict[str, str]) -> None:
@@ -298,14 +316,21 @@ def test_run_in_place(key: str, env: dict[str, str]) -> None:
     assert kept(env) == []
 
 
-CURE = """vertex-env: hint: write the credentials to a file, or use: eval "$(vertex-env export)"\n"""
+CURE = (
+    """vertex-env: hint: write the credentials to a file, or use: eval "$(vertex-env export)"\n"""
+)
 
 
 @pytest.mark.parametrize(
     ("args", "rest", "reason", "status"),
     [
         (("run",), " -- true", "run renews the token (not so with --on-expiry ignore)", 125),
-        (("run", "--on-expiry", "restart"), " -- true", "run renews the token (not so with --on-expiry ignore)", 125),
+        (
+            ("run", "--on-expiry", "restart"),
+            " -- true",
+            "run renews the token (not so with --on-expiry ignore)",
+            125,
+        ),
         (("ci", "--job-timeout", "30m"), "", "the steps of a long job renew the token", 78),
         (("export", "--format", "lines"), "", "the shell's hook renews the token", 78),
         (("export", "--format", "direnv"), "", "direnv renews the token", 78),
@@ -339,7 +364,9 @@ def test_control_a_file_is_taken_by_these(key: str, env: dict[str, str]) -> None
         "export --format direnv {}",
     ):
         name, *args = command.format(f"--credentials {file}").split()
-        assert in_bash(vertex_env(name, *args), env | {"GITLAB_CI": "true"}).returncode == 0, command
+        assert in_bash(vertex_env(name, *args), env | {"GITLAB_CI": "true"}).returncode == 0, (
+            command
+        )
 
 
 def test_stdin_is_not_for_credentials(key: str, env: dict[str, str]) -> None:
@@ -351,6 +378,8 @@ def test_stdin_is_not_for_credentials(key: str, env: dict[str, str]) -> None:
 
 def test_second_read(key: str, env: dict[str, str]) -> None:
     """What has been read once is told from an empty file."""
-    done = in_bash(f"f() {{ cat $1 >/dev/null; {vertex_env('token')} --credentials $1; }}; f <({key})", env)
+    done = in_bash(
+        f"f() {{ cat $1 >/dev/null; {vertex_env('token')} --credentials $1; }}; f <({key})", env
+    )
     assert "is empty: it is a pipe, which can be read only once\n" in done.stderr
     assert done.returncode == 78

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vertex_env.freshness import CLOCK_SLACK, MAX_LIFETIME, background_refresh, due, is_fresh, too_late
+from vertex_env.freshness import (
+    CLOCK_SLACK,
+    MAX_LIFETIME,
+    background_refresh,
+    due,
+    is_fresh,
+    too_late,
+)
 
 ISSUED = 1_800_000_000.0
 FIVE_MINUTES = 300.0
@@ -30,13 +37,16 @@ durations = st.floats(0, 24 * 3600)
 def test_windows(lifetime_s: float, behind_s: float, too_late_s: float, due_s: float) -> None:
     """Seconds after issue for five minutes of least life; short lives have short windows."""
     expiry = ISSUED + lifetime_s
-    assert background_refresh(ISSUED, expiry, FIVE_MINUTES) == pytest.approx(ISSUED + behind_s, abs=1e-3)
+    assert background_refresh(ISSUED, expiry, FIVE_MINUTES) == pytest.approx(
+        ISSUED + behind_s, abs=1e-3
+    )
     assert too_late(ISSUED, expiry, FIVE_MINUTES) == pytest.approx(ISSUED + too_late_s, abs=1e-3)
     assert due(ISSUED, expiry) == pytest.approx(ISSUED + due_s, abs=1e-3)
 
 
 @pytest.mark.parametrize(
-    ("min_ttl", "too_late_s"), [(0, 3600), (60, 3540), (1800, 1800), (1801, 1800), (7200, 1800), (1e9, 1800)]
+    ("min_ttl", "too_late_s"),
+    [(0, 3600), (60, 3540), (1800, 1800), (1801, 1800), (7200, 1800), (1e9, 1800)],
 )
 def test_what_a_source_cannot_give_is_not_asked_for(min_ttl: float, too_late_s: float) -> None:
     """At most half of a token's life."""
@@ -62,7 +72,9 @@ def test_fresh_is_half_open(at_s: float, *, fresh: bool) -> None:
 
 
 @given(instants, lifetimes, durations, durations)
-def test_a_fresh_token_has_not_expired(issued: float, lifetime: float, min_ttl: float, later: float) -> None:
+def test_a_fresh_token_has_not_expired(
+    issued: float, lifetime: float, min_ttl: float, later: float
+) -> None:
     """Nor is it from the future, whatever the clock says and whatever is asked for."""
     expiry, now = issued + lifetime, issued - 12 * 3600 + later
     if is_fresh(issued, expiry, min_ttl, now):
@@ -94,14 +106,21 @@ def test_age_and_demands_never_make_it_fresher(
         assert is_fresh(issued, expiry, min_ttl, issued + age)
         assert is_fresh(issued, expiry, min_ttl, issued + age / 2)
     assert too_late(issued, expiry, min_ttl + more) <= too_late(issued, expiry, min_ttl)
-    assert background_refresh(issued, expiry, min_ttl + more) <= background_refresh(issued, expiry, min_ttl)
+    assert background_refresh(issued, expiry, min_ttl + more) <= background_refresh(
+        issued, expiry, min_ttl
+    )
 
 
 @given(instants, lifetimes, st.floats(0, 3600), durations)
-def test_a_longer_life_is_longer_fresh(issued: float, lifetime: float, more: float, min_ttl: float) -> None:
+def test_a_longer_life_is_longer_fresh(
+    issued: float, lifetime: float, more: float, min_ttl: float
+) -> None:
     """Each instant is no earlier for a token that ends later."""
     expiry = issued + lifetime
     slack = 1e-6  # floats at this size have steps of half a microsecond
     assert due(issued, expiry) <= due(issued, expiry + more) + slack
     assert too_late(issued, expiry, min_ttl) <= too_late(issued, expiry + more, min_ttl) + slack
-    assert background_refresh(issued, expiry, min_ttl) <= background_refresh(issued, expiry + more, min_ttl) + slack
+    assert (
+        background_refresh(issued, expiry, min_ttl)
+        <= background_refresh(issued, expiry + more, min_ttl) + slack
+    )

@@ -64,8 +64,14 @@ class Session:
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         notes: list[Any] = [json.loads(line) for line in lines if line.endswith("\n")]
         answers = {question: answer for _, question, answer in notes if answer != "asked"}
-        self.answered = Counter(n for n, question, answer in notes if answer == f"The sandbox heard: {question}")
-        self.failed = [answer for question, answer in answers.items() if answer != f"The sandbox heard: {question}"]
+        self.answered = Counter(
+            n for n, question, answer in notes if answer == f"The sandbox heard: {question}"
+        )
+        self.failed = [
+            answer
+            for question, answer in answers.items()
+            if answer != f"The sandbox heard: {question}"
+        ]
         self.cut_off = sum(answer == "asked" for _, _, answer in notes) - len(answers)
         return self
 

@@ -24,7 +24,15 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of programs of a fresh virtual environment with the wheel in it, and this one's libraries but not its
     editable install."""
     folder = tmp_path_factory.mktemp("wheel")
-    build = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT))
+    build = (
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(folder),
+        str(ROOT),
+    )
     subprocess.run([sys.executable, "-m", "pip", *build], check=True)
     (wheel,) = folder.glob("vertex_env-*.whl")
     venv.create(folder / "venv", with_pip=False)
@@ -55,7 +63,11 @@ def test_the_wheel_works_without_the_source(installed: Path, tmp_path: Path) -> 
     assert json.loads(export.stdout)["OPENAI_BASE_URL"].startswith(google.url)
     code = "import vertex_env; print(vertex_env.__file__)"
     where = subprocess.run(
-        [installed / "python", "-P", "-c", code], env=env, cwd=tmp_path, capture_output=True, check=True
+        [installed / "python", "-P", "-c", code],
+        env=env,
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
     )
     assert Path(os.fsdecode(where.stdout).strip()).is_relative_to(installed.parent)
 
@@ -64,11 +76,17 @@ def test_the_wheel_carries_the_shell_files(installed: Path, tmp_path: Path) -> N
     """`shell_dir()` of an installed wheel has every file of the checkout's `shell/`."""
     code = "from vertex_env.formats.shellfiles import shell_dir; import json; print(json.dumps(str(shell_dir())))"
     done = subprocess.run(
-        [installed / "python", "-P", "-c", code], env=environ(tmp_path), cwd=tmp_path, capture_output=True, check=True
+        [installed / "python", "-P", "-c", code],
+        env=environ(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
     )
     found = Path(json.loads(done.stdout))
     assert found.is_relative_to(installed.parent)
-    names = {path.relative_to(ROOT / "shell") for path in (ROOT / "shell").rglob("*") if path.is_file()}
+    names = {
+        path.relative_to(ROOT / "shell") for path in (ROOT / "shell").rglob("*") if path.is_file()
+    }
     assert names
     assert {path.relative_to(found) for path in found.rglob("*") if path.is_file()} == names
 
@@ -81,7 +99,10 @@ def test_an_editable_install_reads_the_checkout() -> None:
 def test_the_version_stands_once(installed: Path, tmp_path: Path) -> None:
     """The program tells the version that the package has, and the changelog knows it."""
     done = subprocess.run(
-        [installed / "vertex-env", "--version"], env=environ(tmp_path), capture_output=True, check=True
+        [installed / "vertex-env", "--version"],
+        env=environ(tmp_path),
+        capture_output=True,
+        check=True,
     )
     assert done.stdout.decode() == f"vertex-env {__version__}\n"
     assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()

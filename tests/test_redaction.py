@@ -48,13 +48,21 @@ SPELLINGS: Mapping[str, Callable[[str], str]] = {
     "raw": str,
     "URL": lambda text: quote(text, safe=""),
     "form": quote_plus,
-    "lower-case URL": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
+    "lower-case URL": lambda text: re.sub(
+        "%..", lambda found: found[0].lower(), quote(text, safe="")
+    ),
     "JSON": lambda text: json.dumps(text)[1:-1],
     "JSON with escaped slashes": lambda text: json.dumps(text)[1:-1].replace("/", "\\/"),
     "HTML": html.escape,
-    "HTML with numbers": lambda text: re.sub(r"[!-/:-@[-`{-~]", lambda found: f"&#{ord(found[0])};", text),
-    "HTML with other numbers": lambda text: re.sub(r"[/+']", lambda found: f"&#x{ord(found[0]):02X};", text),
-    "HTML with names": lambda text: html.escape(text).replace("&#x27;", "&apos;").replace("+", "&plus;"),
+    "HTML with numbers": lambda text: re.sub(
+        r"[!-/:-@[-`{-~]", lambda found: f"&#{ord(found[0])};", text
+    ),
+    "HTML with other numbers": lambda text: re.sub(
+        r"[/+']", lambda found: f"&#x{ord(found[0]):02X};", text
+    ),
+    "HTML with names": lambda text: (
+        html.escape(text).replace("&#x27;", "&apos;").replace("+", "&plus;")
+    ),
     "base64": lambda text: base64.b64encode(text.encode()).decode(),
     "base64, later": lambda text: shifted(text, 1),
     "base64, still later": lambda text: shifted(text, 2),
@@ -77,7 +85,12 @@ def test_each_spelling_is_hidden(spelling: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(codec="utf-8"), min_size=8), st.sampled_from(sorted(SPELLINGS)), st.text(), st.text())
+@given(
+    st.text(st.characters(codec="utf-8"), min_size=8),
+    st.sampled_from(sorted(SPELLINGS)),
+    st.text(),
+    st.text(),
+)
 @example("\n\n\n\n\n\n\n\n", "raw", "", "")
 def test_whatever_the_secret_is(secret: str, spelling: str, before: str, after: str) -> None:
     """Neither it nor its spelling is left, whatever stands around it."""
@@ -110,7 +123,20 @@ def test_words_stay(text: str) -> None:
 KEY = "aB3xY7kQ9mZ2pL5wR8tV1cN4dF6gH0jS"
 
 
-STARTS = ("ya29.", "1//0g", "4/0A", "AIza", "AQ.", "GOCSPX-", "eyJ", "sk-proj-", "ghp_", "hf_", "glpat-", "github_pat_")
+STARTS = (
+    "ya29.",
+    "1//0g",
+    "4/0A",
+    "AIza",
+    "AQ.",
+    "GOCSPX-",
+    "eyJ",
+    "sk-proj-",
+    "ghp_",
+    "hf_",
+    "glpat-",
+    "github_pat_",
+)
 
 
 @pytest.mark.parametrize("before", ["%20", "%3D", "TOKEN_", "'", "x=", "google/", "https://h/"])
@@ -154,7 +180,11 @@ def test_each_shape_is_found_by_its_mark(mark: str) -> None:
 @pytest.mark.parametrize("gap", ["\n", "\r\n", "\t", " ", "\\\n"], ids=ascii)
 def test_a_token_in_more_lines_than_one(gap: str) -> None:
     """Neither part is repeated, nor as `repr` writes them. Control: the words of a message that follow stay."""
-    for text in (f"ya29.{KEY}{gap}{KEY} is wrong", repr(f"ya29.{KEY}{gap}{KEY}"), f"sk-proj-{KEY}{gap}{KEY}"):
+    for text in (
+        f"ya29.{KEY}{gap}{KEY} is wrong",
+        repr(f"ya29.{KEY}{gap}{KEY}"),
+        f"sk-proj-{KEY}{gap}{KEY}",
+    ):
         assert KEY not in hide(text), text
     words = f"{gap}GOOGLE_APPLICATION_CREDENTIALS or google/gemini-2.5-flash-lite is wrong"
     assert hide(f"ya29.{KEY}{words}") == f"[hidden]{words}"
@@ -172,14 +202,35 @@ def test_secrets_of_a_request_and_its_answer() -> None:
     secrets = Secrets()
     form = b"grant_type=refresh_token&client_id=my-client-id&refresh_token=form-token&client_secret=form%2Fsecret"
     basic = base64.b64encode(b"my-client-id:basic-secret").decode()
-    headers = {"Authorization": f"Basic {basic}", "Accept": "application/json", "x-goog-api-client": "gl-python/3.13"}
-    secrets.add_request("https://user:url-password@h.example/x?code=1&api_key=query-key", form, headers)
-    signed = {"url": "https://sts", "headers": [{"key": "x-amz-security-token", "value": "aws-session"}]}
-    secrets.add_request("https://h/x", f"subject_token={quote_plus(quote(json.dumps(signed)))}", None)
-    secrets.add_body(json.dumps([{"a": {"id_token": ["deep-token"], "Assertion": "an-assertion", "scope": "a-scope"}}]))
-    secrets.add_body(json.dumps({"accessToken": "camel-token", "tokenType": "not-secret", "secret": {"x": "nested-1"}}))
+    headers = {
+        "Authorization": f"Basic {basic}",
+        "Accept": "application/json",
+        "x-goog-api-client": "gl-python/3.13",
+    }
+    secrets.add_request(
+        "https://user:url-password@h.example/x?code=1&api_key=query-key", form, headers
+    )
+    signed = {
+        "url": "https://sts",
+        "headers": [{"key": "x-amz-security-token", "value": "aws-session"}],
+    }
+    secrets.add_request(
+        "https://h/x", f"subject_token={quote_plus(quote(json.dumps(signed)))}", None
+    )
+    secrets.add_body(
+        json.dumps(
+            [{"a": {"id_token": ["deep-token"], "Assertion": "an-assertion", "scope": "a-scope"}}]
+        )
+    )
+    secrets.add_body(
+        json.dumps(
+            {"accessToken": "camel-token", "tokenType": "not-secret", "secret": {"x": "nested-1"}}
+        )
+    )
     secrets.add_body("[" * 100_000)
-    secrets.add_environ({"CORP_API_KEY": "env-secret", "MONKEY": "not-secret", "SHORT_TOKEN": "short"})
+    secrets.add_environ(
+        {"CORP_API_KEY": "env-secret", "MONKEY": "not-secret", "SHORT_TOKEN": "short"}
+    )
     hidden = (
         "form-token form/secret basic-secret url-password query-key aws-session deep-token an-assertion camel-token "
         "nested-1 env-secret"
@@ -199,7 +250,11 @@ def test_secrets_do_not_show_themselves() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [SettingsError("no ya29.abc", "try AIza0123456789abcdefgh"), ChildError("no ya29.abc", "try", 127)]
+    "error",
+    [
+        SettingsError("no ya29.abc", "try AIza0123456789abcdefgh"),
+        ChildError("no ya29.abc", "try", 127),
+    ],
 )
 def test_errors_hide_what_looks_like_a_token(error: VertexEnvError) -> None:
     """Their copies and pickles as well, which are the same otherwise."""
@@ -232,7 +287,10 @@ def pool(folder: Path, base: str) -> Info:
 
 
 def workforce(_: Path, base: str) -> Info:
-    return google.external_account_authorized_user(base) | {"refresh_token": REFRESH, "client_secret": CLIENT}
+    return google.external_account_authorized_user(base) | {
+        "refresh_token": REFRESH,
+        "client_secret": CLIENT,
+    }
 
 
 def impersonated(folder: Path, base: str) -> Info:
@@ -240,7 +298,12 @@ def impersonated(folder: Path, base: str) -> Info:
 
 
 def program(folder: Path, base: str) -> Info:
-    answer = {"version": 1, "success": True, "token_type": "urn:ietf:params:oauth:token-type:jwt", "id_token": SUBJECT}
+    answer = {
+        "version": 1,
+        "success": True,
+        "token_type": "urn:ietf:params:oauth:token-type:jwt",
+        "id_token": SUBJECT,
+    }
     (folder / "program.py").write_text(f"print({json.dumps(json.dumps(answer))})")
     return google.external_account_executable(f"{sys.executable} {folder / 'program.py'}", base)
 
@@ -280,7 +343,9 @@ KINDS = {
 }
 ROLE = "/latest/meta-data/iam/security-credentials/role"
 REPEATING = {
-    "impersonation": [urlsplit(IAM_URL.format("target@sandbox-project.iam.gserviceaccount.com")).path],
+    "impersonation": [
+        urlsplit(IAM_URL.format("target@sandbox-project.iam.gserviceaccount.com")).path
+    ],
     "URL's server": ["/subject"],
     "AWS's server": [ROLE],
 }
@@ -291,7 +356,13 @@ GIVEN: Mapping[str, Reply] = {
     "/latest/api/token": Reply(body="iMds/t0ken+of-no-kind"),
     "/latest/meta-data/placement/availability-zone": Reply(body="us-east-2b"),
     "/latest/meta-data/iam/security-credentials": Reply(body="role"),
-    ROLE: Reply(body={"AccessKeyId": "id", "SecretAccessKey": "aWs/s3cret+key", "Token": "s3ss10n/of+no=kind"}),
+    ROLE: Reply(
+        body={
+            "AccessKeyId": "id",
+            "SecretAccessKey": "aWs/s3cret+key",
+            "Token": "s3ss10n/of+no=kind",
+        }
+    ),
 }
 """What servers of other clouds say, and what begins an impersonation."""
 NAMES = ("refresh_token", "client_secret", "assertion", "subject_token")
@@ -333,7 +404,9 @@ def secrets_in(asked: Asked) -> Iterator[str]:
     if "aws4_request" in asked.fields.get("subject_token_type", ""):
         signed = json.loads(unquote(asked.fields["subject_token"]))
         yield from (
-            each["value"] for each in signed["headers"] if each["key"] in ("x-amz-security-token", "Authorization")
+            each["value"]
+            for each in signed["headers"]
+            if each["key"] in ("x-amz-security-token", "Authorization")
         )
 
 
@@ -352,7 +425,11 @@ def repeat(
     """Asks for a token with one kind of credentials; gives parts of what was repeated, and the error."""
     with Repeating(GIVEN) as answers, GoogleProxy(answers.url, tmp_path / "proxy") as proxy:
         adc = write_adc(tmp_path / "adc.json", KINDS[request.param](tmp_path, answers.url))
-        environ = clean_environ(tmp_path / "home") | proxy.environ | {"GOOGLE_APPLICATION_CREDENTIALS": str(adc)}
+        environ = (
+            clean_environ(tmp_path / "home")
+            | proxy.environ
+            | {"GOOGLE_APPLICATION_CREDENTIALS": str(adc)}
+        )
         environ |= {"GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"}
         for name, value in (environ | {"VERTEX_ENV_PROJECT": "sandbox-project"}).items():
             monkeypatch.setenv(name, value)
@@ -373,10 +450,18 @@ def repeat(
 
 def leaving(error: BaseException, folder: Path) -> str:
     """All that is left of *error*: in a log, in a report with variables, in other processes, in our files."""
-    report = traceback.TracebackException(type(error), error, error.__traceback__, capture_locals=True)
+    report = traceback.TracebackException(
+        type(error), error, error.__traceback__, capture_locals=True
+    )
     files = [path for path in (folder / "home").rglob("*") if path.is_file()]
     return "\n".join(
-        [str(error), repr(error), repr(vars(error)), repr(pickle.dumps(error)), repr(vars(copy.copy(error)))]
+        [
+            str(error),
+            repr(error),
+            repr(vars(error)),
+            repr(pickle.dumps(error)),
+            repr(vars(copy.copy(error))),
+        ]
         + list(of_ours(report))
         + [path.read_text(errors="replace") for path in files]
     )
@@ -395,7 +480,10 @@ def of_ours(report: traceback.TracebackException | None) -> Iterator[str]:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("which", [0, 1, 2])
 def test_what_a_server_repeats(
-    spelling: str, which: int, repeat: Callable[[str, int], tuple[set[str], VertexEnvError]], tmp_path: Path
+    spelling: str,
+    which: int,
+    repeat: Callable[[str, int], tuple[set[str], VertexEnvError]],
+    tmp_path: Path,
 ) -> None:
     """The message says all but that; no part of it is anywhere."""
     parts, error = repeat(spelling, which)
@@ -435,19 +523,34 @@ def test_the_program_does_not_repeat_it_either(tmp_path: Path) -> None:
 
 
 PROTECTED = "from vertex_env.entry import main; main()"
-BARE = "from tests.support.misplaced import take_protection_off; take_protection_off(); " + PROTECTED
+BARE = (
+    "from tests.support.misplaced import take_protection_off; take_protection_off(); " + PROTECTED
+)
 
 
 @pytest.mark.parametrize("program", [PROTECTED, BARE], ids=["protected", "bare"])
 def test_what_the_metadata_server_repeats(program: str, tmp_path: Path) -> None:
     """Nothing secret is sent to it, so what it names a secret itself; the control shows it."""
     given = "m3tadata/token+of=no-kind"
-    refusal = Reply(400, {"error": "x", "error_description": f"Bad <{given}> was given", "access_token": given}, FLAVOR)
+    refusal = Reply(
+        400,
+        {"error": "x", "error_description": f"Bad <{given}> was given", "access_token": given},
+        FLAVOR,
+    )
     routes = metadata_routes("googleapis.com")
-    with Answers({path: refusal if path.endswith("/token") else reply for path, reply in routes.items()}) as answers:
-        env = clean_environ(tmp_path) | {"NO_GCE_CHECK": "", "GCE_METADATA_HOST": answers.url.removeprefix("http://")}
+    with Answers(
+        {path: refusal if path.endswith("/token") else reply for path, reply in routes.items()}
+    ) as answers:
+        env = clean_environ(tmp_path) | {
+            "NO_GCE_CHECK": "",
+            "GCE_METADATA_HOST": answers.url.removeprefix("http://"),
+        }
         done = subprocess.run(
-            [sys.executable, "-P", "-c", program, "token"], env=env, capture_output=True, text=True, check=False
+            [sys.executable, "-P", "-c", program, "token"],
+            env=env,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     assert done.returncode
     assert f"Bad <{given if program == BARE else '[hidden]'}> was given" in done.stderr
@@ -458,7 +561,16 @@ def test_what_the_metadata_server_repeats(program: str, tmp_path: Path) -> None:
 def test_what_the_endpoints_api_repeats(monkeypatch: pytest.MonkeyPatch, *, is_bare: bool) -> None:
     """The token by its value, in a refusal and in a name; the control shows it."""
     token = "b3arer/token+of.no-kind"
-    refusal = Reply(400, {"error": {"code": 400, "status": "INVALID_ARGUMENT", "message": f"Bad <{token}> was sent"}})
+    refusal = Reply(
+        400,
+        {
+            "error": {
+                "code": 400,
+                "status": "INVALID_ARGUMENT",
+                "message": f"Bad <{token}> was sent",
+            }
+        },
+    )
     if is_bare:
         monkeypatch.setattr(Secrets, "redact", lambda _, text: text)
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
@@ -495,7 +607,18 @@ def test_what_the_supervisor_says(tmp_path: Path, *, is_bare: bool) -> None:
     program = broken + ("helper.clean = str; " if is_bare else "") + PROTECTED
     with sandboxed(tmp_path, lifetime_s=4) as (_, env):
         assert run_cli("token", env=env).status == 0
-        command = [sys.executable, "-P", "-c", program, "run", "--on-expiry", "restart", "--", "sleep", "60"]
+        command = [
+            sys.executable,
+            "-P",
+            "-c",
+            program,
+            "run",
+            "--on-expiry",
+            "restart",
+            "--",
+            "sleep",
+            "60",
+        ]
         with Process(command, env, tmp_path) as process:
             until(lambda: " here" in process.stderr)
             assert ("no [hidden] here" in process.stderr) == (not is_bare)
@@ -525,7 +648,12 @@ def test_a_token_for_a_command(program: str, path: str, tmp_path: Path) -> None:
         for pasted in ("ya29.aB3xY7kQ9mZ2pL5wR8tV", opaque):
             command = [sys.executable, "-P", "-c", program, "run", *policy, "--", pasted]
             done = subprocess.run(
-                command, env=env | {"GITHUB_TOKEN": opaque}, capture_output=True, text=True, check=False, timeout=60
+                command,
+                env=env | {"GITHUB_TOKEN": opaque},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
             )
             assert done.returncode == 127
             assert ("[hidden]" in done.stderr) == (program == PROTECTED)
@@ -577,7 +705,9 @@ def secrets_of(folder: Path) -> list[str]:
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.parametrize("name", FAILING)
-def test_reports_have_no_secrets(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_have_no_secrets(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither variables of our frames nor the exceptions that it came of; the lines of the traceback are there."""
     secrets = secrets_of(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -590,7 +720,9 @@ def test_reports_without_shelter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     secrets = secrets_of(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(api, "_cleaned", lambda error: error)
-    assert {secret for name in FAILING for secret in shown(FAILING[name], *secrets)} >= set(secrets[:2])
+    assert {secret for name in FAILING for secret in shown(FAILING[name], *secrets)} >= set(
+        secrets[:2]
+    )
 
 
 def handle_and_fail() -> None:
@@ -650,10 +782,13 @@ def test_a_clients_401_of_an_expired_token(tmp_path: Path, monkeypatch: pytest.M
 
         with openai.DefaultHttpxClient(event_hooks={"request": [dawdle]}) as slow:
             url = vertex_env.base_url()
-            client = openai.OpenAI(base_url=url, api_key=vertex_env.token, max_retries=0, http_client=slow)
+            client = openai.OpenAI(
+                base_url=url, api_key=vertex_env.token, max_retries=0, http_client=slow
+            )
             with pytest.raises(openai.AuthenticationError) as caught:
                 client.chat.completions.create(
-                    model="google/gemini-3-flash", messages=[{"role": "user", "content": "good morning"}]
+                    model="google/gemini-3-flash",
+                    messages=[{"role": "user", "content": "good morning"}],
                 )
     report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     assert sent[0].startswith("ya29.")

@@ -58,7 +58,9 @@ def logged_in(home: Path, **changed: object) -> None:
 def test_search_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The option first, then our variable, the profile, Google's variable and at last gcloud's own file."""
     monkeypatch.chdir(home)
-    places = {name: write_adc(home / name, google.authorized_user()) for name in ("o", "v", "p", "g")}
+    places = {
+        name: write_adc(home / name, google.authorized_user()) for name in ("o", "v", "p", "g")
+    }
     logged_in(home)
     config = home / ".config" / "vertex-env" / "config.toml"
     config.parent.mkdir()
@@ -85,15 +87,22 @@ def test_search_order(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cloudsdk_config(home: Path) -> None:
     """gcloud's folder can be elsewhere."""
     logged_in(home)
-    other = write_adc(home / "work" / "application_default_credentials.json", google.service_account())
+    other = write_adc(
+        home / "work" / "application_default_credentials.json", google.service_account()
+    )
     found = session(home, CLOUDSDK_CONFIG=str(home / "work")).adc
-    assert (found.kind, found.source) == ("service_account", f"{other} (from gcloud's well-known place)")
+    assert (found.kind, found.source) == (
+        "service_account",
+        f"{other} (from gcloud's well-known place)",
+    )
 
 
 def test_a_named_file_is_not_replaced(home: Path) -> None:
     """A variable that leads nowhere is an error, though there is a login: somebody means another account."""
     logged_in(home)
-    with pytest.raises(CredentialsError, match=r"nowhere \(from GOOGLE_APPLICATION_CREDENTIALS\) does not exist"):
+    with pytest.raises(
+        CredentialsError, match=r"nowhere \(from GOOGLE_APPLICATION_CREDENTIALS\) does not exist"
+    ):
         session(home, GOOGLE_APPLICATION_CREDENTIALS="/nowhere")
 
 
@@ -119,7 +128,9 @@ def test_metadata_server_last(home: Path) -> None:
 @pytest.fixture
 def somewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that does not know whether it is Google's."""
-    monkeypatch.setattr(metadata, "is_certain", lambda environ: bool(environ.get("GCE_METADATA_HOST")))
+    monkeypatch.setattr(
+        metadata, "is_certain", lambda environ: bool(environ.get("GCE_METADATA_HOST"))
+    )
 
 
 POD = {"NO_GCE_CHECK": "", "KUBERNETES_SERVICE_HOST": "10.0.0.1"}
@@ -227,7 +238,10 @@ def test_quota_project_of_the_file(home: Path) -> None:
     """The file's quota project counts, and the variable before it."""
     logged_in(home, quota_project_id="quota-of-file")
     assert session(home).identity.quota_project == "quota-of-file"
-    assert session(home, GOOGLE_CLOUD_QUOTA_PROJECT="quota-of-variable").identity.quota_project == "quota-of-variable"
+    assert (
+        session(home, GOOGLE_CLOUD_QUOTA_PROJECT="quota-of-variable").identity.quota_project
+        == "quota-of-variable"
+    )
 
 
 def test_universe(home: Path) -> None:
@@ -242,7 +256,11 @@ def test_universe(home: Path) -> None:
     ("info", "audience"),
     [
         pytest.param(google.authorized_user(), None, id="user"),
-        pytest.param(google.gdch_service_account("http://127.0.0.1:9"), "https://vertex.example.com", id="gdch"),
+        pytest.param(
+            google.gdch_service_account("http://127.0.0.1:9"),
+            "https://vertex.example.com",
+            id="gdch",
+        ),
     ],
 )
 def test_audience(info: Info, audience: str | None, home: Path) -> None:
@@ -304,7 +322,10 @@ def test_store_none(home: Path, answers: Answers) -> None:
 def test_offline(home: Path, answers: Answers) -> None:
     """With Google out of reach a stored token that is due serves on, with a warning, until its last minute."""
     with_key(home, answers)
-    answers.routes["/token"] = [Reply(body={"access_token": PLANTED, "expires_in": 3600}), Reply(502)]
+    answers.routes["/token"] = [
+        Reply(body={"access_token": PLANTED, "expires_in": 3600}),
+        Reply(502),
+    ]
     environ = {"HOME": str(home), "NO_GCE_CHECK": "true"}
     start, said = datetime.now(UTC), []  # type: datetime, list[str]
 
@@ -318,7 +339,9 @@ def test_offline(home: Path, answers: Answers) -> None:
     (warning,) = said
     host = answers.url.removeprefix("http://")
     left = r"(?:199|20[0-9]) s"
-    assert re.fullmatch(f"{host} answered 502; using the stored token, which lasts {left} more", warning)
+    assert re.fullmatch(
+        f"{host} answered 502; using the stored token, which lasts {left} more", warning
+    )
     with pytest.raises(UnavailableError):
         token(3545)
 
@@ -331,7 +354,11 @@ PARENT = "projects/my-project/locations"
 @pytest.mark.parametrize(
     ("options", "url"),
     [
-        pytest.param({}, f"https://aiplatform.googleapis.com/v1/{PARENT}/global/endpoints/openapi", id="default"),
+        pytest.param(
+            {},
+            f"https://aiplatform.googleapis.com/v1/{PARENT}/global/endpoints/openapi",
+            id="default",
+        ),
         pytest.param(
             {"location": "eu"},
             f"https://aiplatform.eu.rep.googleapis.com/v1/{PARENT}/eu/endpoints/openapi",
@@ -348,7 +375,9 @@ PARENT = "projects/my-project/locations"
             id="responses",
         ),
         pytest.param(
-            {"base_url": "https://psc.p.googleapis.com/v1/x/"}, "https://psc.p.googleapis.com/v1/x", id="verbatim"
+            {"base_url": "https://psc.p.googleapis.com/v1/x/"},
+            "https://psc.p.googleapis.com/v1/x",
+            id="verbatim",
         ),
         pytest.param(
             {"base_url": "https://llm.example.com", "allow_host": ["llm.example.com"]},
@@ -388,7 +417,9 @@ def test_a_model_without_the_responses_api(home: Path, model: str) -> None:
 def url(home: Path, options: Mapping[str, Any], **environ: str) -> str:
     """What `vertex-env url` prints."""
     variables = {"HOME": str(home), "NO_GCE_CHECK": "true", **environ}
-    found = open_session(options, Inputs(variables), lambda: datetime.now(UTC), pytest.fail, anonymous=True)
+    found = open_session(
+        options, Inputs(variables), lambda: datetime.now(UTC), pytest.fail, anonymous=True
+    )
     return found.target().base_url
 
 
@@ -400,7 +431,9 @@ def url(home: Path, options: Mapping[str, Any], **environ: str) -> str:
         ({"project": "my-project"}, {"GOOGLE_APPLICATION_CREDENTIALS": "/no/such/file.json"}),
     ],
 )
-def test_a_url_needs_no_credentials(home: Path, options: dict[str, str], environ: dict[str, str]) -> None:
+def test_a_url_needs_no_credentials(
+    home: Path, options: dict[str, str], environ: dict[str, str]
+) -> None:
     """Where the settings have the project; everything else does need them, which is the control."""
     expected = f"https://aiplatform.googleapis.com/v1/{PARENT}/global/endpoints/openapi"
     assert url(home, options, **environ) == expected
@@ -410,7 +443,9 @@ def test_a_url_needs_no_credentials(home: Path, options: dict[str, str], environ
         session(home, options, **environ)
 
 
-@pytest.mark.parametrize("options", [{}, {"project": "my-project", "endpoint": "123", "location": "us-central1"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"project": "my-project", "endpoint": "123", "location": "us-central1"}]
+)
 def test_a_url_that_only_credentials_can_give(home: Path, options: dict[str, str]) -> None:
     """The project may be theirs, and an endpoint's host is known to Google only."""
     with pytest.raises(CredentialsError) as e:
@@ -422,7 +457,9 @@ def test_a_url_of_the_credentials(home: Path) -> None:
     """Their project and universe count where there are some, and a broken file is told as ever."""
     write_adc(well_known(home), {**google.service_account(), "universe_domain": "example.cloud"})
     assert url(home, {}).startswith("https://aiplatform.example.cloud/v1/projects/sandbox-project/")
-    assert url(home, {"project": "my-project"}).startswith("https://aiplatform.example.cloud/v1/projects/my-project/")
+    assert url(home, {"project": "my-project"}).startswith(
+        "https://aiplatform.example.cloud/v1/projects/my-project/"
+    )
     well_known(home).write_text("{")
     with pytest.raises(CredentialsError):
         url(home, {"project": "my-project"})
@@ -431,9 +468,14 @@ def test_a_url_of_the_credentials(home: Path) -> None:
 def test_gclouds_override(home: Path) -> None:
     """gcloud's own variable names a private host for every location."""
     logged_in(home)
-    environ = {"CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": "https://aiplatform-psc.p.googleapis.com/"}
+    environ = {
+        "CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM": "https://aiplatform-psc.p.googleapis.com/"
+    }
     found = session(home, {"project": "my-project", "location": "us"}, **environ)
-    assert found.target().base_url == f"https://aiplatform-psc.p.googleapis.com/v1/{PARENT}/us/endpoints/openapi"
+    assert (
+        found.target().base_url
+        == f"https://aiplatform-psc.p.googleapis.com/v1/{PARENT}/us/endpoints/openapi"
+    )
     assert found.urls.root_for("asia-east1") == "https://aiplatform-psc.p.googleapis.com"
 
 
@@ -509,7 +551,12 @@ def test_project_of_a_key(home: Path) -> None:
     ],
 )
 def test_contradictions(
-    options: dict[str, Any], environ: dict[str, str], message: str, hint: str, home: Path, answers: Answers
+    options: dict[str, Any],
+    environ: dict[str, str],
+    message: str,
+    hint: str,
+    home: Path,
+    answers: Answers,
 ) -> None:
     """What is wrong with the settings is told before a token is minted."""
     with_key(home, answers)
@@ -532,7 +579,9 @@ def test_contradictions(
         pytest.param(lambda note: note.chmod(0o644), 1, id="others may read it"),
     ],
 )
-def test_remembered_endpoint(damage: Callable[[Path], object], asked: int, home: Path, answers: Answers) -> None:
+def test_remembered_endpoint(
+    damage: Callable[[Path], object], asked: int, home: Path, answers: Answers
+) -> None:
     """Where an endpoint is, is remembered; a damaged memory is none."""
     with_key(home, answers)
     parent = "projects/my-project/locations/us-central1/endpoints"
@@ -586,7 +635,9 @@ def test_no_module_takes_another_environment_than_the_one_it_was_given() -> None
     assert reads_of_the_process("import os\nx = os.environ['HOME']\ny = os.getenv('HOME')\n") == 2
     paths = {str(path.relative_to(PACKAGE)): path for path in PACKAGE.rglob("*.py")}
     found = {name: reads_of_the_process(path.read_text()) for name, path in paths.items()}
-    assert {n: count for n, count in found.items() if count and not n.startswith(STARTS)} == READS_ITS_OWN
+    assert {
+        n: count for n, count in found.items() if count and not n.startswith(STARTS)
+    } == READS_ITS_OWN
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -598,7 +649,9 @@ def test_a_certificate_is_looked_for_in_the_home_that_was_given(
     for name, folder in folders.items():
         folder.mkdir(parents=True)
         workload = {"cert_path": f"/{name}.pem", "key_path": "/key.pem"}
-        (folder / "certificate_config.json").write_text(json.dumps({"cert_configs": {"workload": workload}}))
+        (folder / "certificate_config.json").write_text(
+            json.dumps({"cert_configs": {"workload": workload}})
+        )
     monkeypatch.setenv("HOME", str(home / "process"))
     source = {"certificate": {"use_default_certificate_config": True}}
     environ = {"HOME": str(home / "given")} if given else {}

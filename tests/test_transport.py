@@ -38,7 +38,11 @@ WHO = Who("authorized_user", None, "a test", None, None)
 
 def start(handler: Handler, *headers: str) -> None:
     """The beginning of an answer with *headers*."""
-    handler.wfile.write("\r\n".join(("HTTP/1.1 200 OK", "Content-Type: application/json", *headers, "", "")).encode())
+    handler.wfile.write(
+        "\r\n".join(
+            ("HTTP/1.1 200 OK", "Content-Type: application/json", *headers, "", "")
+        ).encode()
+    )
 
 
 def pour(handler: Handler, block: bytes, count: int) -> None:
@@ -118,7 +122,9 @@ peak = next(line.split()[1] for line in open("/proc/self/status") if line.starts
 print(status, time.monotonic() - started, int(peak) // 1024, file=sys.stderr)
 """
 
-needs_proc = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the most memory that was used")
+needs_proc = pytest.mark.skipif(
+    sys.platform != "linux", reason="/proc tells the most memory that was used"
+)
 
 
 def measure(*args: str, env: Mapping[str, str]) -> tuple[int, float, int, str]:
@@ -133,7 +139,14 @@ def measure(*args: str, env: Mapping[str, str]) -> tuple[int, float, int, str]:
 @pytest.fixture(params=["http.client", "requests"])
 def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Variables with which one of the two transports is used, here and in children."""
-    for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    for name in (
+        "HTTPS_PROXY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+    ):
         monkeypatch.delenv(name, raising=False)
     variables = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     if request.param == "requests":
@@ -157,7 +170,10 @@ def usual(transport: dict[str, str], tmp_path: Path) -> int:
 
 def login(answers: Answers, tmp_path: Path, *more: Mapping[str, str]) -> dict[str, str]:
     file = write_adc(tmp_path / "adc.json", google.service_account(answers.url))
-    env = clean_environ(tmp_path / "home") | {"GOOGLE_APPLICATION_CREDENTIALS": str(file), "VERTEX_ENV_STORE": "none"}
+    env = clean_environ(tmp_path / "home") | {
+        "GOOGLE_APPLICATION_CREDENTIALS": str(file),
+        "VERTEX_ENV_STORE": "none",
+    }
     for one in more:
         env |= one
     return env
@@ -200,9 +216,15 @@ def test_memory_of_a_listing(tmp_path: Path) -> None:
                 "GOOGLE_CLOUD_PROJECT": "sandbox-project",
             }
             env = login(answers, tmp_path, more)
-            status, seconds, peaks[name], said = measure("endpoints", "--location", "us-central1", env=env)
+            status, seconds, peaks[name], said = measure(
+                "endpoints", "--location", "us-central1", env=env
+            )
         large = name != "usual"
-        assert (status, "gave an answer larger than 16 MiB" in said, seconds < 8) == (75 if large else 0, large, True)
+        assert (status, "gave an answer larger than 16 MiB" in said, seconds < 8) == (
+            75 if large else 0,
+            large,
+            True,
+        )
     assert max(peaks.values()) < peaks["usual"] + 64, peaks
 
 
@@ -227,7 +249,9 @@ def test_control_requests_alone_keeps_all_of_it(answer: str) -> None:
 
     with Answers({"/x": some}) as answers:
         command = [sys.executable, "-c", plain + peak, f"{answers.url}/x"]
-        done = subprocess.run(command, env={"NO_PROXY": "*"}, capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run(
+            command, env={"NO_PROXY": "*"}, capture_output=True, text=True, timeout=60, check=True
+        )
     size, kib = map(int, done.stdout.split())
     assert size == 64 * MIB
     assert kib > 80 * 1024
@@ -278,7 +302,9 @@ def test_control_a_time_out_alone_does_not_end_it() -> None:
     """The control: requests' own time-out of 0.3 s is still not over after a second."""
     slow = Slow(SLOW["body"])
     with Answers({"/x": slow}) as answers:
-        ask = threading.Thread(target=lambda: suppressed(requests.get, f"{answers.url}/x", timeout=0.3), daemon=True)
+        ask = threading.Thread(
+            target=lambda: suppressed(requests.get, f"{answers.url}/x", timeout=0.3), daemon=True
+        )
         ask.start()
         ask.join(1)
         assert ask.is_alive()
@@ -360,13 +386,18 @@ def test_packed_answer(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("transport")
 def test_damaged_packing(tmp_path: Path) -> None:
     broken = Reply(200, b"no gzip", {"Content-Encoding": "gzip"})
-    with Answers({"/token": broken}) as answers, pytest.raises(UnavailableError, match="the connection broke off"):
+    with (
+        Answers({"/token": broken}) as answers,
+        pytest.raises(UnavailableError, match="the connection broke off"),
+    ):
         source_of(google.service_account(answers.url), tmp_path).mint()
 
 
 KINDS: Mapping[str, Callable[[str, Path], Info]] = {
     "gdch": lambda base, _: google.gdch_service_account(base),
-    "workforce": lambda base, _: google.external_account_authorized_user(base) | {"token_url": f"{base}/token"},
+    "workforce": lambda base, _: (
+        google.external_account_authorized_user(base) | {"token_url": f"{base}/token"}
+    ),
 }
 
 
@@ -380,7 +411,10 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_kinds(kind: str, tmp_path: Path) -> None:
     """Whatever google-auth asks, it asks through our transport."""
-    with Answers({"/token": gigabyte}) as answers, pytest.raises(UnavailableError, match="larger than 1 MiB"):
+    with (
+        Answers({"/token": gigabyte}) as answers,
+        pytest.raises(UnavailableError, match="larger than 1 MiB"),
+    ):
         source_of(KINDS[kind](answers.url, tmp_path), tmp_path).mint()
 
 
@@ -423,7 +457,9 @@ def spoken(folder: Path, env: Mapping[str, str], more: str = "") -> str:
     )
     base = json.loads((folder / "adc.json").read_text())["token_uri"].removesuffix("/token")
     command = [sys.executable, "-c", code, base]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False).stdout
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=60, check=False
+    ).stdout
 
 
 def test_connections_are_not_printed(transport: dict[str, str], tmp_path: Path) -> None:
@@ -433,7 +469,9 @@ def test_connections_are_not_printed(transport: dict[str, str], tmp_path: Path) 
         assert spoken(tmp_path, env) == ""
         asked = len(answers.asked)
         # The control.
-        shown = spoken(tmp_path, env, "from vertex_env import transport as t; t.Line.on = lambda _, base: base")
+        shown = spoken(
+            tmp_path, env, "from vertex_env import transport as t; t.Line.on = lambda _, base: base"
+        )
     assert asked == 2
     assert "assertion=" in shown
     assert f"Bearer {PLANTED}" in shown
@@ -460,7 +498,9 @@ def logged(folder: Path, env: Mapping[str, str], more: str = "") -> str:
     )
     base = json.loads((folder / "adc.json").read_text())["token_uri"].removesuffix("/token")
     command = [sys.executable, "-c", code, base]
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False).stderr
+    return subprocess.run(
+        command, env=env, capture_output=True, text=True, timeout=60, check=False
+    ).stderr
 
 
 def test_headers_are_not_logged(tmp_path: Path) -> None:
@@ -471,7 +511,9 @@ def test_headers_are_not_logged(tmp_path: Path) -> None:
         assertion = answers.asked[0].fields["assertion"]
         assert [asked.path for asked in answers.asked] == ["/token", "/v1/list"]
         # The control.
-        shown = logged(tmp_path, env, "from vertex_env import transport as t; del t._Response.begin")
+        shown = logged(
+            tmp_path, env, "from vertex_env import transport as t; del t._Response.begin"
+        )
         other = answers.asked[2].fields["assertion"]
     assert "/v1/list" in said  # it does log
     assert not any(secret in said for secret in (assertion, PLANTED))
@@ -487,7 +529,9 @@ def test_no_proxy_for_plain_http_on_loopback(tmp_path: Path) -> None:
         assert (len(answers.asked), len(proxy.asked)) == (2, 0)
         # The controls: the proxy does not know the path, so that the first has no token for a list.
         for count, module in enumerate(("credentials.transport", "vertex.endpoints"), start=1):
-            spoken(tmp_path, env, f"import vertex_env.{module} as m; m.may_have_proxy = lambda _: True")
+            spoken(
+                tmp_path, env, f"import vertex_env.{module} as m; m.may_have_proxy = lambda _: True"
+            )
             assert len(proxy.asked) == count
         assert "assertion" in proxy.asked[0].fields
         assert proxy.asked[1].headers["Authorization"] == f"Bearer {PLANTED}"

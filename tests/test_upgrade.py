@@ -42,7 +42,9 @@ HOUR, SHORT = timedelta(hours=1), timedelta(seconds=12)
 def before() -> bytes:
     """The version before: an archive of its package and of its shell files."""
     git = (need("git"), "-C", str(ROOT))
-    if subprocess.run([*git, "cat-file", "-e", f"{BEFORE}^{{commit}}"], capture_output=True, check=False).returncode:
+    if subprocess.run(
+        [*git, "cat-file", "-e", f"{BEFORE}^{{commit}}"], capture_output=True, check=False
+    ).returncode:
         missing(f"the history has no {BEFORE}, as in a shallow clone or without .git")
     archive = [*git, "archive", BEFORE, "vertex_env", "shell"]
     return subprocess.run(archive, capture_output=True, check=True).stdout
@@ -62,7 +64,9 @@ class Installation:
         """Replace the files by those of this version."""
         self._remove()
         for name in ("vertex_env", "shell"):
-            shutil.copytree(ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(
+                ROOT / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
         assert self._has("vertex_env.cache")
         assert not self._has("vertex_env.warm")
 
@@ -73,7 +77,9 @@ class Installation:
     def _has(self, module: str) -> bool:
         """Whether a program of this installation finds *module*."""
         code = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
-        done = subprocess.run([sys.executable, "-P", "-c", code], env={"PYTHONPATH": str(self.folder)}, check=False)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code], env={"PYTHONPATH": str(self.folder)}, check=False
+        )
         return done.returncode == 0
 
 
@@ -223,7 +229,9 @@ def saved_hook_of_another(tmp_path: Path, name: str) -> None:
         place.env["PYTHONPATH"] = str(installed.folder)
         path = tmp_path / f"saved{shell.suffix}"
         path.write_text(run_cli("hook", shell.name, env=place.env).stdout)
-        saved = Saved(**{field.name: getattr(shell, field.name) for field in fields(shell)}, path=path)
+        saved = Saved(
+            **{field.name: getattr(shell, field.name) for field in fields(shell)}, path=path
+        )
         mine = {KEY: "mine", "OPENAI_BASE_URL": "https://mine.example/v1"}
         with othershells.Terminal(saved, place, mine) as terminal:
             first = terminal.report()
@@ -314,7 +322,9 @@ def test_files_of_the_version_before(home: Home) -> None:
     home.installed.upgrade()
     new = [home.run(*args) for args in WRITE]
     token = stored(home)
-    assert [(done.status, done.stderr) for done in new] == [(done.status, done.stderr) for done in old]
+    assert [(done.status, done.stderr) for done in new] == [
+        (done.status, done.stderr) for done in old
+    ]
     assert [done.stderr for done in new] == [""] * len(WRITE)
     for args, was, now in zip(WRITE, old, new, strict=True):
         if args != ("status",):  # it shows how long the token is still good
@@ -357,7 +367,10 @@ def test_a_keychain_that_the_version_before_has_used(home: Home, tmp_path: Path)
 
 
 OLD_NAMES = (
-    *(f"{'a' * 64}.{kind}" for kind in ("token", "behind", "failure", "stamp", "keeper", "mark", "keychain")),
+    *(
+        f"{'a' * 64}.{kind}"
+        for kind in ("token", "behind", "failure", "stamp", "keeper", "mark", "keychain")
+    ),
     *(f"{'a' * 64}.{kind}.tmp" for kind in ("token", "stamp")),
     f"{'a' * 64}.token.4711.5.tmp",
     f"{'b' * 32}.answer",

@@ -65,10 +65,14 @@ def commands() -> Iterator[Command]:
             if isinstance(parameter, click.Option):
                 (long,) = (n for n in parameter.opts if n.startswith("--"))
                 text = short(parameter.help or f"{parameter.metavar or 'choice'}")
-                setting = KINDS[parameter.name or ""] if isinstance(parameter, SettingsOption) else None
+                setting = (
+                    KINDS[parameter.name or ""] if isinstance(parameter, SettingsOption) else None
+                )
                 values = None if parameter.is_flag else setting.choices if setting else choices
                 completes = setting.completes if setting else None
-                options.append(Option(long.removeprefix("--"), text, values, completes, parameter.multiple))
+                options.append(
+                    Option(long.removeprefix("--"), text, values, completes, parameter.multiple)
+                )
             else:
                 words += choices
         yield Command(name, short(command.help or ""), tuple(options), tuple(words))
@@ -88,7 +92,11 @@ def bash() -> str:
         words = [f"--{o.name}" for o in command.options] + list(command.words)
         if words:
             cases.append(f"  {command.name}) words='{' '.join(words)}' ;;")
-        values += [f"  {command.name}:--{o.name}) words='{' '.join(o.values)}' ;;" for o in command.options if o.values]
+        values += [
+            f"  {command.name}:--{o.name}) words='{' '.join(o.values)}' ;;"
+            for o in command.options
+            if o.values
+        ]
     options = {o for c in commands() for o in c.options}
     taking = sorted({o.name for o in options if o.values is not None and o.completes is None})
     files = " | ".join(sorted({f"*:--{o.name}" for o in options if o.completes == "files"}))
@@ -227,7 +235,11 @@ end
 
 def fish() -> str:
     """Completions for fish."""
-    lines = [f"# vertex-env's completions for fish; {HEAD}\n", FISH_PROFILES, "complete -c vertex-env -f"]
+    lines = [
+        f"# vertex-env's completions for fish; {HEAD}\n",
+        FISH_PROFILES,
+        "complete -c vertex-env -f",
+    ]
     begun = "complete -c vertex-env -n __fish_use_subcommand -a"
     lines += [f"{begun} {command.name} -d '{command.help}'" for command in commands()]
     having: dict[Option, list[str]] = {}
@@ -239,7 +251,11 @@ def fish() -> str:
         takes = ""
         if o.values is not None:
             values = "(__vertex_env_profiles)" if o.completes == "profiles" else " ".join(o.values)
-            takes = " -r -F" if o.completes == "files" else " -x" + (f" -a '{values}'" if values else "")
+            takes = (
+                " -r -F"
+                if o.completes == "files"
+                else " -x" + (f" -a '{values}'" if values else "")
+            )
         lines.append(f"{seen.format(' '.join(names))} -l {o.name}{takes} -d '{o.help}'")
     for command in commands():
         head = seen.format(command.name)

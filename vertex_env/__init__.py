@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from vertex_env.api import Settings, atoken, base_url, environment, token
     from vertex_env.errors import VertexEnvError
 
-__all__ = ["Settings", "VertexEnvError", "__version__", "atoken", "base_url", "environment", "token"]
+__all__ = [
+    "Settings",
+    "VertexEnvError",
+    "__version__",
+    "atoken",
+    "base_url",
+    "environment",
+    "token",
+]
 
 
 def __getattr__(name: str) -> object:

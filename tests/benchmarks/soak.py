@@ -55,7 +55,10 @@ def soak(seconds: float) -> int:
         folder = Path(name)
         notes = folder / "notes"
         command = (*RUN, "--", sys.executable, "-c", SERVER, str(notes))
-        with sandboxed(folder, LIFETIME_S) as (sandbox, env), Process(command, env, folder) as process:
+        with (
+            sandboxed(folder, LIFETIME_S) as (sandbox, env),
+            Process(command, env, folder) as process,
+        ):
             end = time.monotonic() + seconds
             while time.monotonic() < end and process.popen.poll() is None:
                 time.sleep(0.1)
@@ -64,14 +67,20 @@ def soak(seconds: float) -> int:
             # By the signal if that came before the server was ready for it.
             status = process.status()
             said, counts = process.stderr, sandbox.counts
-        seen = [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+        seen = (
+            [json.loads(line) for line in notes.read_text().splitlines()] if notes.exists() else []
+        )
     return report(seen, counts, said, ended_well=early is None and status in (0, -signal.SIGTERM))
 
 
-def report(seen: list[dict[str, object]], counts: Mapping[str, int], said: str, *, ended_well: bool) -> int:
+def report(
+    seen: list[dict[str, object]], counts: Mapping[str, int], said: str, *, ended_well: bool
+) -> int:
     """Print the counts; the exit status."""
     answers = [note for note in seen if "asked" not in note]
-    failed = Counter(str(note["error"]) for note in answers if note["error"] and not note["stopping"])
+    failed = Counter(
+        str(note["error"]) for note in answers if note["error"] and not note["stopping"]
+    )
     while_stopping = sum(bool(note["error"] and note["stopping"]) for note in answers)
     # Killed with a request at hand: that happens to whom a planned stop takes too long, and to nobody else.
     cut_off = len(seen) - 2 * len(answers)
@@ -81,7 +90,9 @@ def report(seen: list[dict[str, object]], counts: Mapping[str, int], said: str, 
     print(f"requests that failed in a planned stop   {while_stopping + cut_off}")
     print(f"requests refused with 401                {counts.get('refused', 0)}")
     print(f"restarts                                 {said.count('starting the command anew')}")
-    print(f"starts that got an answer                {len({note['generation'] for note in answers})}")
+    print(
+        f"starts that got an answer                {len({note['generation'] for note in answers})}"
+    )
     print(f"token requests                           {counts['token']}")
     for error, times in failed.most_common(5):
         print(f"  {times} x {error}")

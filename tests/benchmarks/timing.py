@@ -37,7 +37,9 @@ class Command:
         _, status = os.waitpid(process, 0)
         seconds = time.perf_counter() - start
         if status != 0:
-            done = subprocess.run(self.argv, env=dict(self.environ), capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                self.argv, env=dict(self.environ), capture_output=True, text=True, check=False
+            )
             raise SystemExit(f"{self.argv} failed: {done.stderr}")
         return seconds
 
@@ -52,7 +54,10 @@ def ratio(ours: Command, theirs: Command, rounds: int) -> tuple[float, float, fl
 def row(what: str, against: str, result: tuple[float, float, float], goal: str) -> None:
     """Print one line of the table."""
     value, ours, theirs = result
-    print(f"{what:<44} {against:<34} {value:>7.2f} x  {goal:<9} ({ours:.1f} / {theirs:.1f} ms)", flush=True)
+    print(
+        f"{what:<44} {against:<34} {value:>7.2f} x  {goal:<9} ({ours:.1f} / {theirs:.1f} ms)",
+        flush=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,10 @@ class Installed:
 
 def install(folder: Path) -> list[Installed]:
     """The wheel in fresh environments: with the wrapper that current installers write, and with an old pip's."""
-    subprocess.run([sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(folder), str(ROOT)],
+        check=True,
+    )
     (wheel,) = folder.glob("vertex_env-*.whl")
     found = []
     for name, pip in (("pip >= 25.2", "pip>=25.2"), ("pip 24", "pip==24.0")):

@@ -33,14 +33,28 @@ def warm(bench: Bench) -> None:
         for arguments in (("export",), ("token",)):
             ours = Command((each.program, *arguments), env)
             ours.time()
-            row(f"warm {arguments[0]}", f"python -c pass, {each.name}", ratio(ours, floor, bench.rounds), goal)
+            row(
+                f"warm {arguments[0]}",
+                f"python -c pass, {each.name}",
+                ratio(ours, floor, bench.rounds),
+                goal,
+            )
     env = bench.environ(bench.installed[0].name)
     ours = Command((bench.installed[0].program, "token"), env)
-    gcloud = next((p for p in ("/usr/bin/gcloud", shutil.which("gcloud") or "") if p and os.access(p, os.X_OK)), None)
+    gcloud = next(
+        (
+            p
+            for p in ("/usr/bin/gcloud", shutil.which("gcloud") or "")
+            if p and os.access(p, os.X_OK)
+        ),
+        None,
+    )
     if gcloud is None:
         print("(gcloud is not installed)")
         return
-    key = google.write_adc(bench.folder / "gcloud-key.json", google.service_account(bench.sandbox.url))
+    key = google.write_adc(
+        bench.folder / "gcloud-key.json", google.service_account(bench.sandbox.url)
+    )
     theirs = {
         **env,
         "PATH": os.environ["PATH"],
@@ -65,7 +79,12 @@ def cold(bench: Bench) -> None:
         environ = {**env, "GOOGLE_APPLICATION_CREDENTIALS": str(path)}
         ours = Command((bench.installed[0].program, "token"), environ)
         theirs = Command((bench.installed[0].python, "-c", SNIPPET), environ)
-        row(f"cold mint, {name}", "the documentation's snippet", ratio(ours, theirs, bench.rounds), "<= 0.75")
+        row(
+            f"cold mint, {name}",
+            "the documentation's snippet",
+            ratio(ours, theirs, bench.rounds),
+            "<= 0.75",
+        )
 
 
 def many_identities(bench: Bench) -> None:
@@ -82,7 +101,12 @@ def many_identities(bench: Bench) -> None:
             copy = cache / f"{i:0{len(original.stem)}x}{kind}"
             copy.write_bytes(original.read_bytes())
             copy.chmod(0o600)
-    row("warm export, 1,000 stored identities", "one", ratio(commands[1], commands[0], bench.rounds), "<= 1.05")
+    row(
+        "warm export, 1,000 stored identities",
+        "one",
+        ratio(commands[1], commands[0], bench.rounds),
+        "<= 1.05",
+    )
 
 
 def herd(bench: Bench) -> None:
@@ -91,10 +115,15 @@ def herd(bench: Bench) -> None:
     before = bench.sandbox.counts["token"]
     processes = [
         subprocess.Popen(
-            [bench.installed[0].program, "token"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            [bench.installed[0].program, "token"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
         )
         for _ in range(200)
     ]
     tokens = {process.communicate()[0] for process in processes}
     asked = bench.sandbox.counts["token"] - before
-    print(f"200 processes started cold at once: {asked} token request(s), {len(tokens)} token(s), goal 1")
+    print(
+        f"200 processes started cold at once: {asked} token request(s), {len(tokens)} token(s), goal 1"
+    )

@@ -50,7 +50,9 @@ def env(google: Sandbox, tmp_path: Path) -> dict[str, str]:
     return google.environ(str(tmp_path / "g"), clean_environ(tmp_path))
 
 
-def run_warm(*args: str, env: Mapping[str, str], cwd: str | Path = "/", prefix: tuple[str, ...] = ()) -> Completed:
+def run_warm(
+    *args: str, env: Mapping[str, str], cwd: str | Path = "/", prefix: tuple[str, ...] = ()
+) -> Completed:
     """The program as its console script starts it."""
     ended = subprocess.run(
         [*prefix, sys.executable, *PROGRAM, *args],
@@ -72,7 +74,12 @@ def is_hit(*args: str, env: Mapping[str, str]) -> bool:
 def imported(*command: str, env: Mapping[str, str]) -> set[str]:
     """Names of the modules that an interpreter imports for *command*, `site` and what it brings included."""
     ended = subprocess.run(
-        [sys.executable, "-X", "importtime", *command], env=env, capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-X", "importtime", *command],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     return set(re.findall(r"^import time:.*\|\s*([\w.]+)$", ended.stderr, re.MULTILINE))
 
@@ -108,7 +115,9 @@ def wait_for(condition: object, timeout_s: float = 30) -> None:
 # --- a hit ---
 
 
-@pytest.mark.parametrize("args", [("export",), ("export", "--format", "json"), ("token",), ("token", "--format=json")])
+@pytest.mark.parametrize(
+    "args", [("export",), ("export", "--format", "json"), ("token",), ("token", "--format=json")]
+)
 def test_a_hit_imports_next_to_nothing(env: dict[str, str], args: tuple[str, ...]) -> None:
     """Besides what starting Python imports: a handful of our modules, and a hash."""
     assert run_warm(*args, env=env).status == 0
@@ -116,13 +125,28 @@ def test_a_hit_imports_next_to_nothing(env: dict[str, str], args: tuple[str, ...
     ours = {name for name in more if name.startswith("vertex_env")}
     names = ("", ".entry", ".program", ".cache", ".cache.private", ".cache.answers", ".freshness")
     assert ours == {f"vertex_env{name}" for name in names}
-    heavy = {"click", "google", "keyring", "json", "re", "tomllib", "datetime", "typing", "pathlib", "subprocess"}
+    heavy = {
+        "click",
+        "google",
+        "keyring",
+        "json",
+        "re",
+        "tomllib",
+        "datetime",
+        "typing",
+        "pathlib",
+        "subprocess",
+    }
     assert not {name.partition(".")[0] for name in more} & heavy
     assert more - ours <= {"_blake2", "gc", "time"}
 
 
-@pytest.mark.parametrize("args", [("export", "--format", "sh"), ("token",), ("token", "--format", "header")])
-def test_a_hit_prints_what_a_miss_did(env: dict[str, str], args: tuple[str, ...], google: Sandbox) -> None:
+@pytest.mark.parametrize(
+    "args", [("export", "--format", "sh"), ("token",), ("token", "--format", "header")]
+)
+def test_a_hit_prints_what_a_miss_did(
+    env: dict[str, str], args: tuple[str, ...], google: Sandbox
+) -> None:
     """Byte for byte, from one token request, and with nothing on stderr."""
     missed = run_warm(*args, env=env)
     assert missed.status == 0
@@ -141,7 +165,14 @@ def test_each_own_result_is_named() -> None:
 def test_what_export_sets_is_no_part_of_the_question(env: dict[str, str]) -> None:
     """A shell within a shell, which inherits the expiry of an older token, is answered as well."""
     printed = run_warm("export", "--format", "json", env=env).stdout
-    inner = {**env, **{name: value for name, value in json.loads(printed).items() if name.startswith("VERTEX_ENV_")}}
+    inner = {
+        **env,
+        **{
+            name: value
+            for name, value in json.loads(printed).items()
+            if name.startswith("VERTEX_ENV_")
+        },
+    }
     assert is_hit("export", "--format", "json", env=inner)
     inner = {**inner, "VERTEX_ENV_EXPIRES_AT": "1"}
     assert is_hit("export", "--format", "json", env=inner)
@@ -192,7 +223,10 @@ def test_what_the_user_keeps_is_another_answer(env: dict[str, str], name: str, v
 
 def test_an_answer_has_no_secrets(env: dict[str, str]) -> None:
     """Neither the token nor the value of a variable that was looked at."""
-    env |= {"OPENAI_CUSTOM_HEADERS": "Authorization: Bearer planted-header", "OPENAI_ORG_ID": "planted-org"}
+    env |= {
+        "OPENAI_CUSTOM_HEADERS": "Authorization: Bearer planted-header",
+        "OPENAI_ORG_ID": "planted-org",
+    }
     for args in (("export",), ("export", "--format=json"), ("token",), ("token", "--format=json")):
         assert run_warm(*args, env=env).status == 0
     assert len(answers(env)) == 4
@@ -343,23 +377,33 @@ QUESTIONS = [
 def without_seconds(text: str, *, refreshed: bool = False) -> str:
     """*text* but for what is different a second later; and, if each call mints, but for the token."""
     text = re.sub(r'("expires_in": )\d+', r"\1N", text)
-    return re.sub(r"ya29\.sandbox-[\w-]+|(?<=\"expiry\": \")[^\"]+", "T", text) if refreshed else text
+    return (
+        re.sub(r"ya29\.sandbox-[\w-]+|(?<=\"expiry\": \")[^\"]+", "T", text) if refreshed else text
+    )
 
 
-def test_the_warm_path_equals_the_ordinary_path(google: Sandbox, env: dict[str, str], tmp_path: Path) -> None:
+def test_the_warm_path_equals_the_ordinary_path(
+    google: Sandbox, env: dict[str, str], tmp_path: Path
+) -> None:
     """Whatever has changed since: the same bytes and the same status as the ordinary path would give."""
     outcomes: list[bool] = []
     change = st.sampled_from(list(CHANGES)).flatmap(
         lambda what: st.tuples(st.just(what), st.sampled_from(CHANGES[what]))
     )
     # Mostly the same few questions, so that there is something to remember.
-    steps = st.lists(st.tuples(st.lists(change, max_size=2), st.integers(0, 2)), min_size=3, max_size=8)
+    steps = st.lists(
+        st.tuples(st.lists(change, max_size=2), st.integers(0, 2)), min_size=3, max_size=8
+    )
 
     with Forks(env, str(tmp_path)) as forks:
 
-        @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+        @settings(
+            max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        )
         @given(st.lists(st.sampled_from(QUESTIONS), min_size=3, max_size=3), steps)
-        def equal(questions: list[list[str]], steps: list[tuple[list[tuple[str, str | None]], int]]) -> None:
+        def equal(
+            questions: list[list[str]], steps: list[tuple[list[tuple[str, str | None]], int]]
+        ) -> None:
             with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
                 desk = Desk(google, Path(folder), forks)
                 for changes, which in [([], 0), *steps]:
@@ -369,7 +413,10 @@ def test_the_warm_path_equals_the_ordinary_path(google: Sandbox, env: dict[str, 
                         time.sleep(0.03)  # what changed just before a run began is not remembered
                     for _ in range(2):
                         given, reference = desk.ask(questions[which])
-                        new = questions[which][0] == "token" and "VERTEX_ENV_TOKEN_REFRESH" in desk.env
+                        new = (
+                            questions[which][0] == "token"
+                            and "VERTEX_ENV_TOKEN_REFRESH" in desk.env
+                        )
                         assert without_seconds(given.stdout, refreshed=new) == without_seconds(
                             reference.stdout, refreshed=new
                         )
@@ -383,7 +430,9 @@ def test_the_warm_path_equals_the_ordinary_path(google: Sandbox, env: dict[str, 
 
 
 @pytest.mark.parametrize("how", ["replaced", "in place", "deleted", "link switched"])
-def test_the_token_of_another_account_is_not_given_out(env: dict[str, str], how: str, tmp_path: Path) -> None:
+def test_the_token_of_another_account_is_not_given_out(
+    env: dict[str, str], how: str, tmp_path: Path
+) -> None:
     """After a new login: not even where the file has the old size and the old time of modification."""
     adc = Path(env["GOOGLE_APPLICATION_CREDENTIALS"])
     mine, yours = tmp_path / "mine.json", tmp_path / "yours.json"
@@ -419,7 +468,9 @@ def test_the_token_of_another_account_is_not_given_out(env: dict[str, str], how:
         assert second == run_cli("token", env=env)
 
 
-def test_a_folder_that_turned_into_a_file_is_not_an_absent_file(env: dict[str, str], tmp_path: Path) -> None:
+def test_a_folder_that_turned_into_a_file_is_not_an_absent_file(
+    env: dict[str, str], tmp_path: Path
+) -> None:
     """A config.toml that is not there is one thing, a path that leads nowhere another: the ordinary path complains."""
     folder = tmp_path / "settings"
     env["VERTEX_ENV_CONFIG"] = str(folder / "config.toml")
@@ -451,10 +502,16 @@ class Keyring(keyring.backend.KeyringBackend):
 
 
 @pytest.mark.parametrize("store", ["none", "keyring"])
-def test_without_the_file_store_nothing_is_remembered(env: dict[str, str], store: str, tmp_path: Path) -> None:
+def test_without_the_file_store_nothing_is_remembered(
+    env: dict[str, str], store: str, tmp_path: Path
+) -> None:
     """Neither token nor answer is in a file where the user wants it elsewhere."""
-    (tmp_path / "filekeyring.py").write_text(FILE_KEYRING.format(path=str(tmp_path / "keychain.json")))
-    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *filter(None, [env.get("PYTHONPATH"), str(Path.cwd())])])
+    (tmp_path / "filekeyring.py").write_text(
+        FILE_KEYRING.format(path=str(tmp_path / "keychain.json"))
+    )
+    env["PYTHONPATH"] = os.pathsep.join(
+        [str(tmp_path), *filter(None, [env.get("PYTHONPATH"), str(Path.cwd())])]
+    )
     env["PYTHON_KEYRING_BACKEND"] = "filekeyring.Keyring"
     for _ in range(2):
         ended = run_warm("token", "--store", store, env=env)
@@ -503,7 +560,9 @@ def test_a_file_that_changes_meanwhile_is_not_remembered(tmp_path: Path, how: st
             shutil.copy(tmp_path / "old.toml", config)
         time.sleep(0.05)
         args = ("export", "--format", "json")
-        process = subprocess.Popen([sys.executable, *PROGRAM, *args], env=env, stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            [sys.executable, *PROGRAM, *args], env=env, stdout=subprocess.PIPE
+        )
         wait_for(lambda: google.counts["token"])
         if how in ("deleted", "link switched"):
             config.unlink()
@@ -532,7 +591,9 @@ def test_a_caller_that_changes_meanwhile_is_not_remembered(tmp_path: Path) -> No
             "sys.stdout.buffer.write(subprocess.run(sys.argv[1:], stdout=subprocess.PIPE).stdout)\n"
         )
         command = [sys.executable, "-P", str(script), sys.executable, *PROGRAM, "export"]
-        process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         wait_for(lambda: google.counts["token"])
         out, _ = process.communicate("\n", timeout=60)
         assert "\nexport OPENAI_API_KEY=" in out
@@ -541,7 +602,9 @@ def test_a_caller_that_changes_meanwhile_is_not_remembered(tmp_path: Path) -> No
 # --- damage ---
 
 
-def remembered(folder: Path, env: Mapping[str, str], now: float, **more: object) -> tuple[Path, Path]:
+def remembered(
+    folder: Path, env: Mapping[str, str], now: float, **more: object
+) -> tuple[Path, Path]:
     """An answer and a token as the program would have left them for `token`; their files."""
     key = "a" * 64
     fields: dict[str, object] = {"min_ttl": 300.0, "refreshes": True, "until": 0.0, **more}
@@ -595,7 +658,9 @@ def test_every_changed_byte_of_an_answer_is_a_miss(desk: tuple[dict[str, str], P
         "absent",
     ],
 )  # fmt: skip
-def test_what_is_not_a_private_file_is_a_miss(desk: tuple[dict[str, str], Path], which: int, what: str) -> None:
+def test_what_is_not_a_private_file_is_a_miss(
+    desk: tuple[dict[str, str], Path], which: int, what: str
+) -> None:
     """Others could have written it, or it would keep us waiting."""
     env, folder = desk
     path = remembered(folder, env, NOW)[which]
@@ -625,7 +690,9 @@ def test_what_is_not_a_private_file_is_a_miss(desk: tuple[dict[str, str], Path],
 
 
 @pytest.mark.parametrize("what", ["0755", "0710", "link", "owner", "file"])
-def test_what_is_not_a_private_folder_is_a_miss(desk: tuple[dict[str, str], Path], what: str) -> None:
+def test_what_is_not_a_private_folder_is_a_miss(
+    desk: tuple[dict[str, str], Path], what: str
+) -> None:
     """Nothing in a folder that others may enter is believed."""
     env, folder = desk
     remembered(folder, env, NOW)
@@ -645,7 +712,9 @@ def test_what_is_not_a_private_folder_is_a_miss(desk: tuple[dict[str, str], Path
 
 
 @as_root
-def test_what_another_user_left_is_neither_used_nor_changed(env: dict[str, str], google: Sandbox) -> None:
+def test_what_another_user_left_is_neither_used_nor_changed(
+    env: dict[str, str], google: Sandbox
+) -> None:
     """A cache prepared by somebody else, with a token that would go to them."""
     first = run_warm("token", env=env)
     for path in [cache(env), *cache(env).iterdir()]:
@@ -679,7 +748,9 @@ def test_what_another_user_left_is_neither_used_nor_changed(env: dict[str, str],
         pytest.param(24 * 3600, False, id="clock set forward by a day"),
     ],
 )
-def test_when_an_answer_is_given(desk: tuple[dict[str, str], Path], at_s: float, *, hit: bool) -> None:
+def test_when_an_answer_is_given(
+    desk: tuple[dict[str, str], Path], at_s: float, *, hit: bool
+) -> None:
     """By the clock, no token is given out that is about to expire, has expired, or is from the future."""
     env, folder = desk
     remembered(folder, env, NOW)
@@ -786,7 +857,9 @@ def test_nobody_waits_for_a_refresh(tmp_path: Path, path: str) -> None:
             answers(env)[0].unlink()
         r, w = os.pipe()
         command = [sys.executable, *PROGRAM, "token"]
-        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[w])
+        process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=[w]
+        )
         os.close(w)
         out, err = process.communicate(timeout=60)  # until nobody has them open any more
         assert (process.returncode, out, err) == (0, b"ya29.late\n", b"")
@@ -846,15 +919,23 @@ def _obstruct(folder: Path, what: str) -> tuple[str, ...]:
     return ()
 
 
-@pytest.mark.parametrize("what", ["file", "loop", "link", "owner", "read-only", "full", "limit", "nowhere"])
-def test_where_nothing_can_be_stored_all_else_works(env: dict[str, str], google: Sandbox, what: str) -> None:
+@pytest.mark.parametrize(
+    "what", ["file", "loop", "link", "owner", "read-only", "full", "limit", "nowhere"]
+)
+def test_where_nothing_can_be_stored_all_else_works(
+    env: dict[str, str], google: Sandbox, what: str
+) -> None:
     """The right output, status 0, and not a word; nothing of anybody else's is touched."""
     if what in ("owner", "read-only", "full") and os.geteuid() != 0:
         pytest.skip("needs to be root")
     if what == "nowhere":
         env["VERTEX_ENV_CACHE_DIR"] = "/proc/nowhere/vertex-env"
     prefix = _obstruct(cache(env), what)
-    if prefix and subprocess.run([*prefix, "true"], env=env, capture_output=True, check=False).returncode != 0:
+    if (
+        prefix
+        and subprocess.run([*prefix, "true"], env=env, capture_output=True, check=False).returncode
+        != 0
+    ):
         pytest.skip("mounting is not permitted here")
     for i in (1, 2):
         # Not --format text: with the file size limit, pytest's own files do not matter, as stdout is a pipe.
@@ -896,14 +977,19 @@ class _away(Sandbox):  # noqa: N801
 
 
 @pytest.mark.parametrize("args", [("token",), ("export", "--format", "sh")])
-def test_offline_the_stored_token_is_printed_with_a_warning(tmp_path: Path, args: tuple[str, ...]) -> None:
+def test_offline_the_stored_token_is_printed_with_a_warning(
+    tmp_path: Path, args: tuple[str, ...]
+) -> None:
     """With more than a minute left; with less it is an error that fails an eval, too."""
     env = _away().environ(str(tmp_path / "g"), clean_environ(tmp_path))
     store_token(env, 120)
     ended = run_warm(*args, env=env)
     assert ended.status == 0
     assert "ya29.stored" in ended.stdout
-    assert re.fullmatch(r"vertex-env: warning: .*; using the stored token, which lasts 1[01]\d s more\n", ended.stderr)
+    assert re.fullmatch(
+        r"vertex-env: warning: .*; using the stored token, which lasts 1[01]\d s more\n",
+        ended.stderr,
+    )
     store_token(env, 55)
     ended = run_warm(*args, env=env)
     assert (ended.status, ended.stdout) == (75, "false\n" if args[0] == "export" else "")
@@ -936,7 +1022,10 @@ def test_threads_may_recall(desk: tuple[dict[str, str], Path]) -> None:
     env, folder = desk
     remembered(folder, env, NOW)
     found: list[object] = []
-    threads = [threading.Thread(target=lambda: found.append(warm.recall(["token"], env, NOW))) for _ in range(8)]
+    threads = [
+        threading.Thread(target=lambda: found.append(warm.recall(["token"], env, NOW)))
+        for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -34,11 +34,30 @@ NOW = 1_800_000_000.0
 NAMES = [
     *(f"{KEY}.{kind}" for kind in ("token", "stamp", "failure", "keychain", "refresh", "keeper")),
     *(f"{QUESTION}.{kind}" for kind in ("answer", "mark")),
-    *("no-metadata.note", f"endpoint-{KEY}.note", "shell.snapshot", "keychain.pin", f"lock-{KEY[:2]}"),
+    *(
+        "no-metadata.note",
+        f"endpoint-{KEY}.note",
+        "shell.snapshot",
+        "keychain.pin",
+        f"lock-{KEY[:2]}",
+    ),
 ]
 """A file of each kind."""
 
-ODD_NUMBERS = [float("nan"), float("inf"), float("-inf"), -1.0, 1e18, 1e300, 10**400, -(10**400), True, "1", None, []]
+ODD_NUMBERS = [
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    -1.0,
+    1e18,
+    1e300,
+    10**400,
+    -(10**400),
+    True,
+    "1",
+    None,
+    [],
+]
 
 
 @pytest.fixture
@@ -100,7 +119,10 @@ def read_all(folder: Path) -> None:
     assert KeyringStore(folder).load(KEY) is None
     for name in ("no-metadata", f"endpoint-{KEY}"):
         assert Notes(folder).load(name) is None
-    assert warm.parse_answer(private.read_private(private.ANSWER.path(str(folder), QUESTION)), env) is None
+    assert (
+        warm.parse_answer(private.read_private(private.ANSWER.path(str(folder), QUESTION)), env)
+        is None
+    )
     assert warm.recall(["token"], env, NOW) is None
 
 
@@ -174,12 +196,18 @@ def test_relative_folder_is_not_used(folder: Path, monkeypatch: pytest.MonkeyPat
 numbers = st.sampled_from(ODD_NUMBERS) | st.floats() | st.integers()
 values = st.recursive(
     st.none() | st.booleans() | numbers | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
     max_leaves=5,
 )
-fields = st.sampled_from(["from", "until", "fact", "at", "kind", "message", "hint", "backend", "expiry"])
+fields = st.sampled_from(
+    ["from", "until", "fact", "at", "kind", "message", "hint", "backend", "expiry"]
+)
 records = st.dictionaries(fields, values, max_size=9)
-quick = examples(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = examples(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 @quick
@@ -192,10 +220,17 @@ def test_arbitrary_bytes_are_a_miss(folder: Path, name: str, data: bytes) -> Non
 
 
 @quick
-@given(issued=st.floats() | st.sampled_from([1e18, 253_402_300_000.0, 0.0]), life=st.floats() | st.just(3600.0))
-def test_impossible_instants_of_a_token_are_a_miss(folder: Path, issued: float, life: float) -> None:
+@given(
+    issued=st.floats() | st.sampled_from([1e18, 253_402_300_000.0, 0.0]),
+    life=st.floats() | st.just(3600.0),
+)
+def test_impossible_instants_of_a_token_are_a_miss(
+    folder: Path, issued: float, life: float
+) -> None:
     """What is loaded has dates; the sum of each is good."""
-    write_private(folder / f"{KEY}.token", private.format_token(KEY, "ya29.x", issued, issued + life))
+    write_private(
+        folder / f"{KEY}.token", private.format_token(KEY, "ya29.x", issued, issued + life)
+    )
     found = FileStore(folder).load(KEY)
     assert found is None or (found.due <= found.expiry and warm.rfc3339(found.expiry.timestamp()))
 
@@ -203,7 +238,9 @@ def test_impossible_instants_of_a_token_are_a_miss(folder: Path, issued: float, 
 @pytest.mark.parametrize("issued", [1e18, -1e18, 253_402_300_790.0, float("nan"), float("inf")])
 def test_no_date_can_be_made_of_these(folder: Path, issued: float) -> None:
     """Each token is a miss; control: a date of its expiry is an error."""
-    write_private(folder / f"{KEY}.token", private.format_token(KEY, "ya29.x", issued, issued + 3600))
+    write_private(
+        folder / f"{KEY}.token", private.format_token(KEY, "ya29.x", issued, issued + 3600)
+    )
     assert FileStore(folder).load(KEY) is None
     with pytest.raises((ValueError, OverflowError, OSError)):
         datetime.fromtimestamp(issued + 3600, UTC)
@@ -239,7 +276,11 @@ def test_note_without_a_sensible_end_is_a_miss(folder: Path, odd: object) -> Non
 def test_failure_with_odd_fields_is_a_miss(folder: Path, field: str, odd: object) -> None:
     """Control: the same one without them is none."""
     met = {"at": 1000, "kind": "RefusedError", "message": "it said no", "hint": "ask"}
-    store, since, until = FileStore(folder), datetime.fromtimestamp(500, UTC), datetime.fromtimestamp(2000, UTC)
+    store, since, until = (
+        FileStore(folder),
+        datetime.fromtimestamp(500, UTC),
+        datetime.fromtimestamp(2000, UTC),
+    )
     write_private(folder / f"{KEY}.failure", json.dumps(met).encode())
     assert str(store.failure(KEY, since, until)) == "it said no"
     write_private(folder / f"{KEY}.failure", json.dumps(met | {field: odd}).encode())
@@ -249,12 +290,29 @@ def test_failure_with_odd_fields_is_a_miss(folder: Path, field: str, odd: object
 def remembered(folder: Path, **changed: object) -> dict[str, str]:
     """The variables of somebody for whom `token` is remembered, but for what is *changed* in the answer."""
     env = {"HOME": "/h", "VERTEX_ENV_CACHE_DIR": str(folder)}
-    good = {"key": KEY, "min_ttl": 300.0, "until": 0.0, "marks": ("<T>", "<E>", "<D>", "<R>", "<W>")}
-    fields = {"refreshes": True, "names": ["HOME"], "files": ["/etc/passwd"], "text": "<T>\n", **good, **changed}
+    good = {
+        "key": KEY,
+        "min_ttl": 300.0,
+        "until": 0.0,
+        "marks": ("<T>", "<E>", "<D>", "<R>", "<W>"),
+    }
+    fields = {
+        "refreshes": True,
+        "names": ["HOME"],
+        "files": ["/etc/passwd"],
+        "text": "<T>\n",
+        **good,
+        **changed,
+    }
     data = warm.format_answer(warm.Answer(**fields), env)  # type: ignore[arg-type]
     if data is not None:
-        write_private(Path(private.ANSWER.path(str(folder), warm.question_key(["token"], env))), data)
-    write_private(Path(private.TOKEN.path(str(folder), KEY)), private.format_token(KEY, "ya29.x", NOW, NOW + 3600))
+        write_private(
+            Path(private.ANSWER.path(str(folder), warm.question_key(["token"], env))), data
+        )
+    write_private(
+        Path(private.TOKEN.path(str(folder), KEY)),
+        private.format_token(KEY, "ya29.x", NOW, NOW + 3600),
+    )
     return env
 
 
@@ -279,7 +337,9 @@ def test_files_of_an_answer_may_have_any_name(folder: Path, files: list[str]) ->
     assert warm.recall(["token"], remembered(folder, files=files), NOW) == ("ya29.x\n", False)
 
 
-PACKED = run.pack({"A": "1", "B": None}, {"VERTEX_ENV_PROJECT": "p"}, Rules("auto", "keep", 10.0, 7.5))
+PACKED = run.pack(
+    {"A": "1", "B": None}, {"VERTEX_ENV_PROJECT": "p"}, Rules("auto", "keep", 10.0, 7.5)
+)
 
 
 @pytest.mark.parametrize(
@@ -324,13 +384,19 @@ store = KeyringStore(folder)
 print(store.load("a" * 64))
 store.forget(None)
 """
-UNPROTECTED = f"from vertex_env.tokens import keychain\nkeychain.KNOWN |= {{'planted.Keychain'}}\n{PROGRAM}"
+UNPROTECTED = (
+    f"from vertex_env.tokens import keychain\nkeychain.KNOWN |= {{'planted.Keychain'}}\n{PROGRAM}"
+)
 
 
-@pytest.mark.parametrize(("program", "ran"), [(PROGRAM, False), (UNPROTECTED, True)], ids=["protected", "control"])
+@pytest.mark.parametrize(
+    ("program", "ran"), [(PROGRAM, False), (UNPROTECTED, True)], ids=["protected", "control"]
+)
 def test_note_does_not_name_a_module_to_run(tmp_path: Path, program: str, *, ran: bool) -> None:
     """The same user's programs can write the note, but not what runs in us by it."""
-    (tmp_path / "planted.py").write_text("import os, pathlib\npathlib.Path(os.environ['MARKER']).touch()\n")
+    (tmp_path / "planted.py").write_text(
+        "import os, pathlib\npathlib.Path(os.environ['MARKER']).touch()\n"
+    )
     env = {**clean_environ(tmp_path), "MARKER": str(tmp_path / "marker")}
     env["PYTHONPATH"] = os.pathsep.join(filter(None, (str(tmp_path), env.get("PYTHONPATH"))))
     argv = [sys.executable, "-P", "-c", program, str(tmp_path / "cache")]
@@ -379,7 +445,11 @@ def test_program_does_without_what_is_damaged(google: Sandbox, tmp_path: Path, p
         assert run_cli(*args, env=env).status == 0
     (key,) = FileStore(folder).keys()
     kinds = ("failure", "keychain", "refresh", "keeper")
-    names = [*(path.name for path in folder.iterdir()), *(f"{key}.{kind}" for kind in kinds), *NAMES]
+    names = [
+        *(path.name for path in folder.iterdir()),
+        *(f"{key}.{kind}" for kind in kinds),
+        *NAMES,
+    ]
     for args in (*asked, ["logout", "--all"]):
         for name in names:
             if place == "odd":

@@ -84,9 +84,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A home in which every command that writes has been run."""
     folder = tmp_path_factory.mktemp("home")
     with settle(folder) as place:
-        (folder / "filekeyring.py").write_text(FILE_KEYRING.format(path=str(folder / "keychain.json")))
+        (folder / "filekeyring.py").write_text(
+            FILE_KEYRING.format(path=str(folder / "keychain.json"))
+        )
         modules = [str(folder), *filter(None, [place.env.get("PYTHONPATH")])]
-        place.env |= {"PYTHONPATH": os.pathsep.join(modules), "PYTHON_KEYRING_BACKEND": "filekeyring.Keyring"}
+        place.env |= {
+            "PYTHONPATH": os.pathsep.join(modules),
+            "PYTHON_KEYRING_BACKEND": "filekeyring.Keyring",
+        }
         write_everything(place)
         dropped(place.cache)
         yield place
@@ -114,7 +119,11 @@ def test_every_file_is_of_a_kind(written: Place) -> None:
 def test_a_token_is_in_files_of_a_secret_kind_alone(written: Place) -> None:
     """A token of this login is in one of them, which shows that it is looked for."""
     for value in (written.stored, "ya29."):
-        having = {kind_of(path.name) for path in written.cache.iterdir() if value.encode() in path.read_bytes()}
+        having = {
+            kind_of(path.name)
+            for path in written.cache.iterdir()
+            if value.encode() in path.read_bytes()
+        }
         assert having == {kind for kind in KINDS if kind.secret}
 
 
@@ -128,7 +137,9 @@ def test_logout_of_all_leaves_nothing_but_locks(written: Place, copied: Path) ->
     assert json.loads(keychain.read_text()) == {}
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if not kind.stays], ids=lambda kind: kind.name("X"))
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if not kind.stays], ids=lambda kind: kind.name("X")
+)
 def test_a_kind_that_is_not_in_the_table_is_left_over(
     copied: Path, kind: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,7 +162,9 @@ def test_logout_of_one_identity_leaves_those_of_others(written: Place, copied: P
         if kind.identity == "name" and path.name.startswith(key):
             shutil.copy2(path, copied / path.name.replace(key, other))
     assert delete_files(copied, key) is None
-    left = {kind for kind in KINDS if not kind.identity} | {kind for kind in KINDS if kind.identity == "name"}
+    left = {kind for kind in KINDS if not kind.identity} | {
+        kind for kind in KINDS if kind.identity == "name"
+    }
     assert kinds(copied) - {private.ANSWER} == left
     assert not any(key in name for name in names(copied))
 
@@ -177,7 +190,9 @@ def test_what_has_another_name_is_not_ours(name: str) -> None:
     """Control: each name of ours is one, also half written."""
     assert kind_of(name) is None
     for kind in KINDS:
-        for what in {"lock-{}": ["0f"]}.get(kind.name("{}"), ["", KEY, "4711", "no-metadata", "-work"]):
+        for what in {"lock-{}": ["0f"]}.get(
+            kind.name("{}"), ["", KEY, "4711", "no-metadata", "-work"]
+        ):
             own = kind.name(what)
             if kind_of(own) is kind:
                 assert kind.of(own) == what

@@ -72,7 +72,9 @@ Build = Callable[[Path, Answers], Info]
 KINDS: dict[str, Build] = {
     "url": lambda _, answers: google.external_account_url(answers.url),
     "aws": lambda _, answers: google.external_account_aws(answers.url),
-    "executable": lambda folder, answers: google.external_account_executable(command_of(folder, answers), answers.url),
+    "executable": lambda folder, answers: google.external_account_executable(
+        command_of(folder, answers), answers.url
+    ),
     "impersonating url": lambda _, answers: google.impersonated_service_account(
         google.external_account_url(answers.url)
     ),
@@ -89,7 +91,9 @@ def login(folder: Path, info: Info) -> dict[str, str]:
     return clean_environ(folder / "home") | named
 
 
-def ask(env: dict[str, str], code: str = START, prefix: tuple[str, ...] = (), cwd: Path = Path("/")) -> Completed:
+def ask(
+    env: dict[str, str], code: str = START, prefix: tuple[str, ...] = (), cwd: Path = Path("/")
+) -> Completed:
     """`vertex-env token`, as its console script starts it."""
     command = [*prefix, sys.executable, "-P", "-c", code, "token"]
     ended = subprocess.run(command, env=env, cwd=cwd, capture_output=True, timeout=60, check=False)
@@ -101,8 +105,12 @@ def machine(what: str, value: str, folder: Path) -> tuple[str, ...]:
     return (*need_namespaces("-u", "-m"), sys.executable, "-c", BECOME, what, value, str(folder))
 
 
-@pytest.mark.parametrize(("kind", "what"), [("url", "name"), ("url", "boot"), ("aws", "boot"), ("executable", "name")])
-def test_another_machine_has_another_token(kind: str, what: str, tmp_path: Path, answers: Answers) -> None:
+@pytest.mark.parametrize(
+    ("kind", "what"), [("url", "name"), ("url", "boot"), ("aws", "boot"), ("executable", "name")]
+)
+def test_another_machine_has_another_token(
+    kind: str, what: str, tmp_path: Path, answers: Answers
+) -> None:
     """The credentials file is the same and so is the home folder; the second machine gets its own token.
 
     The first goes on with its token, which it does not ask for again.
@@ -110,16 +118,32 @@ def test_another_machine_has_another_token(kind: str, what: str, tmp_path: Path,
     env = login(tmp_path, KINDS[kind](tmp_path, answers))
     here, there = (machine(what, value, tmp_path) for value in ("one", "two"))
     given = []
-    for subject, prefix in (("alice", here), ("alice", here), ("bob", there), ("bob", there), ("nobody", here)):
+    for subject, prefix in (
+        ("alice", here),
+        ("alice", here),
+        ("bob", there),
+        ("bob", there),
+        ("nobody", here),
+    ):
         become(answers, subject)
         given.append(ask(env, prefix=prefix))
     assert [one.stderr for one in given] == [""] * 5
-    assert [one.stdout for one in given] == ["ya29.alice\n", "ya29.alice\n", "ya29.bob\n", "ya29.bob\n", "ya29.alice\n"]
+    assert [one.stdout for one in given] == [
+        "ya29.alice\n",
+        "ya29.alice\n",
+        "ya29.bob\n",
+        "ya29.bob\n",
+        "ya29.alice\n",
+    ]
     assert sum(one.path == "/v1/token" for one in answers.asked) == 2
 
 
-@pytest.mark.parametrize(("kind", "what"), [("url", "name"), ("url", "boot"), ("aws", "boot"), ("executable", "name")])
-def test_control_without_the_machine(kind: str, what: str, tmp_path: Path, answers: Answers) -> None:
+@pytest.mark.parametrize(
+    ("kind", "what"), [("url", "name"), ("url", "boot"), ("aws", "boot"), ("executable", "name")]
+)
+def test_control_without_the_machine(
+    kind: str, what: str, tmp_path: Path, answers: Answers
+) -> None:
     """The same drive where nothing tells machines apart: the second has the first one's token."""
     env = login(tmp_path, KINDS[kind](tmp_path, answers))
     given = []
@@ -146,8 +170,12 @@ def test_a_variable_in_the_command(arguments: str, tmp_path: Path, answers: Answ
 
 def test_control_a_variable_that_is_not_in_the_command(tmp_path: Path, answers: Answers) -> None:
     """This cannot be known: it wants `--store none`, as the README says."""
-    env = login(tmp_path, google.external_account_executable(command_of(tmp_path, answers), answers.url))
-    assert [ask(env | {"SUBJECT": subject}).stdout for subject in ("alice", "bob")] == ["ya29.alice\n"] * 2
+    env = login(
+        tmp_path, google.external_account_executable(command_of(tmp_path, answers), answers.url)
+    )
+    assert [ask(env | {"SUBJECT": subject}).stdout for subject in ("alice", "bob")] == [
+        "ya29.alice\n"
+    ] * 2
     env["VERTEX_ENV_STORE"] = "none"
     given = [ask(env | {"SUBJECT": subject}).stdout for subject in ("alice", "bob")]
     assert given == ["ya29.alice\n", "ya29.bob\n"]
@@ -155,7 +183,7 @@ def test_control_a_variable_that_is_not_in_the_command(tmp_path: Path, answers: 
 
 # --- programs that another folder has, too ---
 
-BLIND = "from vertex_env.credentials import read; read._files_of_command = lambda *_: []; "
+BLIND = "from vertex_env.credentials import fingerprint as f; f._files_of_command = lambda *_: []; "
 """Takes away what tells one folder's program from another's."""
 
 
@@ -165,14 +193,20 @@ def test_a_program_of_the_folder(command: str, code: str, tmp_path: Path, answer
     """The command names it without its folder, or PATH finds it. Control: without the check, the first one's token."""
     env = login(tmp_path, google.external_account_executable(command, answers.url))
     for name in ("alice", "bob"):
-        answer = {"version": 1, "success": True, "token_type": "urn:ietf:params:oauth:token-type:jwt", "id_token": name}
+        answer = {
+            "version": 1,
+            "success": True,
+            "token_type": "urn:ietf:params:oauth:token-type:jwt",
+            "id_token": name,
+        }
         (tmp_path / name).mkdir()
         file = tmp_path / name / "get"
         file.write_text(f"#!/bin/sh\necho '{json.dumps(answer)}'\n")
         file.chmod(0o700)
     path = env["PATH"]
     given = [
-        ask(env | {"PATH": f"{tmp_path / name}:{path}"}, code, cwd=tmp_path / name).stdout for name in ("alice", "bob")
+        ask(env | {"PATH": f"{tmp_path / name}:{path}"}, code, cwd=tmp_path / name).stdout
+        for name in ("alice", "bob")
     ]
     assert given == ["ya29.alice\n", "ya29.bob\n" if code == START else "ya29.alice\n"]
 
@@ -189,7 +223,9 @@ def found(folder: Path, info: Info, machine: str, monkeypatch: pytest.MonkeyPatc
 def test_own(kind: str, tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a fingerprint for each machine, and says so."""
     info = KINDS[kind](tmp_path, answers)
-    first, second, again = (found(tmp_path, info, one, monkeypatch) for one in ("one", "two", "one"))
+    first, second, again = (
+        found(tmp_path, info, one, monkeypatch) for one in ("one", "two", "one")
+    )
     assert first.fingerprint == again.fingerprint != second.fingerprint
     assert first.of_machine
 
@@ -213,4 +249,7 @@ def test_not_own(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_machine_is_this_one() -> None:
     """The name and the boot, as the system gives them."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    assert program.machine() == f"{os.uname().nodename} {boot.read_text().strip() if boot.exists() else ''}"
+    assert (
+        program.machine()
+        == f"{os.uname().nodename} {boot.read_text().strip() if boot.exists() else ''}"
+    )

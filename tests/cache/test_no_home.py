@@ -72,7 +72,13 @@ class Container:
         """What `vertex-env ARGS` does there."""
         argv = [*become(self.uid), sys.executable, "-P", *start, *args]
         done = subprocess.run(
-            argv, env={**self.env, **env}, cwd=self.work, capture_output=True, text=True, timeout=60, check=False
+            argv,
+            env={**self.env, **env},
+            cwd=self.work,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         return Completed(done.returncode, done.stdout, done.stderr)
 
@@ -104,7 +110,9 @@ def need_nobody(home: str) -> None:
 
 
 @pytest.mark.parametrize("home", HOMES)
-def test_nothing_is_left_in_the_working_folder(container: Container, google: Sandbox, home: str) -> None:
+def test_nothing_is_left_in_the_working_folder(
+    container: Container, google: Sandbox, home: str
+) -> None:
     """Each call mints, says nothing, and leaves nothing; `status` says why, and what cures it."""
     need_nobody(home)
     before = google.counts["token"]
@@ -126,7 +134,11 @@ def test_nothing_is_left_in_the_working_folder(container: Container, google: San
     (line,) = done.stderr.splitlines()
     assert line.startswith("vertex-env: warning: nothing is stored: ")
     assert line.endswith("set HOME, XDG_CACHE_HOME or VERTEX_ENV_CACHE_DIR to an absolute path")
-    assert [row.split()[1:3] for row in done.stdout.splitlines() if row.startswith(("store ", "stored in"))] == [
+    assert [
+        row.split()[1:3]
+        for row in done.stdout.splitlines()
+        if row.startswith(("store ", "stored in"))
+    ] == [
         ["none", "no"],
         ["in", "none"],
     ]

@@ -14,7 +14,16 @@ import click
 import pytest
 
 from tests.support.loopback import clean_environ, run_cli
-from tests.support.processes import PROGRAM, Log, Process, Terminal, children, is_running, sandboxed, until
+from tests.support.processes import (
+    PROGRAM,
+    Log,
+    Process,
+    Terminal,
+    children,
+    is_running,
+    sandboxed,
+    until,
+)
 from vertex_env.formats.table import FORMATS, TEXT_FORMATS
 from vertex_env.sandbox.faults import Fault
 
@@ -38,7 +47,9 @@ def test_a_url_is_one_line_and_mints_nothing(tmp_path: Path) -> None:
         assert google.counts["token"] == 1
 
 
-@pytest.mark.parametrize("args", [("url",), ("url", "--api", "responses", "--model", "google/gemini-2.5-flash")])
+@pytest.mark.parametrize(
+    "args", [("url",), ("url", "--api", "responses", "--model", "google/gemini-2.5-flash")]
+)
 def test_a_url_that_cannot_be_given(hour: dict[str, str], args: tuple[str, ...]) -> None:
     """stdout is empty, so that no half of one lands in a file."""
     env = {**hour, "GOOGLE_APPLICATION_CREDENTIALS": "/no/such", "GOOGLE_CLOUD_PROJECT": ""}
@@ -51,7 +62,9 @@ def test_a_url_that_cannot_be_given(hour: dict[str, str], args: tuple[str, ...])
 def test_two_clients(hour: dict[str, str], tmp_path: Path, way: str) -> None:
     """Named in any of the ways, both have their names set, that of the model as well."""
     config = tmp_path / "config.toml"
-    config.write_text('[profile.string]\nclient = "aider,shell-gpt"\n[profile.list]\nclient = ["aider", "shell-gpt"]\n')
+    config.write_text(
+        '[profile.string]\nclient = "aider,shell-gpt"\n[profile.list]\nclient = ["aider", "shell-gpt"]\n'
+    )
     more, env = {
         "option": (("--client", "aider,shell-gpt"), {}),
         "options": (("--client", "aider", "--client", "shell-gpt"), {}),
@@ -130,7 +143,9 @@ def test_what_works_is_quiet_and_reads_nothing(hour: dict[str, str], name: str) 
 
 def options(text: str) -> dict[str, str]:
     """What a help page says, by option."""
-    entries = re.split(r"^  (?:-\w, )?(--[a-z0-9-]+)", text.partition("Options:")[2], flags=re.MULTILINE)[1:]
+    entries = re.split(
+        r"^  (?:-\w, )?(--[a-z0-9-]+)", text.partition("Options:")[2], flags=re.MULTILINE
+    )[1:]
     return dict(zip(entries[::2], entries[1::2], strict=True))
 
 
@@ -150,7 +165,11 @@ OWN_VARIABLES = {
     "VERTEX_ENV_EXPORT_FORMAT": ("fish", ("export",), r"(?s).*set -gx OPENAI_API_KEY"),
     "VERTEX_ENV_ENDPOINTS_ALL_LOCATIONS": ("1", ("endpoints",), r"(?s)ID .*europe-west4"),
     "VERTEX_ENV_ENDPOINTS_FORMAT": ("json", ("endpoints", "--location", "us-central1"), r"\["),
-    "VERTEX_ENV_RUN_ON_EXPIRY": ("ignore", ("run", "sh", "-c", "cat /proc/$PPID/cmdline"), r"(?!.*vertex_env\0run)"),
+    "VERTEX_ENV_RUN_ON_EXPIRY": (
+        "ignore",
+        ("run", "sh", "-c", "cat /proc/$PPID/cmdline"),
+        r"(?!.*vertex_env\0run)",
+    ),
     "VERTEX_ENV_SANDBOX_LIFETIME": (
         "90s",
         ("sandbox", "--", *PROGRAM, "token", "--format=json"),
@@ -179,7 +198,9 @@ def test_variables_of_nothing_do_nothing(hour: dict[str, str], name: str) -> Non
 
 def test_formats_of_a_token(hour: dict[str, str]) -> None:
     """The token alone, a header to put into a file, or all that is known of it."""
-    text, header, data = (run_cli("token", "--format", name, env=hour).stdout for name in ("text", "header", "json"))
+    text, header, data = (
+        run_cli("token", "--format", name, env=hour).stdout for name in ("text", "header", "json")
+    )
     token = text.removesuffix("\n")
     assert re.fullmatch(r"ya29\.\S+", token)
     assert header == f"Authorization: Bearer {token}\n"
@@ -197,7 +218,9 @@ def test_a_shell_evaluates_what_is_exported(hour: dict[str, str]) -> None:
     env = {**hour, "OPENAI_ORG_ID": "mine"}
     for quoted in ('"$({} export)"', "$({} export)"):
         script = f"eval {quoted.format(' '.join(PROGRAM))}; echo ${{OPENAI_API_KEY%%-*}} ${{OPENAI_ORG_ID-unset}}"
-        done = subprocess.run(["sh", "-c", script], env=env, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            ["sh", "-c", script], env=env, capture_output=True, text=True, check=True
+        )
         assert (done.stdout, done.stderr) == ("ya29.sandbox unset\n", "")
 
 
@@ -232,7 +255,8 @@ def test_wrong_usage(hour: dict[str, str], name: str) -> None:
     assert done.status == 2
     assert done.stdout == ("false\n" if USAGE[name][0] == "export" else "")
     assert re.fullmatch(
-        r"vertex-env: error: [^\n]+[^.\n]\nvertex-env: hint: see vertex-env( \w+)? --help\n", done.stderr
+        r"vertex-env: error: [^\n]+[^.\n]\nvertex-env: hint: see vertex-env( \w+)? --help\n",
+        done.stderr,
     )
 
 
@@ -279,7 +303,9 @@ def test_a_failed_export_is_the_command_false(refusing: dict[str, str], name: st
 
 @pytest.mark.parametrize("quote", ['"', ""])
 @pytest.mark.parametrize("args", ["", "--frob"])
-def test_a_failed_export_fails_where_it_is_evaluated(refusing: dict[str, str], quote: str, args: str) -> None:
+def test_a_failed_export_fails_where_it_is_evaluated(
+    refusing: dict[str, str], quote: str, args: str
+) -> None:
     """Quoted or not, `eval` has a status that a script can go by."""
     script = f"eval {quote}$({' '.join(PROGRAM)} export {args} 2>/dev/null){quote}"
     assert subprocess.run(["sh", "-c", script], env=refusing, check=False).returncode == 1
@@ -312,8 +338,19 @@ sys.exit(execute(sys.argv[1:]))
 
 def flagged(*args: str, lenient: bool = True) -> str:
     """What it prints, after a usage error at the end."""
-    argv = [sys.executable, "-P", "-c", FLAGGED, "lenient" if lenient else "strict", *args, "--times", "many"]
-    done = subprocess.run(argv, env=clean_environ(Path("/nonexistent")), capture_output=True, text=True, check=False)
+    argv = [
+        sys.executable,
+        "-P",
+        "-c",
+        FLAGGED,
+        "lenient" if lenient else "strict",
+        *args,
+        "--times",
+        "many",
+    ]
+    done = subprocess.run(
+        argv, env=clean_environ(Path("/nonexistent")), capture_output=True, text=True, check=False
+    )
     assert re.fullmatch(TWO_LINES, done.stderr)
     assert done.returncode == 2
     return done.stdout
@@ -322,7 +359,11 @@ def flagged(*args: str, lenient: bool = True) -> str:
 @pytest.mark.parametrize("before", [("export",), ("--verbose", "export")])
 def test_what_is_evaluated_is_parsed_as_everything_is(before: tuple[str, ...]) -> None:
     """A new flag before the format takes no value, and a wrong option of the program is before the command."""
-    for args in (("--frob", "--format", "json"), ("--frob", "--format=dotenv"), ("--times", "2", "--format", "github")):
+    for args in (
+        ("--frob", "--format", "json"),
+        ("--frob", "--format=dotenv"),
+        ("--times", "2", "--format", "github"),
+    ):
         assert flagged(*before, *args) == ""
         assert flagged(*before, *args, "--format", "fish") == "false\n"  # control
     assert flagged("export", "--format", "json", lenient=False) == "false\n"  # control
@@ -347,7 +388,9 @@ HOOKS_CALLS = {
 
 
 @pytest.mark.parametrize("name", HOOKS_CALLS)
-def test_a_hook_hears_of_no_network_only_when_a_person_asks(unavailable: dict[str, str], name: str) -> None:
+def test_a_hook_hears_of_no_network_only_when_a_person_asks(
+    unavailable: dict[str, str], name: str
+) -> None:
     """At each prompt it would be noise; `use`, `refresh` and a person's own call say it: the control."""
     args, more, quiet = HOOKS_CALLS[name]
     done = run_cli("export", *args, env={**unavailable, **more})
@@ -361,11 +404,15 @@ INTERNAL = [row.name for row in FORMATS.values() if row.internal]
 def test_internal_formats_are_not_named(hour: dict[str, str]) -> None:
     """Help and errors name the others; `SUCCESSES` has all of them, which are accepted."""
     assert INTERNAL == ["lines", "direnv"]
-    shown = re.search(r"--format \[([^]]+)\]", " ".join(run_cli("export", "--help", env=hour).stdout.split()))
+    shown = re.search(
+        r"--format \[([^]]+)\]", " ".join(run_cli("export", "--help", env=hour).stdout.split())
+    )
     error = run_cli("export", "--format", "yaml", env=hour).stderr
     said = re.findall(r"'(\w+)'", error.partition(" is not one of ")[2])
     assert shown is not None
-    assert shown[1].replace(" ", "").split("|") == [name for name in FORMATS if name not in INTERNAL]
+    assert shown[1].replace(" ", "").split("|") == [
+        name for name in FORMATS if name not in INTERNAL
+    ]
     assert said == [name for name in FORMATS if name not in INTERNAL]
 
 
@@ -382,7 +429,9 @@ def test_stdout_that_takes_nothing(hour: dict[str, str], name: str) -> None:
     """A full disk is told, in our words, and by the exit status: nobody takes what arrived for all of it."""
     with Path("/dev/full").open("w") as full:
         argv = [*PROGRAM, *UNWRITABLE[name]]
-        done = subprocess.run(argv, env=hour, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            argv, env=hour, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert re.fullmatch(TWO_LINES, done.stderr)
     assert done.returncode == (2 if name == "failed export" else 75)
 
@@ -404,16 +453,24 @@ def test_a_reader_that_has_gone(hour: dict[str, str], name: str) -> None:
     os.close(read)
     with os.fdopen(write) as pipe:
         argv = [*PROGRAM, *SUCCESSES[name]]
-        done = subprocess.run(argv, env=hour, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            argv, env=hour, stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize(("args", "status"), [(("token",), 0), (("token", "--frob"), 2), (("run", "--", "true"), 125)])
-def test_a_closed_stderr(refusing: dict[str, str], hour: dict[str, str], args: tuple[str, ...], status: int) -> None:
+@pytest.mark.parametrize(
+    ("args", "status"), [(("token",), 0), (("token", "--frob"), 2), (("run", "--", "true"), 125)]
+)
+def test_a_closed_stderr(
+    refusing: dict[str, str], hour: dict[str, str], args: tuple[str, ...], status: int
+) -> None:
     """Nobody hears what is said; the exit status is the same."""
     env = refusing if args[0] == "run" else hour
     argv = ["sh", "-c", 'exec "$@" 2>&-', "sh", *PROGRAM, *args]
-    assert subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, check=False).returncode == status
+    assert (
+        subprocess.run(argv, env=env, stdout=subprocess.DEVNULL, check=False).returncode == status
+    )
 
 
 BREAK = """
@@ -430,7 +487,10 @@ vertex_env.session.open_session = broken
 def test_a_bug_of_ours(hour: dict[str, str], tmp_path: Path, command: tuple[str, ...]) -> None:
     """Status 70 and where to look; the exception's text, which may hold a token, is not shown."""
     (tmp_path / "sitecustomize.py").write_text(BREAK)
-    broken = {"PYTHONPATH": f"{tmp_path}:{hour.get('PYTHONPATH', '')}", "VERTEX_ENV_CACHE_DIR": str(tmp_path / "empty")}
+    broken = {
+        "PYTHONPATH": f"{tmp_path}:{hour.get('PYTHONPATH', '')}",
+        "VERTEX_ENV_CACHE_DIR": str(tmp_path / "empty"),
+    }
     done = run_cli(*command, env={**hour, **broken})
     assert (done.status, done.stdout) == (70, "false\n" if command == ("export",) else "")
     assert re.fullmatch(TWO_LINES, done.stderr)
@@ -450,7 +510,10 @@ def test_ctrl_c_while_minting(tmp_path: Path, command: tuple[str, ...]) -> None:
         assert len(helpers) == (command[0] == "run")
         process.send(signal.SIGINT)
         assert process.status() == (-signal.SIGINT if command[0] == "run" else 130)
-        assert (process.stdout, process.stderr.strip()) == ("false\n" if command == ("export",) else "", "")
+        assert (process.stdout, process.stderr.strip()) == (
+            "false\n" if command == ("export",) else "",
+            "",
+        )
         until(lambda: not any(map(is_running, helpers)))
 
 
@@ -466,7 +529,9 @@ def tidy(hour: dict[str, str], tmp_path: Path) -> Iterator[dict[str, str]]:
     until(lambda: not list(folder.iterdir()))
 
 
-@pytest.mark.parametrize(("script", "status"), [("exit 9", 9), ("kill -TERM $$", -15), ("kill -KILL $$", -9)])
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 9", 9), ("kill -TERM $$", -15), ("kill -KILL $$", -9)]
+)
 def test_the_sandbox_ends_as_the_command(tidy: dict[str, str], script: str, status: int) -> None:
     """Exit status or signal, and nothing stays on the disk."""
     assert run_cli("sandbox", "--", "sh", "-c", script, env=tidy).status == status
@@ -497,10 +562,22 @@ print(json.dumps(told))
 
 
 @pytest.mark.parametrize(("options", "first"), [((), "dict"), (("--array-401",), "list")])
-def test_the_sandbox_refuses_chats_as_told(tidy: dict[str, str], options: tuple[str, ...], first: str) -> None:
+def test_the_sandbox_refuses_chats_as_told(
+    tidy: dict[str, str], options: tuple[str, ...], first: str
+) -> None:
     """So often, in the shapes that Google's endpoint has."""
     done = run_cli(
-        "sandbox", "--refuse", "429", "--refuse", "403", *options, "--", sys.executable, "-c", CHATS, env=tidy
+        "sandbox",
+        "--refuse",
+        "429",
+        "--refuse",
+        "403",
+        *options,
+        "--",
+        sys.executable,
+        "-c",
+        CHATS,
+        env=tidy,
     )
     assert (done.status, done.stderr) == (0, "")
     assert json.loads(done.stdout) == [[401, first], [429, "list"], [403, "list"], [200, "dict"]]
@@ -536,7 +613,9 @@ def test_ctrl_c_in_the_sandbox(tidy: dict[str, str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("command", "status"), [("nosuch", 127), ("/", 126)])
-def test_a_command_that_the_sandbox_cannot_run(tidy: dict[str, str], command: str, status: int) -> None:
+def test_a_command_that_the_sandbox_cannot_run(
+    tidy: dict[str, str], command: str, status: int
+) -> None:
     """As with `run`."""
     done = run_cli("sandbox", "--", command, env=tidy)
     assert (done.status, done.stdout) == (status, "")
@@ -546,11 +625,13 @@ def test_a_command_that_the_sandbox_cannot_run(tidy: dict[str, str], command: st
 def test_the_sandbox_is_as_asked_for(tidy: dict[str, str]) -> None:
     """Two failures, then tokens of the given life, each after the given delay."""
     ask = f"{' '.join(PROGRAM)} token --format json"
-    script = f"{ask} 2>/dev/null; echo $?; {ask} 2>/dev/null; echo $?; date +%s%N; {ask}; date +%s%N"
+    script = (
+        f"{ask} 2>/dev/null; echo $?; {ask} 2>/dev/null; echo $?; date +%s%N; {ask}; date +%s%N"
+    )
     args = ("--fail", "503", "--fail", "1x400", "--lifetime", "2m", "--delay", "0.3s")
-    first, second, before, data, after = run_cli("sandbox", *args, "--", "sh", "-c", script, env=tidy).stdout.split(
-        "\n"
-    )[:5]
+    first, second, before, data, after = run_cli(
+        "sandbox", *args, "--", "sh", "-c", script, env=tidy
+    ).stdout.split("\n")[:5]
     assert (first, second) == ("75", "77")
     assert 60 < json.loads(data)["expires_in"] <= 120
     assert int(after) - int(before) > 0.3e9
@@ -558,7 +639,12 @@ def test_the_sandbox_is_as_asked_for(tidy: dict[str, str]) -> None:
 
 def test_the_sandbox_hides_what_there_is_of_google(tidy: dict[str, str]) -> None:
     """The user's own settings and keys do not get in: they might be real."""
-    foreign = {"GOOGLE_CLOUD_PROJECT": "real", "VERTEX_ENV_LOCATION": "real", "OPENAI_API_KEY": "real", "KEPT": "real"}
+    foreign = {
+        "GOOGLE_CLOUD_PROJECT": "real",
+        "VERTEX_ENV_LOCATION": "real",
+        "OPENAI_API_KEY": "real",
+        "KEPT": "real",
+    }
     done = run_cli("sandbox", "--", "env", env={**tidy, **foreign})
     assert [line for line in done.stdout.splitlines() if line.endswith("=real")] == ["KEPT=real"]
 
@@ -567,7 +653,9 @@ def test_the_sandbox_hides_what_there_is_of_google(tidy: dict[str, str]) -> None
 def test_help_on_a_full_disk(hour: dict[str, str], args: tuple[str, ...]) -> None:
     """Not a bug of ours."""
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
-        done = subprocess.run([*PROGRAM, *args], env=hour, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [*PROGRAM, *args], env=hour, stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
     assert done.returncode == 75
     assert done.stderr.startswith("vertex-env: error: cannot write to stdout: ")
 

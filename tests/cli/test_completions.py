@@ -29,7 +29,12 @@ CASES = {
 def environ(tmp_path: Path) -> dict[str, str]:
     config = tmp_path / "config.toml"
     config.write_text('[profile.work]\nproject = "my-project"\n\n[profile.robot]\n')
-    return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "VERTEX_ENV_CONFIG": str(config), "TERM": "dumb"}
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "VERTEX_ENV_CONFIG": str(config),
+        "TERM": "dumb",
+    }
 
 
 @pytest.mark.parametrize("shell", completions.TEXTS)
@@ -39,7 +44,9 @@ def test_the_files_say_what_the_command_line_says(shell: str) -> None:
 
 
 def run(argv: list[str], environ: dict[str, str]) -> set[str]:
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        argv, env=environ, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
+    )
     assert done.stderr == ""
     return set(done.stdout.split("\n")) - {""}
 
@@ -73,7 +80,9 @@ def test_bash_completes_the_command_to_run(environ: dict[str, str]) -> None:
 def test_fish_completes(line: str, environ: dict[str, str]) -> None:
     """What is offered is exactly what fits."""
     script = f"source {completions.path('fish')}; complete -C '{line}'"
-    found = {entry.split("\t")[0] for entry in run([need("fish"), "--no-config", "-c", script], environ)}
+    found = {
+        entry.split("\t")[0] for entry in run([need("fish"), "--no-config", "-c", script], environ)
+    }
     assert found == CASES[line]
 
 
@@ -84,7 +93,9 @@ def test_zsh_completes(environ: dict[str, str], tmp_path: Path) -> None:
         "unsetopt auto_list list_beep; setopt no_always_last_prompt\n"
     )
     zsh = need("zsh")
-    pid, terminal = fork_on_terminal(lambda: os.execve(zsh, [zsh, "-o", "no_global_rcs", "-i"], environ))
+    pid, terminal = fork_on_terminal(
+        lambda: os.execve(zsh, [zsh, "-o", "no_global_rcs", "-i"], environ)
+    )
     try:
         read_until(terminal, "READY>")
         for line, found in CASES.items():

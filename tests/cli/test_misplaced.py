@@ -69,8 +69,12 @@ def cases() -> Iterator[Case]:
             others = dict.fromkeys(option.google, "")
             args = ["export"] if option.internal else ["status"]
             yield Case(variable, args, {**others, variable: next(kinds)})
-    yield Case("VERTEX_ENV_CONFIG", ["status", "--profile", "absent"], {"VERTEX_ENV_CONFIG": next(kinds)})
-    yield Case("VERTEX_ENV_CACHE_DIR", ["status"], {"VERTEX_ENV_CACHE_DIR": f"/dev/null/{next(kinds)}"})
+    yield Case(
+        "VERTEX_ENV_CONFIG", ["status", "--profile", "absent"], {"VERTEX_ENV_CONFIG": next(kinds)}
+    )
+    yield Case(
+        "VERTEX_ENV_CACHE_DIR", ["status"], {"VERTEX_ENV_CACHE_DIR": f"/dev/null/{next(kinds)}"}
+    )
     none = {"GOOGLE_APPLICATION_CREDENTIALS": "", "NO_GCE_CHECK": "true"}
     yield Case("CLOUDSDK_CONFIG", ["status"], {**none, "CLOUDSDK_CONFIG": next(kinds)})
     for key in config._KEYS:
@@ -89,7 +93,9 @@ def cases() -> Iterator[Case]:
         yield Case(f"config.toml: {where}", args, config=text.format(json.dumps(next(kinds))))
 
 
-def places(name: str, parameter: click.Parameter, needed: list[str], kinds: Iterator[str]) -> Iterator[Case]:
+def places(
+    name: str, parameter: click.Parameter, needed: list[str], kinds: Iterator[str]
+) -> Iterator[Case]:
     """A parameter of a command on the command line, and as its variable."""
     if isinstance(parameter, click.Argument):
         yield Case(f"{name}: {parameter.name}", [name, next(kinds)])
@@ -156,7 +162,11 @@ def test_nothing_repeats_what_was_pasted(every: list[Case], tmp_path: Path) -> N
     """Neither stderr nor stdout nor a file has it, nor a part of it; and something is said, in our form."""
     results = drive(every, tmp_path)
     assert {place: said for place, said in results.items() if is_in(said)} == {}
-    assert [place for place, (said, _) in results.items() if "Traceback" in said or "this is a bug" in said] == []
+    assert [
+        place
+        for place, (said, _) in results.items()
+        if "Traceback" in said or "this is a bug" in said
+    ] == []
 
 
 def test_without_protection_they_are_repeated(every: list[Case], tmp_path: Path) -> None:
@@ -178,15 +188,34 @@ OPAQUE = "corp:7h3-key/0f+the=gateway"
 @pytest.mark.parametrize("flags", [(), ("--bare",)], ids=["protected", "bare"])
 def test_values_of_variables_are_not_repeated(flags: tuple[str, ...], tmp_path: Path) -> None:
     """What is in OPENAI_API_KEY and the like is not repeated, whatever it looks like; the control shows it."""
-    calls = [["token", "--project", OPAQUE], [OPAQUE], [f"--{OPAQUE}"], ["run", OPAQUE], ["hook", OPAQUE]]
-    names = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AIDER_OPENAI_API_KEY", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY")
-    every = [Case(f"{name} {call}", call, {name: OPAQUE}) for name, call in zip(names, calls, strict=True)]
+    calls = [
+        ["token", "--project", OPAQUE],
+        [OPAQUE],
+        [f"--{OPAQUE}"],
+        ["run", OPAQUE],
+        ["hook", OPAQUE],
+    ]
+    names = (
+        "OPENAI_API_KEY",
+        "ANTHROPIC_API_KEY",
+        "AIDER_OPENAI_API_KEY",
+        "GITHUB_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+    )
+    every = [
+        Case(f"{name} {call}", call, {name: OPAQUE})
+        for name, call in zip(names, calls, strict=True)
+    ]
     results = drive(every, tmp_path, *flags)
-    assert [OPAQUE.partition("=")[0] in said for said, _ in results.values()] == [bool(flags)] * len(every)
+    assert [OPAQUE.partition("=")[0] in said for said, _ in results.values()] == [
+        bool(flags)
+    ] * len(every)
 
 
 FILES = {
-    "as it is": json.dumps({"type": "authorized_user", "client_secret": f"d-{BODY}", "refresh_token": BODY}),
+    "as it is": json.dumps(
+        {"type": "authorized_user", "client_secret": f"d-{BODY}", "refresh_token": BODY}
+    ),
     "in a string": json.dumps(json.dumps({"type": "authorized_user", "client_secret": BODY})),
     # {"type": "authorized_user", … over several lines, as base64 breaks it.
     "in base64": f"ewogICJ0eXBlIjogImF1dGhvcml6ZWRfdXNlciIs\n{BODY}\n{BODY}==\n",
@@ -195,7 +224,9 @@ FILES = {
 
 
 @pytest.mark.parametrize("flags", [(), ("--bare",)], ids=["protected", "bare"])
-def test_the_content_of_a_credentials_file_is_not_repeated(flags: tuple[str, ...], tmp_path: Path) -> None:
+def test_the_content_of_a_credentials_file_is_not_repeated(
+    flags: tuple[str, ...], tmp_path: Path
+) -> None:
     """In place of its path, of a setting, and of an argument; the control shows it."""
     every = [
         Case(f"{place}, {kind}", args, environ)

@@ -47,7 +47,9 @@ def report(*args: str, env: Mapping[str, str]) -> Any:
 
 def cells(*args: str, env: Mapping[str, str]) -> dict[str, list[str]]:
     """The table's rows by their first column."""
-    head, *rows = (re.split(r"  +", line) for line in run("status", *args, env=env).stdout.splitlines())
+    head, *rows = (
+        re.split(r"  +", line) for line in run("status", *args, env=env).stdout.splitlines()
+    )
     assert head == ["SETTING", "VALUE", "FROM"]
     return {row[0]: row[1:] for row in rows}
 
@@ -74,8 +76,15 @@ def keep(env: Mapping[str, str], *, age: timedelta) -> Token:
 
 def test_every_setting_has_its_source(env: Mapping[str, str], tmp_path: Path) -> None:
     """Options, variables, a profile, Google's variables and defaults, in the table and as JSON."""
-    (tmp_path / "config.toml").write_text('[profile.work]\nlocation = "europe-west4"\nmin-ttl = "90s"\n')
-    env = {**env, "VERTEX_ENV_PROFILE": "work", "GOOGLE_CLOUD_QUOTA_PROJECT": "payer-1", "VERTEX_ENV_CLIENT": "aider"}
+    (tmp_path / "config.toml").write_text(
+        '[profile.work]\nlocation = "europe-west4"\nmin-ttl = "90s"\n'
+    )
+    env = {
+        **env,
+        "VERTEX_ENV_PROFILE": "work",
+        "GOOGLE_CLOUD_QUOTA_PROJECT": "payer-1",
+        "VERTEX_ENV_CLIENT": "aider",
+    }
     args = ("--model", "google/gemini-3-flash", "--set", "A={base_url}", "--set", "B={host}")
     found = report(*args, env=env)["settings"]
     assert found.keys() == SHOWN
@@ -100,13 +109,17 @@ def test_every_setting_has_its_source(env: Mapping[str, str], tmp_path: Path) ->
     assert rows["set"] == ["A={base_url}, B={host}", "--set"]
 
 
-def test_gclouds_configuration_and_the_credentials_are_sources(env: Mapping[str, str], tmp_path: Path) -> None:
+def test_gclouds_configuration_and_the_credentials_are_sources(
+    env: Mapping[str, str], tmp_path: Path
+) -> None:
     """Where the variables say nothing."""
     gcloud = tmp_path / "gcloud" / "configurations"
     gcloud.mkdir(parents=True)
     (gcloud / "config_default").write_text("[core]\nproject = from-gcloud\n")
     credentials = Path(env["GOOGLE_APPLICATION_CREDENTIALS"])
-    credentials.write_text(json.dumps({**json.loads(credentials.read_text()), "quota_project_id": "from-adc"}))
+    credentials.write_text(
+        json.dumps({**json.loads(credentials.read_text()), "quota_project_id": "from-adc"})
+    )
     env = {name: value for name, value in env.items() if name != "GOOGLE_CLOUD_PROJECT"}
     found = report(env=env)
     project, payer = found["settings"]["project"], found["settings"]["quota-project"]
@@ -131,7 +144,12 @@ def test_the_identity_is_told(env: Mapping[str, str]) -> None:
     [
         pytest.param(timedelta(minutes=1), r"lasts 0:5[89]:\d\d", True, id="fresh"),
         pytest.param(timedelta(minutes=50), r"lasts 0:0?[89]:\d\d|lasts 0:10:00", True, id="due"),
-        pytest.param(timedelta(minutes=57), r"lasts 0:0[23]:\d\d, to be renewed at the next use", False, id="stale"),
+        pytest.param(
+            timedelta(minutes=57),
+            r"lasts 0:0[23]:\d\d, to be renewed at the next use",
+            False,
+            id="stale",
+        ),
         pytest.param(timedelta(minutes=61), "expired", False, id="expired"),
     ],
 )
@@ -148,7 +166,10 @@ def test_the_stored_tokens_state(
     assert [found["expiry"]] == expiry == [kept.expiry.strftime("%Y-%m-%dT%H:%M:%SZ")]
     assert abs(found["expires_in"] - kept.remaining(datetime.now(UTC)).total_seconds()) < 30
     assert found["fresh"] == fresh
-    assert PLANTED not in run("status", env=env).stdout + run("status", "--format", "json", env=env).stdout
+    assert (
+        PLANTED
+        not in run("status", env=env).stdout + run("status", "--format", "json", env=env).stdout
+    )
     assert cache(env) == before
     assert google.counts["token"] == count
 
@@ -178,7 +199,9 @@ def test_a_store_that_cannot_be_used_is_told(env: Mapping[str, str]) -> None:
     Path(env["VERTEX_ENV_CACHE_DIR"]).write_text("")
     done = run_cli("status", env=env)
     assert done.status == 0
-    assert re.fullmatch(r"vertex-env: warning: nothing can be stored in [^\n]*/cache: [^\n]*\n", done.stderr)
+    assert re.fullmatch(
+        r"vertex-env: warning: nothing can be stored in [^\n]*/cache: [^\n]*\n", done.stderr
+    )
     done = run_cli("status", "--format", "json", env=env)
     assert done.status == 0
     assert "nothing can be stored" in json.loads(done.stdout)["store"]["problem"]
@@ -213,8 +236,13 @@ def test_variables_that_stay_in_the_way_are_named(env: Mapping[str, str]) -> Non
     assert done.status == 0
     said = done.stderr.replace("vertex-env: warning: ", "").splitlines()
     tracing, shared = sorted(said, key=len, reverse=True)
-    assert shared == "API_BASE_URL is set and stays: shell-gpt sends the token to its host; --client shell-gpt sets it"
-    assert tracing.startswith("OPENAI_AGENTS_DISABLE_TRACING is set and stays: openai-agents sends the token")
+    assert (
+        shared
+        == "API_BASE_URL is set and stays: shell-gpt sends the token to its host; --client shell-gpt sets it"
+    )
+    assert tracing.startswith(
+        "OPENAI_AGENTS_DISABLE_TRACING is set and stays: openai-agents sends the token"
+    )
     assert sorted(report(env={**env, **kept})["kept"]) == sorted(kept)
 
 
@@ -233,7 +261,10 @@ def test_what_has_no_base_url_says_why(env: Mapping[str, str]) -> None:
     assert found["base_url"].startswith("none: endpoint ")
     without = {name: value for name, value in env.items() if name != "GOOGLE_CLOUD_PROJECT"}
     assert report(env=without)["base_url"].startswith("none: no project is set")
-    assert "dedicated" in report("--endpoint", "llama", "--location", "us-central1", env=env)["base_url"]
+    assert (
+        "dedicated"
+        in report("--endpoint", "llama", "--location", "us-central1", env=env)["base_url"]
+    )
 
 
 def test_an_impossible_combination_is_an_error(env: Mapping[str, str]) -> None:
@@ -263,7 +294,10 @@ def sign_in_everywhere(env: Mapping[str, str]) -> dict[str, str]:
     for each in (env, other):
         run("token", env=each)
         run("export", "--format", "sh", env=each)
-    assert sorted(Path(name).suffix for name in cache(env)) == [".answer"] * 4 + [".stamp"] * 2 + [".token"] * 2
+    assert (
+        sorted(Path(name).suffix for name in cache(env))
+        == [".answer"] * 4 + [".stamp"] * 2 + [".token"] * 2
+    )
     return other
 
 
@@ -317,7 +351,9 @@ def test_logout_without_credentials_cannot_tell_whose_token(env: Mapping[str, st
 
 @pytest.mark.parametrize("mode", [0o500, 0o600, 0o400, 0o000], ids=oct)
 @pytest.mark.parametrize("everything", [False, True], ids=["logout", "logout --all"])
-def test_logout_says_that_it_cannot_delete(env: Mapping[str, str], mode: int, *, everything: bool) -> None:
+def test_logout_says_that_it_cannot_delete(
+    env: Mapping[str, str], mode: int, *, everything: bool
+) -> None:
     """In a folder that cannot be written, entered or read the token stays, and the status says so.
 
     The control: where it can be written, it goes without a word.
@@ -327,7 +363,15 @@ def test_logout_says_that_it_cannot_delete(env: Mapping[str, str], mode: int, *,
     caps = "-dac_override,-dac_read_search"
     less = (f"--inh-caps={caps}", f"--bounding-set={caps}") if os.geteuid() == 0 else ()
     prefix = (need("setpriv"), *less) if less else ()
-    argv = [*prefix, sys.executable, "-P", "-m", "vertex_env", "logout", *(["--all"] if everything else [])]
+    argv = [
+        *prefix,
+        sys.executable,
+        "-P",
+        "-m",
+        "vertex_env",
+        "logout",
+        *(["--all"] if everything else []),
+    ]
     folder.chmod(mode)
     try:
         refused = subprocess.run(argv, env=env, capture_output=True, text=True, check=False)
@@ -363,7 +407,9 @@ FOREIGN = ["thesis.tex", "my.keychain", "bank.answer", f"{'a' * 64}.token.bak", 
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_logout_does_not_empty_a_folder_that_is_not_ours(env: Mapping[str, str], tmp_path: Path, name: str) -> None:
+def test_logout_does_not_empty_a_folder_that_is_not_ours(
+    env: Mapping[str, str], tmp_path: Path, name: str
+) -> None:
     """A cache folder that is a link, or set to somebody's work by mistake, keeps what we did not write."""
     work = tmp_path / "work"
     work.mkdir()

@@ -117,7 +117,10 @@ class Drive:
     @property
     def answered(self) -> bool:
         """The sandbox got the token and the prompt, and answered."""
-        return any(one.at_sandbox and one.has_token and one.has_prompt and one.status == 200 for one in self.seen)
+        return any(
+            one.at_sandbox and one.has_token and one.has_prompt and one.status == 200
+            for one in self.seen
+        )
 
 
 def holds(content: bytes, secret: str) -> bool:
@@ -138,7 +141,9 @@ def _forms(piece: bytes) -> Iterable[bytes]:
     for shift in range(3):
         # Base64 encodes groups of three bytes, so the text before the piece decides the grouping.
         # The first and the last group also hold bytes of the neighbours: leave them out.
-        encoded = base64.b64encode(bytes(shift) + piece)[4 if shift else 0 :][: (len(piece) - 3) // 3 * 4]
+        encoded = base64.b64encode(bytes(shift) + piece)[4 if shift else 0 :][
+            : (len(piece) - 3) // 3 * 4
+        ]
         yield encoded
         yield encoded.translate(bytes.maketrans(b"+/", b"-_"))
 
@@ -283,7 +288,11 @@ class _Request(BaseHTTPRequestHandler):
         super().send_error(code, message, explain)
 
     def serve(self) -> None:
-        host = self.name or self.headers.get("Host", "").rpartition(":")[0] or self.headers.get("Host", "")
+        host = (
+            self.name
+            or self.headers.get("Host", "").rpartition(":")[0]
+            or self.headers.get("Host", "")
+        )
         path = self.requestline.split()[1]
         body = self.body()
         content = self.requestline.encode("latin-1") + b"\n" + self.headers.as_bytes() + body
@@ -339,7 +348,9 @@ class _Request(BaseHTTPRequestHandler):
         """The sandbox's answer: status, media type, content. Remembers the tokens in it."""
         connection = HTTPConnection(self.server.google.upstream)
         kept = {
-            name: value for name, value in self.headers.items() if name.lower() in {"authorization", "content-type"}
+            name: value
+            for name, value in self.headers.items()
+            if name.lower() in {"authorization", "content-type"}
         }
         connection.request(self.command, path, body, kept)
         response = connection.getresponse()
@@ -348,14 +359,18 @@ class _Request(BaseHTTPRequestHandler):
         with suppress(ValueError, AttributeError):
             found = json.loads(answer)
             with self.server.log.lock:
-                self.server.log.secrets.update(found[name] for name in _NAMES_OF_TOKENS if name in found)
+                self.server.log.secrets.update(
+                    found[name] for name in _NAMES_OF_TOKENS if name in found
+                )
         return response.status, response.getheader("Content-Type", ""), answer
 
 
 @contextmanager
 def _serving(*servers: socketserver.BaseServer) -> Any:
     for server in servers:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+        ).start()
     yield
     for server in servers:
         server.shutdown()
@@ -385,7 +400,9 @@ def _settle(folder: Path) -> None:
 def _environ(folder: Path, google: GoogleProxy, job: Job) -> dict[str, str]:
     """The variables of a login with Google's credentials, on a machine that trusts the test CA."""
     base = clean_environ(folder / "home")
-    trust = {name: value for name, value in google.environ.items() if not name.lower().endswith("_proxy")}
+    trust = {
+        name: value for name, value in google.environ.items() if not name.lower().endswith("_proxy")
+    }
     return {
         **base,
         **trust,
@@ -435,13 +452,19 @@ def drive(job: Job, folder: Path) -> Drive:
     with Sandbox() as sandbox, GoogleProxy(sandbox.url, folder / "certificates") as google:
         assert urlsplit(sandbox.url).hostname == "127.0.0.1"
         with _serving(_Resolver(log), _Web(443, log, google), _Web(80, log, google)):
-            socket.getaddrinfo("resolver.check.example", 443)  # fails here rather than in each client
+            socket.getaddrinfo(
+                "resolver.check.example", 443
+            )  # fails here rather than in each client
             status, out, err = _client(job, folder, _environ(folder, google, job))
             log.last = max(log.last, time.monotonic())
             while time.monotonic() < log.last + _QUIET_S:
                 time.sleep(0.05)
     return Drive(
-        status, out, err, log.seen(job.prompt), [name for name in log.asked if name != "resolver.check.example"]
+        status,
+        out,
+        err,
+        log.seen(job.prompt),
+        [name for name in log.asked if name != "resolver.check.example"],
     )
 
 

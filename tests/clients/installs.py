@@ -36,7 +36,12 @@ class Install:
     def folder(self) -> Path:
         """Where the packages are, or will be."""
         python = f"python {sys.version_info.major}.{sys.version_info.minor}"
-        made_of = (self.registry, python, *self.pins, *(NODE.pins if self.registry == "npm" else ()))
+        made_of = (
+            self.registry,
+            python,
+            *self.pins,
+            *(NODE.pins if self.registry == "npm" else ()),
+        )
         return BUILD / f"{self.name}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:12]}"
 
     def ensure(self) -> Path:
@@ -58,19 +63,45 @@ class Install:
     def _commands(self) -> Iterator[Sequence[str]]:
         if self.registry == "npm":
             quiet = ["--silent", "--no-fund", "--no-audit", "--ignore-scripts", "--omit=optional"]
-            yield [str(node()), str(_npm()), "install", *quiet, "--prefix", str(self.folder), *self.pins]
+            yield [
+                str(node()),
+                str(_npm()),
+                "install",
+                *quiet,
+                "--prefix",
+                str(self.folder),
+                *self.pins,
+            ]
         elif uv := shutil.which("uv"):
             yield [uv, "venv", "--quiet", "--python", sys.executable, str(self.folder)]
-            yield [uv, "pip", "install", "--quiet", "--python", str(self.folder / "bin" / "python"), *self.pins]
+            yield [
+                uv,
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                str(self.folder / "bin" / "python"),
+                *self.pins,
+            ]
         else:
             yield [sys.executable, "-m", "venv", str(self.folder)]
-            pip = [str(self.folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"]
+            pip = [
+                str(self.folder / "bin" / "python"),
+                "-m",
+                "pip",
+                "install",
+                "--disable-pip-version-check",
+            ]
             yield [*pip, "--quiet", *self.pins]
 
     def _run(self, command: Sequence[str]) -> None:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
-            missing(f"{self.name} ({' '.join(self.pins)}) cannot be installed: {done.stdout}{done.stderr}")
+            missing(
+                f"{self.name} ({' '.join(self.pins)}) cannot be installed: {done.stdout}{done.stderr}"
+            )
 
 
 @contextmanager

@@ -79,7 +79,9 @@ AGENTS_PY = Client(
 )
 AGENTS_JS = Client(
     "openai-agents-js",
-    Install("openai-agents-js", "npm", ("@openai/agents@0.20.0", "@modelcontextprotocol/client@2.4.0")),
+    Install(
+        "openai-agents-js", "npm", ("@openai/agents@0.20.0", "@modelcontextprotocol/client@2.4.0")
+    ),
     ("@NODE@", "ask.mjs", "@PROMPT@"),
     {"ask.mjs": _AGENTS_JS},
 )
@@ -87,7 +89,14 @@ PROMPTFOO = Client(
     "promptfoo",
     # The second is its database. npm counts it as optional; all optional ones are over a gigabyte.
     Install("promptfoo", "npm", ("promptfoo@0.123.1", "@libsql/linux-x64-gnu@0.5.29")),
-    ("@NODE@", "@INSTALL@/node_modules/promptfoo/dist/src/entrypoint.js", "eval", "--no-cache", "-c", "ask.yaml"),
+    (
+        "@NODE@",
+        "@INSTALL@/node_modules/promptfoo/dist/src/entrypoint.js",
+        "eval",
+        "--no-cache",
+        "-c",
+        "ask.yaml",
+    ),
     {"ask.yaml": f"prompts: ['@PROMPT@']\nproviders: ['openai:chat:{MODEL}']\n"},
 )
 SHELL_GPT = Client(
@@ -105,7 +114,9 @@ _OPENAI_URL = f"https://{_OPENAI}/v1"
 _CORP = "llm.corp.example"
 
 
-def _left_over(client: Client, name: str, value: str, sentinel: str = _OPENAI, **settings: str) -> Trap:
+def _left_over(
+    client: Client, name: str, value: str, sentinel: str = _OPENAI, **settings: str
+) -> Trap:
     return Trap(client, sentinel, {name: value}, settings, (f"{name}={value}",))
 
 
@@ -116,5 +127,7 @@ TRAPS = (
     _left_over(PROMPTFOO, "OPENAI_API_BASE_URL", _OPENAI_URL),
     _left_over(SHELL_GPT, "API_BASE_URL", _OPENAI_URL),
     # The name is common: a host other than OpenAI's is replaced only with `--client`.
-    _left_over(SHELL_GPT, "API_BASE_URL", f"https://{_CORP}/v1", _CORP, VERTEX_ENV_CLIENT="shell-gpt"),
+    _left_over(
+        SHELL_GPT, "API_BASE_URL", f"https://{_CORP}/v1", _CORP, VERTEX_ENV_CLIENT="shell-gpt"
+    ),
 )

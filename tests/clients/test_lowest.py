@@ -12,7 +12,8 @@ from tests.clients.installs import Install
 from tests.clients.world import ROOT
 
 PINS = tuple(
-    text.replace(">=", "==") for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    text.replace(">=", "==")
+    for text in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 )
 LOWEST = Install("lowest", "pypi", PINS)
 PROGRAM = (str(LOWEST.folder / "bin" / "python"), "-P", "-m", "vertex_env")
@@ -29,10 +30,14 @@ PROGRAM = (str(LOWEST.folder / "bin" / "python"), "-P", "-m", "vertex_env")
     ],
     ids=lambda value: " ".join(value[:3]) if isinstance(value, tuple) else None,
 )
-def test_the_lowest_versions_serve(args: Sequence[str], status: int, begin: str, tmp_path: Path) -> None:
+def test_the_lowest_versions_serve(
+    args: Sequence[str], status: int, begin: str, tmp_path: Path
+) -> None:
     """Commands start, parse, mint and fail as with the newest ones, without a traceback."""
     LOWEST.ensure()
     environ = {"PATH": os.defpath, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*PROGRAM, *args], env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*PROGRAM, *args], env=environ, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr
     assert done.stdout.startswith(begin)

@@ -25,8 +25,21 @@ AIDER = Client(
     "aider",
     Install("aider", "pypi", ("aider-chat==0.86.2",)),
     (
-        *("@INSTALL@/bin/aider", "--message", "@PROMPT@", "--no-git", "--yes-always", "--no-stream"),
-        *("--no-check-update", "--no-show-model-warnings", "--no-show-release-notes", "--map-tokens", "0"),
+        *(
+            "@INSTALL@/bin/aider",
+            "--message",
+            "@PROMPT@",
+            "--no-git",
+            "--yes-always",
+            "--no-stream",
+        ),
+        *(
+            "--no-check-update",
+            "--no-show-model-warnings",
+            "--no-show-release-notes",
+            "--map-tokens",
+            "0",
+        ),
     ),
 )
 GPTME = Client(

@@ -38,7 +38,10 @@ def send(url, body=None, trust=True, **headers):
 def probe(*calls: str) -> Client:
     """A client that makes *calls* of `send(url, body, trust, **headers)`."""
     return Client(
-        "probe", None, ("@PYTHON@", "ask.py", "@PROMPT@"), {"ask.py": _ASK.replace("@CALLS@", "\n".join(calls))}
+        "probe",
+        None,
+        ("@PYTHON@", "ask.py", "@PROMPT@"),
+        {"ask.py": _ASK.replace("@CALLS@", "\n".join(calls))},
     )
 
 
@@ -53,7 +56,9 @@ def test_no_token_arrives_anywhere_else(trap: Trap, tmp_path: Path) -> None:
 def test_without_the_cure_the_sentinel_gets_the_token(trap: Trap, tmp_path: Path) -> None:
     """The control: the same client and variables, except for the cure."""
     driven = drive(trap.client, trap.environ, tmp_path, spoil=trap.spoil)
-    assert {(one.host, one.has_token, one.has_prompt) for one in driven.leaks} == {(trap.sentinel, True, True)}, driven
+    assert {(one.host, one.has_token, one.has_prompt) for one in driven.leaks} == {
+        (trap.sentinel, True, True)
+    }, driven
 
 
 @pytest.mark.parametrize("client", [AGENTS_PY, SHELL_GPT], ids=lambda client: client.name)
@@ -67,7 +72,9 @@ def test_run_gives_the_same_cures(client: Client, tmp_path: Path) -> None:
 def test_the_user_has_tracing_back(tmp_path: Path) -> None:
     """The user's own `OPENAI_AGENTS_DISABLE_TRACING=0` stays: traces are sent, with the token."""
     driven = drive(AGENTS_PY, {"OPENAI_AGENTS_DISABLE_TRACING": "0"}, tmp_path)
-    assert (driven.answered, {one.path for one in driven.leaks}) == (True, {"/v1/traces/ingest"}), driven
+    assert (driven.answered, {one.path for one in driven.leaks}) == (True, {"/v1/traces/ingest"}), (
+        driven
+    )
 
 
 # --- the instruments ---
@@ -97,7 +104,9 @@ def test_what_is_harmless_is_no_leak(tmp_path: Path) -> None:
     """Another host may get requests without the token and the prompt."""
     driven = drive(probe("send('https://telemetry.example/', b'version 1.2.3')"), {}, tmp_path)
     assert (driven.leaks, driven.answered) == ([], False)
-    assert ("telemetry.example", "/", 401) in {(one.host, one.path, one.status) for one in driven.seen}
+    assert ("telemetry.example", "/", 401) in {
+        (one.host, one.path, one.status) for one in driven.seen
+    }
     assert "telemetry.example" in driven.asked
 
 
@@ -114,7 +123,18 @@ def test_a_refused_namespace_is_named(strict: str, outcome: str) -> None:
     refuse = 'echo 0 >/proc/sys/user/max_net_namespaces && exec "$@"'
     need = "from tests.clients.world import need_namespace as need; need()"
     done = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "sh", "-c", refuse, "sh", sys.executable, "-c", need],
+        [
+            "unshare",
+            "--user",
+            "--map-root-user",
+            "sh",
+            "-c",
+            refuse,
+            "sh",
+            sys.executable,
+            "-c",
+            need,
+        ],
         cwd=ROOT,
         env={**os.environ, "VERTEX_ENV_TESTS_STRICT": strict},
         capture_output=True,

@@ -34,7 +34,10 @@ def _unshare() -> tuple[Sequence[str], str]:
         command = ["unshare", *user, *_OWN]
         try:
             done = subprocess.run(
-                [*command, "ip", "link", "set", "lo", "up"], capture_output=True, text=True, check=False
+                [*command, "ip", "link", "set", "lo", "up"],
+                capture_output=True,
+                text=True,
+                check=False,
             )
         except OSError as error:
             return [], str(error)

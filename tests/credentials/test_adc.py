@@ -22,7 +22,14 @@ from google.auth.transport import _mtls_helper
 from tests.support import loopback as google
 from tests.support.answers import Answers, Asked, Handler, Reply
 from tests.support.fakes import PLANTED
-from tests.support.loopback import GoogleProxy, Info, clean_environ, gcloud_marker, run_cli, write_adc
+from tests.support.loopback import (
+    GoogleProxy,
+    Info,
+    clean_environ,
+    gcloud_marker,
+    run_cli,
+    write_adc,
+)
 from vertex_env.credentials import read
 from vertex_env.credentials.metadata import Metadata
 from vertex_env.credentials.mint import AdcSource
@@ -44,7 +51,11 @@ WORKFORCE = ("sts.googleapis.com", "POST", "/v1/oauthtoken")
 
 
 def iam(account: str) -> tuple[str, str, str]:
-    return ("iamcredentials.googleapis.com", "POST", f"/v1/projects/-/serviceAccounts/{account}:generateAccessToken")
+    return (
+        "iamcredentials.googleapis.com",
+        "POST",
+        f"/v1/projects/-/serviceAccounts/{account}:generateAccessToken",
+    )
 
 
 def environ(tmp_path: Path, *more: Mapping[str, str]) -> dict[str, str]:
@@ -102,18 +113,24 @@ KINDS: Mapping[str, tuple[Build, list[tuple[str, str, str]], int]] = {
         1800,
     ),
     "impersonated workforce": (
-        lambda *_: google.impersonated_service_account(google.external_account_authorized_user(), TARGET),
+        lambda *_: google.impersonated_service_account(
+            google.external_account_authorized_user(), TARGET
+        ),
         [WORKFORCE, iam(TARGET)],
         1800,
     ),
     "impersonated workload": (
-        lambda path, *_: google.impersonated_service_account(google.external_account_file(subject(path)), TARGET),
+        lambda path, *_: google.impersonated_service_account(
+            google.external_account_file(subject(path)), TARGET
+        ),
         [STS, iam(TARGET)],
         1800,
     ),
     "file": (lambda path, *_: google.external_account_file(subject(path)), [STS], 1800),
     "file, impersonated": (
-        lambda path, *_: google.external_account_file(subject(path), impersonate=TARGET, lifetime_s=600),
+        lambda path, *_: google.external_account_file(
+            subject(path), impersonate=TARGET, lifetime_s=600
+        ),
         [STS, iam(TARGET)],
         600,
     ),
@@ -122,12 +139,26 @@ KINDS: Mapping[str, tuple[Build, list[tuple[str, str, str]], int]] = {
         [STS],
         1800,
     ),
-    "executable": (lambda path, *_: google.external_account_executable(subject_program(path)), [STS], 1800),
-    "aws": (lambda _, __, imds: google.external_account_aws(imds) | {"token_url": google.STS_URL}, [STS], 1800),
-    "x509": (lambda path, *_: google.external_account_x509(path), [("sts.mtls.googleapis.com", *STS[1:])], 1800),
+    "executable": (
+        lambda path, *_: google.external_account_executable(subject_program(path)),
+        [STS],
+        1800,
+    ),
+    "aws": (
+        lambda _, __, imds: google.external_account_aws(imds) | {"token_url": google.STS_URL},
+        [STS],
+        1800,
+    ),
+    "x509": (
+        lambda path, *_: google.external_account_x509(path),
+        [("sts.mtls.googleapis.com", *STS[1:])],
+        1800,
+    ),
     "workforce": (lambda *_: google.external_account_authorized_user(), [WORKFORCE], 1800),
     "gdch": (
-        lambda _, sandbox, __: google.gdch_service_account(sandbox) | {"token_uri": f"{sandbox}/v1/token"},
+        lambda _, sandbox, __: (
+            google.gdch_service_account(sandbox) | {"token_uri": f"{sandbox}/v1/token"}
+        ),
         [],
         1800,
     ),
@@ -147,7 +178,10 @@ def test_kind(kind: str, tmp_path: Path) -> None:
         GoogleProxy(sandbox.url, tmp_path / "proxy") as proxy,
     ):
         file = write_adc(tmp_path / "adc.json", build(tmp_path, sandbox.url, imds.url))
-        named = {"GOOGLE_APPLICATION_CREDENTIALS": str(file), "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"}
+        named = {
+            "GOOGLE_APPLICATION_CREDENTIALS": str(file),
+            "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1",
+        }
         env = environ(tmp_path, proxy.environ, named)
         ended = run_cli("token", "--format", "json", env=env)
     assert (ended.stderr, ended.status) == ("", 0)
@@ -164,8 +198,13 @@ def metadata_environ(url: str) -> dict[str, str]:
 
 def test_metadata_server(tmp_path: Path) -> None:
     """The machine's own account needs no file, and its server is not asked through the proxy."""
-    with Sandbox(lifetime=timedelta(minutes=30)) as sandbox, GoogleProxy(sandbox.url, tmp_path / "proxy") as proxy:
-        env = environ(tmp_path, proxy.environ, metadata_environ(sandbox.url), {"NO_PROXY": "", "no_proxy": ""})
+    with (
+        Sandbox(lifetime=timedelta(minutes=30)) as sandbox,
+        GoogleProxy(sandbox.url, tmp_path / "proxy") as proxy,
+    ):
+        env = environ(
+            tmp_path, proxy.environ, metadata_environ(sandbox.url), {"NO_PROXY": "", "no_proxy": ""}
+        )
         ended = run_cli("token", "--format", "json", env=env)
     assert ended.stderr == ""
     assert 1780 < json.loads(ended.stdout)["expires_in"] <= 1800
@@ -210,7 +249,9 @@ SOURCES: Mapping[str, tuple[Callable[[Path], Info], str]] = {
 
 
 @pytest.mark.parametrize("source", SOURCES)
-def test_impersonate(source: str, google_says: tuple[Answers, dict[str, str]], tmp_path: Path) -> None:
+def test_impersonate(
+    source: str, google_says: tuple[Answers, dict[str, str]], tmp_path: Path
+) -> None:
     """`--impersonate` with delegates and `--lifetime 12h` works over every kind, with the source's token."""
     answers, env = google_says
     build, path = SOURCES[source]
@@ -222,7 +263,10 @@ def test_impersonate(source: str, google_says: tuple[Answers, dict[str, str]], t
     assert paths(answers.asked) == [path, iam(TARGET)[2]]
     last = answers.asked[-1]
     assert last.fields == {
-        "delegates": [f"projects/-/serviceAccounts/{MIDDLE}", f"projects/-/serviceAccounts/{OTHER}"],
+        "delegates": [
+            f"projects/-/serviceAccounts/{MIDDLE}",
+            f"projects/-/serviceAccounts/{OTHER}",
+        ],
         "lifetime": "43200s",
         "scope": [CLOUD_PLATFORM],
     }
@@ -233,7 +277,9 @@ def test_impersonate_from_the_metadata_server(tmp_path: Path) -> None:
     """The machine's account is asked of its server, the other of Google through the proxy."""
     with Sandbox() as sandbox, GoogleProxy(sandbox.url, tmp_path / "proxy") as proxy:
         env = environ(tmp_path, proxy.environ, metadata_environ(sandbox.url))
-        ended = run_cli("token", "--format", "json", "--impersonate", TARGET, "--lifetime", "2h", env=env)
+        ended = run_cli(
+            "token", "--format", "json", "--impersonate", TARGET, "--lifetime", "2h", env=env
+        )
     assert ended.stderr == ""
     assert 7180 < json.loads(ended.stdout)["expires_in"] <= 7200
     assert (proxy.requests, proxy.refused) == ([iam(TARGET)], [])
@@ -246,7 +292,10 @@ def workload(path: Path, impersonate: str) -> Info:
 @pytest.mark.parametrize(
     "build",
     [
-        pytest.param(lambda _: google.impersonated_service_account(google.authorized_user(), MIDDLE), id="ADC"),
+        pytest.param(
+            lambda _: google.impersonated_service_account(google.authorized_user(), MIDDLE),
+            id="ADC",
+        ),
         pytest.param(lambda path: workload(path, MIDDLE), id="workload"),
     ],
 )
@@ -256,7 +305,9 @@ def test_impersonate_twice(
     """What is asked for is asked of the last account: the one in between need not be allowed twelve hours."""
     answers, env = google_says
     env["GOOGLE_APPLICATION_CREDENTIALS"] = str(write_adc(tmp_path / "adc.json", build(tmp_path)))
-    ended = run_cli("token", "--impersonate", TARGET, "--lifetime", "12h", "--scope", "openid", env=env)
+    ended = run_cli(
+        "token", "--impersonate", TARGET, "--lifetime", "12h", "--scope", "openid", env=env
+    )
     assert (ended.stdout, ended.stderr) == (f"{PLANTED}\n", "")
     assert paths(answers.asked)[1:] == [iam(MIDDLE)[2], iam(TARGET)[2]]
     between, last = (one.fields for one in answers.asked[1:])
@@ -269,7 +320,9 @@ def test_impersonate_twice(
     [
         pytest.param(lambda path: workload(path, TARGET), ["43200s"], id="workload"),
         pytest.param(
-            lambda _: google.impersonated_service_account(google.authorized_user(), TARGET), ["43200s"], id="ADC"
+            lambda _: google.impersonated_service_account(google.authorized_user(), TARGET),
+            ["43200s"],
+            id="ADC",
         ),
         pytest.param(
             lambda path: google.impersonated_service_account(workload(path, MIDDLE), TARGET),
@@ -279,7 +332,10 @@ def test_impersonate_twice(
     ],
 )
 def test_lifetime_of_an_impersonating_file(
-    build: Callable[[Path], Info], lifetimes: list[str], google_says: tuple[Answers, dict[str, str]], tmp_path: Path
+    build: Callable[[Path], Info],
+    lifetimes: list[str],
+    google_says: tuple[Answers, dict[str, str]],
+    tmp_path: Path,
 ) -> None:
     """`--lifetime` alone is for the account that the file impersonates; google-auth would ask for an hour."""
     answers, env = google_says
@@ -306,17 +362,28 @@ OPENID = "https://www.googleapis.com/auth/userinfo.email"
         pytest.param("user", (), "", id="user: what the login was given"),
         pytest.param("user", ("--scope", OPENID), OPENID, id="user, --scope"),
         pytest.param("key", (), CLOUD_PLATFORM, id="key"),
-        pytest.param("key", ("--scope", OPENID, "--scope", "openid"), f"{OPENID} openid", id="key, two --scope"),
+        pytest.param(
+            "key",
+            ("--scope", OPENID, "--scope", "openid"),
+            f"{OPENID} openid",
+            id="key, two --scope",
+        ),
         pytest.param("file", (), CLOUD_PLATFORM, id="file"),
         pytest.param("file", ("--scope", OPENID), OPENID, id="file, --scope"),
     ],
 )
 def test_scope(
-    source: str, args: tuple[str, ...], scope: str, google_says: tuple[Answers, dict[str, str]], tmp_path: Path
+    source: str,
+    args: tuple[str, ...],
+    scope: str,
+    google_says: tuple[Answers, dict[str, str]],
+    tmp_path: Path,
 ) -> None:
     """`--scope` reaches Google; without it a user's login is asked for nothing that it may not have."""
     answers, env = google_says
-    env["GOOGLE_APPLICATION_CREDENTIALS"] = str(write_adc(tmp_path / "adc.json", SOURCES[source][0](tmp_path)))
+    env["GOOGLE_APPLICATION_CREDENTIALS"] = str(
+        write_adc(tmp_path / "adc.json", SOURCES[source][0](tmp_path))
+    )
     ended = run_cli("token", *args, env=env)
     assert (ended.stdout, ended.stderr) == (f"{PLANTED}\n", "")
     assert [scope_of(one) for one in answers.asked] == [scope]
@@ -325,8 +392,12 @@ def test_scope(
 def test_scope_not_granted(google_says: tuple[Answers, dict[str, str]], tmp_path: Path) -> None:
     """google-auth logs a warning when fewer scopes are granted; stderr stays empty all the same."""
     answers, env = google_says
-    answers.routes["/token"] = Reply(body={"access_token": PLANTED, "expires_in": 3599, "scope": "openid"})
-    env["GOOGLE_APPLICATION_CREDENTIALS"] = str(write_adc(tmp_path / "adc.json", google.authorized_user()))
+    answers.routes["/token"] = Reply(
+        body={"access_token": PLANTED, "expires_in": 3599, "scope": "openid"}
+    )
+    env["GOOGLE_APPLICATION_CREDENTIALS"] = str(
+        write_adc(tmp_path / "adc.json", google.authorized_user())
+    )
     ended = run_cli("token", "--scope", OPENID, env=env)
     assert (ended.stdout, ended.stderr) == (f"{PLANTED}\n", "")
 
@@ -357,7 +428,10 @@ def test_netrc(google_says: tuple[Answers, dict[str, str]], tmp_path: Path) -> N
     answers.routes["/v1/projects/sandbox-project/locations/us-central1/endpoints"] = Reply(body={})
     run_cli("endpoints", "--location", "us-central1", "--impersonate", TARGET, env=env)
     sent = {name.lower(): value for one in answers.asked[1:] for name, value in one.headers.items()}
-    assert [one.host for one in answers.asked[1:]] == [iam(TARGET)[0], "us-central1-aiplatform.googleapis.com"]
+    assert [one.host for one in answers.asked[1:]] == [
+        iam(TARGET)[0],
+        "us-central1-aiplatform.googleapis.com",
+    ]
     assert sent["authorization"] == f"Bearer {PLANTED}"
     assert all("Basic" not in str(one.headers) for one in answers.asked[1:])
 
@@ -378,7 +452,9 @@ def now() -> datetime:
 
 def source_of(info: Info, tmp_path: Path, budget_s: float = 10) -> AdcSource:
     found = read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ)
-    identity = Identity(found.kind, found.fingerprint, (CLOUD_PLATFORM,), audience="https://vertex.example")
+    identity = Identity(
+        found.kind, found.fingerprint, (CLOUD_PLATFORM,), audience="https://vertex.example"
+    )
     return AdcSource(found, identity, now, os.environ, budget_s)
 
 
@@ -440,11 +516,19 @@ def test_slow_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     info["credential_source"]["executable"]["timeout_millis"] = 200
     with pytest.raises(UnavailableError) as caught:
         source_of(info, tmp_path).mint()
-    assert caught.value.message == f"the program named in {tmp_path}/adc.json (from a test) did not answer in time"
-    assert caught.value.hint == "run the command in that file by hand to see, or raise timeout_millis there"
+    assert (
+        caught.value.message
+        == f"the program named in {tmp_path}/adc.json (from a test) did not answer in time"
+    )
+    assert (
+        caught.value.hint
+        == "run the command in that file by hand to see, or raise timeout_millis there"
+    )
 
 
-def test_program_does_not_use_up_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_program_does_not_use_up_the_budget(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A program has a time of its own, in the file; Google is given all of ours after it."""
     monkeypatch.setenv("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1")
     command = f"sh -c 'sleep 0.6; exec {subject_program(tmp_path)}'"
@@ -496,9 +580,17 @@ def test_name_that_does_not_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_nothing_is_left_in_the_environment(tmp_path: Path) -> None:
     """A mint changes neither the warning filters nor the loggers' levels of who calls it."""
     with Answers() as answers:
-        before = (list(warnings.filters), logging.getLogger("google").level, logging.getLogger().handlers[:])
+        before = (
+            list(warnings.filters),
+            logging.getLogger("google").level,
+            logging.getLogger().handlers[:],
+        )
         source_of(google.service_account(answers.url), tmp_path).mint()
-    assert (list(warnings.filters), logging.getLogger("google").level, logging.getLogger().handlers) == before
+    assert (
+        list(warnings.filters),
+        logging.getLogger("google").level,
+        logging.getLogger().handlers,
+    ) == before
 
 
 # --- the file ---
@@ -510,27 +602,40 @@ def test_nothing_is_left_in_the_environment(tmp_path: Path) -> None:
         pytest.param(kind, name, value, id=f"{kind}: {name} {state}")
         for kind, names in read.REQUIRED.items()
         for name in names
-        for state, value in {"absent": ..., "null": None, "a number": 5, "empty": "", "a list": ["x"]}.items()
+        for state, value in {
+            "absent": ...,
+            "null": None,
+            "a number": 5,
+            "empty": "",
+            "a list": ["x"],
+        }.items()
         if value != "" or (kind, name) not in read._EMPTY_IS_FINE
     ],
 )
 def test_required_field(kind: str, name: str, value: object, tmp_path: Path) -> None:
     """A file without a field that its type needs, or with something else there, is told with the field's name."""
     info = dict.fromkeys(read.REQUIRED[kind], "x") | {"type": kind, name: value}
-    info |= {one: {"type": "authorized_user"} for one in read._OBJECTS if one in info and one != name}
-    file = write_adc(tmp_path / "adc.json", {one: given for one, given in info.items() if given is not ...})
+    info |= {
+        one: {"type": "authorized_user"} for one in read._OBJECTS if one in info and one != name
+    }
+    file = write_adc(
+        tmp_path / "adc.json", {one: given for one, given in info.items() if given is not ...}
+    )
     with pytest.raises(CredentialsError) as caught:
         read_adc(file, "a test", os.environ)
     state = "lacks the" if value in (None, ...) else "has a malformed"
     assert (
-        caught.value.message == f"the credentials file {file} (from a test) {state} field {name!r} (its type is {kind})"
+        caught.value.message
+        == f"the credentials file {file} (from a test) {state} field {name!r} (its type is {kind})"
     )
 
 
 MINIMAL: Mapping[str, Callable[[str, Path], Info]] = {
     "service_account": lambda base, _: google.service_account(base),
     "external_account": lambda base, path: google.external_account_file(subject(path), base),
-    "external_account_authorized_user": lambda base, _: google.external_account_authorized_user(base),
+    "external_account_authorized_user": lambda base, _: google.external_account_authorized_user(
+        base
+    ),
     "gdch_service_account": lambda base, _: google.gdch_service_account(base),
 }
 
@@ -548,7 +653,9 @@ def test_required_fields_suffice(kind: str, tmp_path: Path) -> None:
 
 def test_null_is_absent(tmp_path: Path) -> None:
     """Programs that write such files put null where they have nothing."""
-    optional = dict.fromkeys((*read._OPTIONAL, "quota_project_id", "client_id", "source_credentials"))
+    optional = dict.fromkeys(
+        (*read._OPTIONAL, "quota_project_id", "client_id", "source_credentials")
+    )
     with Answers() as answers:
         info = google.external_account_file(subject(tmp_path), answers.url) | optional
         found = source_of(info, tmp_path)
@@ -562,7 +669,9 @@ def test_subject_token_at_a_path_that_is_none(name: str, tmp_path: Path) -> None
     file = write_adc(tmp_path / "adc.json", google.external_account_file(Path(name)))
     with pytest.raises(CredentialsError) as caught:
         read_adc(file, "a test", os.environ)
-    assert caught.value.message.startswith(f"the subject token {name!r}, which the credentials file {file} (from a ")
+    assert caught.value.message.startswith(
+        f"the subject token {name!r}, which the credentials file {file} (from a "
+    )
     assert caught.value.message.isprintable()
 
 
@@ -574,12 +683,18 @@ def test_program_below_an_impersonation(tmp_path: Path, monkeypatch: pytest.Monk
         source_of(google.impersonated_service_account(program), tmp_path).mint()
 
 
-def test_google_refuses_what_a_program_gave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_google_refuses_what_a_program_gave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The program is not blamed for Google's answer."""
     monkeypatch.setenv("GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES", "1")
-    with Answers({"/v1/token": Reply(400, {"error": "invalid_grant", "error_description": "Stale."})}) as answers:
+    with Answers(
+        {"/v1/token": Reply(400, {"error": "invalid_grant", "error_description": "Stale."})}
+    ) as answers:
         info = google.external_account_executable(subject_program(tmp_path), answers.url)
-        with pytest.raises(RefusedError, match=r"refused the external account credentials in .*: Stale$"):
+        with pytest.raises(
+            RefusedError, match=r"refused the external account credentials in .*: Stale$"
+        ):
             source_of(info, tmp_path).mint()
 
 
@@ -600,7 +715,9 @@ def test_unreadable(tmp_path: Path) -> None:
     if as_root:
         os.seteuid(65534)  # nobody; to root everything is readable
     try:
-        with pytest.raises(CredentialsError, match=r"adc\.json \(from a test\) cannot be read: Permission denied"):
+        with pytest.raises(
+            CredentialsError, match=r"adc\.json \(from a test\) cannot be read: Permission denied"
+        ):
             read_adc(file, "a test", os.environ)
     finally:
         if as_root:
@@ -614,7 +731,10 @@ def test_pipe_for_a_subject_token(tmp_path: Path) -> None:
     file = write_adc(tmp_path / "adc.json", google.external_account_file(pipe))
     writer = os.open(pipe, os.O_RDWR)
     try:
-        with pytest.raises(CredentialsError, match=r"subject, which the credentials file .* it is not a regular file"):
+        with pytest.raises(
+            CredentialsError,
+            match=r"subject, which the credentials file .* it is not a regular file",
+        ):
             read_adc(file, "a test", os.environ)
     finally:
         os.close(writer)
@@ -624,10 +744,27 @@ def test_pipe_for_a_subject_token(tmp_path: Path) -> None:
     ("info", "principal", "target"),
     [
         pytest.param(google.authorized_user(), None, None, id="user without an account"),
-        pytest.param(google.authorized_user() | {"account": "me@example.com"}, "me@example.com", None, id="user"),
-        pytest.param(google.authorized_user() | {"account": {"a": 5}}, None, None, id="account of a wrong type"),
-        pytest.param(google.service_account(), "vertex@sandbox-project.iam.gserviceaccount.com", None, id="key"),
-        pytest.param(google.service_account() | {"client_email": "a@b.c; rm"}, None, None, id="no address"),
+        pytest.param(
+            google.authorized_user() | {"account": "me@example.com"},
+            "me@example.com",
+            None,
+            id="user",
+        ),
+        pytest.param(
+            google.authorized_user() | {"account": {"a": 5}},
+            None,
+            None,
+            id="account of a wrong type",
+        ),
+        pytest.param(
+            google.service_account(),
+            "vertex@sandbox-project.iam.gserviceaccount.com",
+            None,
+            id="key",
+        ),
+        pytest.param(
+            google.service_account() | {"client_email": "a@b.c; rm"}, None, None, id="no address"
+        ),
         pytest.param(
             google.impersonated_service_account(google.service_account(), TARGET),
             "vertex@sandbox-project.iam.gserviceaccount.com",
@@ -647,19 +784,31 @@ def test_project_and_quota_project(tmp_path: Path) -> None:
     """A key says what project it belongs to; nobody's quota project is taken for one."""
     key = read_adc(write_adc(tmp_path / "key.json", google.service_account()), "a test", os.environ)
     user = read_adc(
-        write_adc(tmp_path / "user.json", google.authorized_user() | {"quota_project_id": "q"}), "a test", os.environ
+        write_adc(tmp_path / "user.json", google.authorized_user() | {"quota_project_id": "q"}),
+        "a test",
+        os.environ,
     )
-    machine = from_metadata(Metadata("host", "robot@p.iam.gserviceaccount.com", "p", "googleapis.com"))
+    machine = from_metadata(
+        Metadata("host", "robot@p.iam.gserviceaccount.com", "p", "googleapis.com")
+    )
     assert [one.project for one in (key, user, machine)] == ["sandbox-project", None, "p"]
     assert [one.quota_project for one in (key, user, machine)] == [None, "q", None]
 
 
 def test_repr_has_no_secret(tmp_path: Path) -> None:
     """What is read shows no secret when it is printed by mistake."""
-    found = read_adc(write_adc(tmp_path / "adc.json", google.authorized_user()), "a test", os.environ)
+    found = read_adc(
+        write_adc(tmp_path / "adc.json", google.authorized_user()), "a test", os.environ
+    )
     identity = Identity(found.kind, found.fingerprint, ())
-    shown = repr(found) + repr(AdcSource(found, identity, now, os.environ, 10)) + repr(Token(PLANTED, now(), now()))
-    assert [secret for secret in ("fake-refresh", "fake-client-secret", PLANTED) if secret in shown] == []
+    shown = (
+        repr(found)
+        + repr(AdcSource(found, identity, now, os.environ, 10))
+        + repr(Token(PLANTED, now(), now()))
+    )
+    assert [
+        secret for secret in ("fake-refresh", "fake-client-secret", PLANTED) if secret in shown
+    ] == []
 
 
 # --- whose token it is ---
@@ -672,9 +821,15 @@ def fingerprint(info: Info, tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "other",
     [
-        pytest.param(google.authorized_user() | {"refresh_token": "1//of-another-user"}, id="another user"),
-        pytest.param(google.authorized_user() | {"quota_project_id": "q"}, id="another quota project"),
-        pytest.param(google.authorized_user() | {"universe_domain": "s3nsapis.fr"}, id="another universe"),
+        pytest.param(
+            google.authorized_user() | {"refresh_token": "1//of-another-user"}, id="another user"
+        ),
+        pytest.param(
+            google.authorized_user() | {"quota_project_id": "q"}, id="another quota project"
+        ),
+        pytest.param(
+            google.authorized_user() | {"universe_domain": "s3nsapis.fr"}, id="another universe"
+        ),
         pytest.param(google.external_account_authorized_user(), id="another type"),
     ],
 )
@@ -690,11 +845,14 @@ def test_different_files_are_different_identities(other: Info, tmp_path: Path) -
     [
         pytest.param(google.external_account_file, id="workload"),
         pytest.param(
-            lambda file: google.impersonated_service_account(google.external_account_file(file)), id="impersonated"
+            lambda file: google.impersonated_service_account(google.external_account_file(file)),
+            id="impersonated",
         ),
     ],
 )
-def test_another_subject_token_is_another_identity(build: Callable[[Path], Info], tmp_path: Path) -> None:
+def test_another_subject_token_is_another_identity(
+    build: Callable[[Path], Info], tmp_path: Path
+) -> None:
     """Two jobs may share the file that says where their identity is."""
     file = subject(tmp_path)
     first = fingerprint(build(file), tmp_path)
@@ -703,7 +861,9 @@ def test_another_subject_token_is_another_identity(build: Callable[[Path], Info]
     assert fingerprint(build(file), tmp_path) != first
 
 
-def test_another_aws_key_is_another_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_aws_key_is_another_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`aws-vault exec` of another profile changes who we are; to other kinds of credentials it is nothing."""
     aws, user = google.external_account_aws("http://127.0.0.1:9"), google.authorized_user()
     found = []
@@ -729,7 +889,8 @@ def test_another_user_logs_in(google_says: tuple[Answers, dict[str, str]], tmp_p
     """`gcloud auth application-default login` takes effect at once, though the first user's token is still good."""
     answers, env = google_says
     answers.routes["/token"] = [
-        Reply(body={"access_token": f"ya29.{who}", "expires_in": 3599}) for who in ("first", "second", "nobody")
+        Reply(body={"access_token": f"ya29.{who}", "expires_in": 3599})
+        for who in ("first", "second", "nobody")
     ]
     file = tmp_path / "home" / ".config" / "gcloud" / "application_default_credentials.json"
     given = []
@@ -788,7 +949,9 @@ def test_a_certificate_that_a_variable_names(
         folder = tmp_path / name / (".config/gcloud" if place == "HOME" else "")
         google.external_account_x509(folder)
         is_file = place in PLACES[:2]
-        monkeypatch.setenv(place, str(folder / "certificate_config.json" if is_file else tmp_path / name))
+        monkeypatch.setenv(
+            place, str(folder / "certificate_config.json" if is_file else tmp_path / name)
+        )
         adc = read_adc(file, "a test", os.environ)
         taken, _, _ = _mtls_helper._get_workload_cert_and_key_paths(None)  # type: ignore[no-untyped-call]
         assert adc.files[-1] == Path(taken) == folder / "workload.pem"

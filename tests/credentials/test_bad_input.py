@@ -14,7 +14,14 @@ import pytest
 from tests.support import loopback as google
 from tests.support.answers import Answers, Handler, Reply
 from tests.support.fakes import PLANTED
-from tests.support.loopback import GoogleProxy, Info, clean_environ, gcloud_marker, run_cli, write_adc
+from tests.support.loopback import (
+    GoogleProxy,
+    Info,
+    clean_environ,
+    gcloud_marker,
+    run_cli,
+    write_adc,
+)
 
 BAD_FILE = 78
 REFUSED = 77
@@ -68,7 +75,9 @@ def check(env: Mapping[str, str], status: int, error: str, hint: str) -> None:
     said = said.replace("{adc}", env.get("GOOGLE_APPLICATION_CREDENTIALS", ""))
     if "{any}" in said:
         before, after = said.split("{any}")
-        assert re.fullmatch(f"{re.escape(before)}[^\n]+{re.escape(after)}", ended.stderr), ended.stderr
+        assert re.fullmatch(f"{re.escape(before)}[^\n]+{re.escape(after)}", ended.stderr), (
+            ended.stderr
+        )
     else:
         assert ended.stderr == said
     assert (ended.stdout, ended.status) == ("", status)
@@ -98,8 +107,12 @@ TYPES = (
         pytest.param(b"[]", "is not a JSON object", LOG_IN, id="list"),
         pytest.param(b'"x"', "is not a JSON object", LOG_IN, id="text"),
         pytest.param(b"{}", "has no field 'type'", LOG_IN, id="no type"),
-        pytest.param(b'{"type": "x\\n\\u001b"}', "has the unknown type 'x\\n\\x1b'", TYPES, id="unknown type"),
-        pytest.param(b'{"type": ["x"]}', "has the unknown type ['x']", TYPES, id="type of a wrong type"),
+        pytest.param(
+            b'{"type": "x\\n\\u001b"}', "has the unknown type 'x\\n\\x1b'", TYPES, id="unknown type"
+        ),
+        pytest.param(
+            b'{"type": ["x"]}', "has the unknown type ['x']", TYPES, id="type of a wrong type"
+        ),
         pytest.param(
             b'{"installed": {"client_id": "x", "client_secret": "fake-client-secret"}}',
             "is an OAuth client, not credentials",
@@ -131,13 +144,35 @@ def make_nothing(_: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "make", "error", "hint"),
     [
-        pytest.param("adc.json", make_nothing, "does not exist", f"correct the path, or {LOG_IN}", id="absent"),
-        pytest.param("adc.json", Path.mkdir, "is a directory", "name the JSON file in it", id="directory"),
-        pytest.param("/dev/zero", make_nothing, "cannot be read: it is not a regular file", LOOK, id="without end"),
-        pytest.param(f"{__file__}/adc", make_nothing, "cannot be read: Not a directory", LOOK, id="below a file"),
+        pytest.param(
+            "adc.json",
+            make_nothing,
+            "does not exist",
+            f"correct the path, or {LOG_IN}",
+            id="absent",
+        ),
+        pytest.param(
+            "adc.json", Path.mkdir, "is a directory", "name the JSON file in it", id="directory"
+        ),
+        pytest.param(
+            "/dev/zero",
+            make_nothing,
+            "cannot be read: it is not a regular file",
+            LOOK,
+            id="without end",
+        ),
+        pytest.param(
+            f"{__file__}/adc",
+            make_nothing,
+            "cannot be read: Not a directory",
+            LOOK,
+            id="below a file",
+        ),
     ],
 )
-def test_place(name: str, make: Callable[[Path], None], error: str, hint: str, tmp_path: Path) -> None:
+def test_place(
+    name: str, make: Callable[[Path], None], error: str, hint: str, tmp_path: Path
+) -> None:
     """Something else in the file's place is told, and nothing hangs."""
     adc = tmp_path / name
     make(adc)
@@ -147,7 +182,9 @@ def test_place(name: str, make: Callable[[Path], None], error: str, hint: str, t
 def test_path_with_line_breaks(tmp_path: Path) -> None:
     """A path cannot add lines to what we say, nor control the terminal."""
     adc = tmp_path / "a\nvertex-env: hint: \x1b[31mb"
-    error = f"the credentials file {str(adc)!r} (from GOOGLE_APPLICATION_CREDENTIALS) does not exist"
+    error = (
+        f"the credentials file {str(adc)!r} (from GOOGLE_APPLICATION_CREDENTIALS) does not exist"
+    )
     check(environ(tmp_path, adc), BAD_FILE, error, f"correct the path, or {LOG_IN}")
 
 
@@ -202,7 +239,10 @@ def impersonated(**changed: object) -> Info:
     ("info", "error", "hint"),
     [
         pytest.param(
-            key(private_key="no PEM"), f"{KEY} cannot be used: {{any}}", f"correct the file, or {NEW_KEY}", id="bad PEM"
+            key(private_key="no PEM"),
+            f"{KEY} cannot be used: {{any}}",
+            f"correct the file, or {NEW_KEY}",
+            id="bad PEM",
         ),
         pytest.param(
             gdch(private_key=key()["private_key"]),
@@ -229,7 +269,11 @@ def impersonated(**changed: object) -> Info:
                 NEW_KEY,
                 id=id_,
             )
-            for id_, url in {"no URL": "junk", "strange scheme": "ftp://x/", "broken address": "https://[::/"}.items()
+            for id_, url in {
+                "no URL": "junk",
+                "strange scheme": "ftp://x/",
+                "broken address": "https://[::/",
+            }.items()
         ),
         pytest.param(
             user(expiry=5),
@@ -250,7 +294,9 @@ def impersonated(**changed: object) -> Info:
             id="universe that would break URLs",
         ),
         pytest.param(
-            impersonated(service_account_impersonation_url=f"https://iamcredentials.googleapis.com/{TARGET}"),
+            impersonated(
+                service_account_impersonation_url=f"https://iamcredentials.googleapis.com/{TARGET}"
+            ),
             f"{FILE} has a malformed field 'service_account_impersonation_url' "
             "(its type is impersonated_service_account)",
             IMPERSONATE,
@@ -344,7 +390,9 @@ def program(tmp_path: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        pytest.param(f"echo {SUBJECT}; echo {SUBJECT} >&2; exit 3", "{any}return code 3", id="fails"),
+        pytest.param(
+            f"echo {SUBJECT}; echo {SUBJECT} >&2; exit 3", "{any}return code 3", id="fails"
+        ),
         pytest.param(f"echo {SUBJECT}", NOT_AIP, id="no JSON"),
         pytest.param("true", NOT_AIP, id="nothing"),
         pytest.param("printf '\\377'", NOT_AIP, id="no UTF-8"),
@@ -363,15 +411,24 @@ def program(tmp_path: Path, text: str) -> str:
 )
 def test_program(text: str, said: str, tmp_path: Path) -> None:
     """What a program printed in place of a subject token may contain one, and is kept back."""
-    adc = write_adc(tmp_path / "adc.json", google.external_account_executable(program(tmp_path, text)))
-    check(environ(tmp_path, adc, ALLOWED), BAD_FILE, f"{PROGRAM} gave no subject token: {said}", BY_HAND)
+    adc = write_adc(
+        tmp_path / "adc.json", google.external_account_executable(program(tmp_path, text))
+    )
+    check(
+        environ(tmp_path, adc, ALLOWED),
+        BAD_FILE,
+        f"{PROGRAM} gave no subject token: {said}",
+        BY_HAND,
+    )
 
 
 @pytest.mark.parametrize(
     ("command", "said"),
     [
         pytest.param(
-            "/nonexistent/program", "[Errno 2] No such file or directory: '/nonexistent/program'", id="absent"
+            "/nonexistent/program",
+            "[Errno 2] No such file or directory: '/nonexistent/program'",
+            id="absent",
         ),
         pytest.param("/tmp", "[Errno 13] Permission denied: '/tmp'", id="directory"),
         pytest.param("echo 'x", "No closing quotation", id="open quote"),
@@ -380,13 +437,20 @@ def test_program(text: str, said: str, tmp_path: Path) -> None:
 def test_program_that_cannot_start(command: str, said: str, tmp_path: Path) -> None:
     """A command that cannot even be started is told with the reason."""
     adc = write_adc(tmp_path / "adc.json", google.external_account_executable(command))
-    check(environ(tmp_path, adc, ALLOWED), BAD_FILE, f"{PROGRAM} gave no subject token: {said}", BY_HAND)
+    check(
+        environ(tmp_path, adc, ALLOWED),
+        BAD_FILE,
+        f"{PROGRAM} gave no subject token: {said}",
+        BY_HAND,
+    )
 
 
 def test_program_not_allowed(tmp_path: Path) -> None:
     """Programs run only where the user has allowed it; this one did not."""
     ran = tmp_path / "ran"
-    adc = write_adc(tmp_path / "adc.json", google.external_account_executable(program(tmp_path, f"touch {ran}")))
+    adc = write_adc(
+        tmp_path / "adc.json", google.external_account_executable(program(tmp_path, f"touch {ran}"))
+    )
     allow = "if you trust that file: export GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1"
     check(environ(tmp_path, adc), BAD_FILE, f"{PROGRAM} is not allowed to run yet", allow)
     assert not ran.exists()
@@ -409,7 +473,9 @@ PORTAL = "a captive portal or a proxy may have answered instead: open any web pa
 ODD = "a proxy may have answered instead: check HTTPS_PROXY, then try again"
 
 
-def check_answer(kind: str, reply: Reply, status: int, said: tuple[str, str], tmp_path: Path) -> None:
+def check_answer(
+    kind: str, reply: Reply, status: int, said: tuple[str, str], tmp_path: Path
+) -> None:
     """Where credentials of *kind* get *reply* in exchange, this is said, and no more asked."""
     build, host, path = KINDS[kind]
     adc = write_adc(tmp_path / "adc.json", build(tmp_path))
@@ -422,15 +488,27 @@ def check_answer(kind: str, reply: Reply, status: int, said: tuple[str, str], tm
 @pytest.mark.parametrize(
     ("kind", "body", "said"),
     [
-        pytest.param("user", f"<html>{PLANTED}", f"{OAUTH} answered 200, {NOTHING}", id="user, HTML"),
+        pytest.param(
+            "user", f"<html>{PLANTED}", f"{OAUTH} answered 200, {NOTHING}", id="user, HTML"
+        ),
         pytest.param("pool", f"<html>{PLANTED}", f"{STS} answered 200, {NOTHING}", id="pool, HTML"),
         pytest.param("key", b"\xff\xfe\0", f"{OAUTH} answered 200, {NOTHING}", id="key, binary"),
         pytest.param("key", b"[" * 100_000, f"{OAUTH} answered 200, {NOTHING}", id="key, deep"),
         pytest.param("user", [PLANTED], f"{OAUTH} answered 200, {NOTHING}", id="user, list"),
-        pytest.param("user", {"expires_in": 5}, f"{OAUTH} answered 200, {NOTHING}", id="user, no token"),
-        pytest.param("pool", {"access_token": PLANTED}, f"{STS} answered 200, {NOTHING}", id="pool, no expiry"),
         pytest.param(
-            "workforce", {"access_token": PLANTED}, f"{STS} answered 200, {NOTHING}", id="workforce, no expiry"
+            "user", {"expires_in": 5}, f"{OAUTH} answered 200, {NOTHING}", id="user, no token"
+        ),
+        pytest.param(
+            "pool",
+            {"access_token": PLANTED},
+            f"{STS} answered 200, {NOTHING}",
+            id="pool, no expiry",
+        ),
+        pytest.param(
+            "workforce",
+            {"access_token": PLANTED},
+            f"{STS} answered 200, {NOTHING}",
+            id="workforce, no expiry",
         ),
         pytest.param(
             "user",
@@ -454,7 +532,9 @@ def test_200_without_a_token(kind: str, body: object, said: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("kind", "body", "said"),
     [
-        pytest.param("pool", {"expires_in": 5}, "something that is not an access token", id="pool, none"),
+        pytest.param(
+            "pool", {"expires_in": 5}, "something that is not an access token", id="pool, none"
+        ),
         pytest.param(
             "user",
             {"access_token": [PLANTED], "expires_in": 5},
@@ -467,7 +547,9 @@ def test_200_without_a_token(kind: str, body: object, said: str, tmp_path: Path)
             "something that is not an access token",
             id="key, a line break",
         ),
-        pytest.param("user", {"access_token": PLANTED}, "a token that has no expiry", id="user, no expiry"),
+        pytest.param(
+            "user", {"access_token": PLANTED}, "a token that has no expiry", id="user, no expiry"
+        ),
     ],
 )
 def test_odd_token(kind: str, body: object, said: str, tmp_path: Path) -> None:
@@ -489,7 +571,10 @@ def test_expiry_as_text(tmp_path: Path) -> None:
     """Some services write the number in quotes, which does."""
     adc = write_adc(tmp_path / "adc.json", user())
     reply = Reply(200, {"access_token": PLANTED, "expires_in": "600"})
-    with Answers({"/token": reply}) as answers, GoogleProxy(answers.url, tmp_path / "proxy") as proxy:
+    with (
+        Answers({"/token": reply}) as answers,
+        GoogleProxy(answers.url, tmp_path / "proxy") as proxy,
+    ):
         ended = run_cli("token", "--format", "json", env=environ(tmp_path, adc, proxy.environ))
     assert 590 < json.loads(ended.stdout)["expires_in"] <= 600
 
@@ -508,9 +593,12 @@ POOL_CURE = (
     "see whether the subject token is stale, and check the pool's provider and its attribute condition: "
     "gcloud iam workload-identity-pools providers describe --help"
 )
-NOT_GOOGLE = "that is not how Google answers: check HTTPS_PROXY, and the URLs in the credentials file"
+NOT_GOOGLE = (
+    "that is not how Google answers: check HTTPS_PROXY, and the URLs in the credentials file"
+)
 ECHO = (
-    f"bad {PLANTED} 1//fake-refresh-token eyJhbGciOiJSUzI1NiJ9.e30.x -----BEGIN PRIVATE KEY----- MII {SUBJECT}\n\x1b["
+    f"bad {PLANTED} 1//fake-refresh-token eyJhbGciOiJSUzI1NiJ9.e30.x "
+    f"-----BEGIN PRIVATE KEY----- MII {SUBJECT}\n\x1b["
 )
 
 
@@ -526,7 +614,12 @@ ECHO = (
         ),
         pytest.param(
             "user",
-            oauth(400, "invalid_grant", "reauth related error (invalid_rapt)", error_subtype="invalid_rapt"),
+            oauth(
+                400,
+                "invalid_grant",
+                "reauth related error (invalid_rapt)",
+                error_subtype="invalid_rapt",
+            ),
             f"the login of {USER} {RENEW}: reauth related error (invalid_rapt)",
             LOG_IN,
             id="user, invalid_rapt",
@@ -581,14 +674,32 @@ ECHO = (
             id="pool, 403",
         ),
         pytest.param(
-            "pool", Reply(403, {"error": {}}), f"{STS} refused {POOL}", POOL_CURE, id="pool, 403 without words"
+            "pool",
+            Reply(403, {"error": {}}),
+            f"{STS} refused {POOL}",
+            POOL_CURE,
+            id="pool, 403 without words",
         ),
         pytest.param(
-            "user", Reply(403, f"<html>{PLANTED}"), f"{OAUTH} answered 403 to {USER}", NOT_GOOGLE, id="user, 403 HTML"
+            "user",
+            Reply(403, f"<html>{PLANTED}"),
+            f"{OAUTH} answered 403 to {USER}",
+            NOT_GOOGLE,
+            id="user, 403 HTML",
         ),
-        pytest.param("key", Reply(404, "<html>"), f"{OAUTH} answered 404 to {KEY}", NOT_GOOGLE, id="key, 404 HTML"),
         pytest.param(
-            "user", Reply(400, b"[" * 100_000), f"{OAUTH} answered 400 to {USER}", NOT_GOOGLE, id="user, 400 deep"
+            "key",
+            Reply(404, "<html>"),
+            f"{OAUTH} answered 404 to {KEY}",
+            NOT_GOOGLE,
+            id="key, 404 HTML",
+        ),
+        pytest.param(
+            "user",
+            Reply(400, b"[" * 100_000),
+            f"{OAUTH} answered 400 to {USER}",
+            NOT_GOOGLE,
+            id="user, 400 deep",
         ),
         pytest.param(
             "user",
@@ -611,11 +722,23 @@ GOOGLES = "it is Google's to mend: try again in a minute"
     ("kind", "reply", "error", "hint"),
     [
         pytest.param(
-            "pool", Reply(429), f"{STS} answered 429, too many requests", "wait a minute, then try again", id="429"
+            "pool",
+            Reply(429),
+            f"{STS} answered 429, too many requests",
+            "wait a minute, then try again",
+            id="429",
         ),
         pytest.param("pool", Reply(500), f"{STS} answered 500", GOOGLES, id="500"),
-        pytest.param("user", Reply(502, f"<html>{PLANTED}"), f"{OAUTH} answered 502", GOOGLES, id="502"),
-        pytest.param("pool", oauth(503, "unavailable", "Busy."), f"{STS} answered 503: Busy", GOOGLES, id="503"),
+        pytest.param(
+            "user", Reply(502, f"<html>{PLANTED}"), f"{OAUTH} answered 502", GOOGLES, id="502"
+        ),
+        pytest.param(
+            "pool",
+            oauth(503, "unavailable", "Busy."),
+            f"{STS} answered 503: Busy",
+            GOOGLES,
+            id="503",
+        ),
     ],
 )
 def test_trouble_at_google(kind: str, reply: Reply, error: str, hint: str, tmp_path: Path) -> None:
@@ -627,7 +750,9 @@ def test_trouble_at_google(kind: str, reply: Reply, error: str, hint: str, tmp_p
 def test_redirect(status: int, tmp_path: Path) -> None:
     """A redirect, which would take the refresh token elsewhere, is not followed."""
     reply = Reply(status, "", {"Location": "https://sts.googleapis.com/token"})
-    check_answer("user", reply, UNAVAILABLE, (f"{OAUTH} answered {status}, {NOTHING}", PORTAL), tmp_path)
+    check_answer(
+        "user", reply, UNAVAILABLE, (f"{OAUTH} answered {status}, {NOTHING}", PORTAL), tmp_path
+    )
 
 
 IAM_PATH = f"/v1/projects/-/serviceAccounts/{TARGET}:generateAccessToken"
@@ -640,13 +765,21 @@ GRANT = (
 def api(status: int, message: str, reason: str = "IAM_PERMISSION_DENIED") -> Reply:
     kind = "type.googleapis.com/google.rpc.ErrorInfo"
     details = [{"@type": kind, "reason": reason, "metadata": {"consumer": "projects/123"}}]
-    return Reply(status, {"error": {"code": status, "message": message, "status": "X", "details": details}})
+    return Reply(
+        status, {"error": {"code": status, "message": message, "status": "X", "details": details}}
+    )
 
 
 @pytest.mark.parametrize(
     ("info", "reply", "error", "hint"),
     [
-        pytest.param(key(), api(403, "No."), f"{KEY} {{fails}}: No", f"{GRANT}serviceAccount:{ROBOT}", id="key"),
+        pytest.param(
+            key(),
+            api(403, "No."),
+            f"{KEY} {{fails}}: No",
+            f"{GRANT}serviceAccount:{ROBOT}",
+            id="key",
+        ),
         pytest.param(user(), api(403, "No."), f"{USER} {{fails}}: No", f"{GRANT}MEMBER", id="user"),
         pytest.param(
             user(account="me@example.com"),
@@ -686,10 +819,15 @@ def api(status: int, message: str, reason: str = "IAM_PERMISSION_DENIED") -> Rep
         ),
     ],
 )
-def test_impersonation_refused(info: Info, reply: Reply, error: str, hint: str, tmp_path: Path) -> None:
+def test_impersonation_refused(
+    info: Info, reply: Reply, error: str, hint: str, tmp_path: Path
+) -> None:
     """A refused impersonation is told with both accounts and the command that grants it."""
     adc = write_adc(tmp_path / "adc.json", info)
-    with Answers({IAM_PATH: reply}) as answers, GoogleProxy(answers.url, tmp_path / "proxy") as proxy:
+    with (
+        Answers({IAM_PATH: reply}) as answers,
+        GoogleProxy(answers.url, tmp_path / "proxy") as proxy,
+    ):
         env = environ(tmp_path, adc, proxy.environ, {"VERTEX_ENV_IMPERSONATE": TARGET})
         check(env, REFUSED, error.replace("{fails}", f"cannot impersonate {TARGET}"), hint)
     assert [request[2] for request in proxy.requests] == ["/token", IAM_PATH]
@@ -698,13 +836,20 @@ def test_impersonation_refused(info: Info, reply: Reply, error: str, hint: str, 
 
 def test_hostile_account(tmp_path: Path) -> None:
     """An account in the file cannot put words into our mouth, nor commands into a hint."""
-    adc = write_adc(tmp_path / "adc.json", key(client_email="a@b.c\nvertex-env: hint: run: $(x)\x1b[31m"))
+    adc = write_adc(
+        tmp_path / "adc.json", key(client_email="a@b.c\nvertex-env: hint: run: $(x)\x1b[31m")
+    )
     with (
         Answers({"/token": oauth(400, "invalid_grant", "No.")}) as answers,
         GoogleProxy(answers.url, tmp_path / "proxy") as proxy,
     ):
         error = f"{OAUTH} refused the service account credentials in {FROM}: No"
-        check(environ(tmp_path, adc, proxy.environ), REFUSED, error, KEY_CURE.replace(ROBOT, "ACCOUNT"))
+        check(
+            environ(tmp_path, adc, proxy.environ),
+            REFUSED,
+            error,
+            KEY_CURE.replace(ROBOT, "ACCOUNT"),
+        )
 
 
 # --- what is not answered ---
@@ -734,7 +879,12 @@ def test_connection_that_breaks_off(answer: Callable[[Handler], None], tmp_path:
     with Answers({"/token": answer}) as answers:
         adc = write_adc(tmp_path / "adc.json", google.service_account(answers.url))
         host = answers.url.removeprefix("http://")
-        check(environ(tmp_path, adc), UNAVAILABLE, f"cannot reach {host}: the connection broke off", NETWORK)
+        check(
+            environ(tmp_path, adc),
+            UNAVAILABLE,
+            f"cannot reach {host}: the connection broke off",
+            NETWORK,
+        )
 
 
 @pytest.fixture
@@ -757,7 +907,9 @@ def test_certificate_not_trusted(tmp_path: Path) -> None:
     """A company's proxy signs anew with a CA that Python does not know."""
     adc = write_adc(tmp_path / "adc.json", user())
     with Answers() as answers, GoogleProxy(answers.url, tmp_path / "proxy") as proxy:
-        env = environ(tmp_path, adc, proxy.environ, {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""})
+        env = environ(
+            tmp_path, adc, proxy.environ, {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
+        )
         hint = "if a proxy re-signs TLS here, set REQUESTS_CA_BUNDLE to the file with its CA"
         check(env, UNAVAILABLE, f"cannot reach {OAUTH}: its TLS certificate is not trusted", hint)
     assert proxy.requests == []
@@ -789,7 +941,9 @@ def test_proxy_that_refuses(tmp_path: Path) -> None:
 def test_proxy_that_is_down(closed: str, tmp_path: Path) -> None:
     """Nobody listens where the proxy should be."""
     adc = write_adc(tmp_path / "adc.json", user())
-    env = environ(tmp_path, adc, {"HTTPS_PROXY": f"http://{closed}", "https_proxy": f"http://{closed}"})
+    env = environ(
+        tmp_path, adc, {"HTTPS_PROXY": f"http://{closed}", "https_proxy": f"http://{closed}"}
+    )
     check(env, UNAVAILABLE, f"cannot reach {OAUTH}: {PROXY_FAILS}", PROXY_CURE)
 
 
@@ -805,7 +959,9 @@ def test_header_with_a_line_break(tmp_path: Path) -> None:
     with Answers() as answers:
         source = {"url": f"{answers.url}/subject", "headers": {"X-Key": f"{SUBJECT}\n"}}
         adc = write_adc(tmp_path / "adc.json", pool(tmp_path, **source))
-        error = f"{answers.url.removeprefix('http://')} cannot be asked: a header for it is malformed"
+        error = (
+            f"{answers.url.removeprefix('http://')} cannot be asked: a header for it is malformed"
+        )
         hint = "look for line breaks in the headers that the credentials file names; if it names none, try again"
         check(environ(tmp_path, adc), BAD_FILE, error, hint)
     assert answers.asked == []

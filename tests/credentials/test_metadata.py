@@ -43,7 +43,9 @@ def test_sandbox() -> None:
 
 def test_question() -> None:
     """It is asked as Google wants it: with the header that no browser sends by accident."""
-    with Answers({EMAIL: genuine(ROBOT), PROJECT: genuine("p"), UNIVERSE: genuine("s3nsapis.fr")}) as answers:
+    with Answers(
+        {EMAIL: genuine(ROBOT), PROJECT: genuine("p"), UNIVERSE: genuine("s3nsapis.fr")}
+    ) as answers:
         said = found(answers, GOOGLE_CLOUD_UNIVERSE_DOMAIN="s3nsapis.fr")
     assert said is not None
     assert (said.email, said.project, said.universe) == (ROBOT, "p", "s3nsapis.fr")
@@ -72,7 +74,10 @@ def test_variables(name: str) -> None:
         pytest.param(genuine(f"{ROBOT}\nX: y"), id="two lines"),
         pytest.param(genuine(f"{ROBOT}\x1b[31m"), id="control character"),
         pytest.param(genuine("röbot@p"), id="no ASCII"),
-        pytest.param(Reply(302, "", {"Location": "http://127.0.0.1:9/", "Metadata-Flavor": "Google"}), id="redirect"),
+        pytest.param(
+            Reply(302, "", {"Location": "http://127.0.0.1:9/", "Metadata-Flavor": "Google"}),
+            id="redirect",
+        ),
     ],
 )
 def test_not_a_metadata_server(reply: Reply) -> None:
@@ -82,7 +87,9 @@ def test_not_a_metadata_server(reply: Reply) -> None:
     assert len(answers.asked) == 1
 
 
-@pytest.mark.parametrize("universe", ["evil.example/x", "localhost", "a..b", "@evil.example", "x" * 5000])
+@pytest.mark.parametrize(
+    "universe", ["evil.example/x", "localhost", "a..b", "@evil.example", "x" * 5000]
+)
 def test_universe_that_would_break_urls(universe: str) -> None:
     """It becomes a part of URLs, so it has to look like a domain."""
     with Answers({EMAIL: genuine(ROBOT), UNIVERSE: genuine(universe)}) as answers:
@@ -142,7 +149,8 @@ def test_nonsense(answer: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1:9", "http://127.0.0.1", "127.0.0.1:x", "a b", "a\nb", "[", ":", "127.0.0.1:99999"]
+    "host",
+    ["127.0.0.1:9", "http://127.0.0.1", "127.0.0.1:x", "a b", "a\nb", "[", ":", "127.0.0.1:99999"],
 )
 def test_host_that_is_none(host: str) -> None:
     """A variable with nonsense in it, or an address where nobody listens, is a server that is not there."""
@@ -225,9 +233,12 @@ class FakeRegistry(ModuleType):
 
 
 @pytest.mark.parametrize(
-    ("product", "googles"), [("Google Compute Engine", True), ("Virtual Machine", False), (None, False)]
+    ("product", "googles"),
+    [("Google Compute Engine", True), ("Virtual Machine", False), (None, False)],
 )
-def test_what_windows_says(product: str | None, *, googles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_windows_says(
+    product: str | None, *, googles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There the registry has what the firmware says."""
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "winreg", FakeRegistry(product))

@@ -23,8 +23,16 @@ BELIEVED = {"K_SERVICE": "x"}
 def visit(folder: Path, universe: str, *command: str, **environ: str) -> dict[str, Any]:
     """What came of *command* where a server of *universe* answers, and what that was asked."""
     env = {**clean_environ(folder), "NO_GCE_CHECK": "", **environ}
-    drive = [*need_namespaces("-n", "-m"), sys.executable, "-m", "tests.support.neighbour", universe]
-    ended = subprocess.run([*drive, *command], env=env, cwd=ROOT, capture_output=True, text=True, check=False)
+    drive = [
+        *need_namespaces("-n", "-m"),
+        sys.executable,
+        "-m",
+        "tests.support.neighbour",
+        universe,
+    ]
+    ended = subprocess.run(
+        [*drive, *command], env=env, cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     told: dict[str, Any] = json.loads(ended.stdout)
     return told
@@ -38,12 +46,16 @@ def test_nothing_is_asked(tmp_path: Path, universe: str, command: str) -> None:
     assert told["asked"] == []
     assert (told["status"], told["stdout"]) == (78, "false\n" if command == "export" else "")
     error, hint = told["stderr"].splitlines()
-    assert error.endswith("and nothing says that this machine is Google's and has a metadata server")
+    assert error.endswith(
+        "and nothing says that this machine is Google's and has a metadata server"
+    )
     assert hint == f"vertex-env: hint: run: {LOGIN}; on a machine of Google's: {NAME_IT}"
 
 
 @pytest.mark.parametrize(
-    "environ", [BELIEVED, {"GCE_METADATA_HOST": "metadata.google.internal"}], ids=["runtime", "the hint"]
+    "environ",
+    [BELIEVED, {"GCE_METADATA_HOST": "metadata.google.internal"}],
+    ids=["runtime", "the hint"],
 )
 def test_control_believed_it_is_asked(tmp_path: Path, environ: dict[str, str]) -> None:
     """The same drive where the environment vouches for the server; the hint's command is one such way."""
@@ -53,8 +65,16 @@ def test_control_believed_it_is_asked(tmp_path: Path, environ: dict[str, str]) -
     assert "/computeMetadata/v1/universe/universe-domain" in told["asked"]
 
 
-WITHOUT = "from vertex_env.credentials import metadata; metadata.is_credible = lambda environ: True; "
-CHILD = (sys.executable, "-P", "-c", WITHOUT + "from vertex_env.entry import main; main()", "export")
+WITHOUT = (
+    "from vertex_env.credentials import metadata; metadata.is_credible = lambda environ: True; "
+)
+CHILD = (
+    sys.executable,
+    "-P",
+    "-c",
+    WITHOUT + "from vertex_env.entry import main; main()",
+    "export",
+)
 
 
 def test_control_without_the_question(tmp_path: Path) -> None:
@@ -64,7 +84,9 @@ def test_control_without_the_question(tmp_path: Path) -> None:
     assert "/projects/evil-project/" in told["stdout"]
 
 
-@pytest.mark.parametrize("environ", [{}, {"GOOGLE_CLOUD_UNIVERSE_DOMAIN": "other.example"}], ids=["unset", "another"])
+@pytest.mark.parametrize(
+    "environ", [{}, {"GOOGLE_CLOUD_UNIVERSE_DOMAIN": "other.example"}], ids=["unset", "another"]
+)
 def test_another_universe(tmp_path: Path, environ: dict[str, str]) -> None:
     """A believed server that names another universe than the user gets no token minted."""
     told = visit(tmp_path, EVIL, *EXPORT, **BELIEVED, **environ)

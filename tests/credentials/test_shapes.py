@@ -39,8 +39,12 @@ FAILS_LATER = "google-auth takes it, and cannot get a token with it"
 BAD_URL = "google-auth takes it, and asks for a token at an address that is none"
 DESCRIPTOR = "google-auth would read, and close, one of the process's own descriptors"
 NO_END = "a token without an end cannot be renewed in time"
-WE_CAN = "google-auth's loader takes fewer kinds of sources than its classes, which are used directly"
-ONLY_THIS = "a field of a wrong type is told here, where google-auth passes over it or fails with it later"
+WE_CAN = (
+    "google-auth's loader takes fewer kinds of sources than its classes, which are used directly"
+)
+ONLY_THIS = (
+    "a field of a wrong type is told here, where google-auth passes over it or fails with it later"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,9 @@ def workforce(**changed: object) -> Callable[[Path], object]:
 
 
 def impersonated(source: Info | None = None, **changed: object) -> Callable[[Path], object]:
-    return lambda _: changes(files.impersonated_service_account(source or files.authorized_user()), changed)
+    return lambda _: changes(
+        files.impersonated_service_account(source or files.authorized_user()), changed
+    )
 
 
 def pool(source: Mapping[str, object] | None = None, **changed: object) -> Callable[[Path], object]:
@@ -83,7 +89,9 @@ def pool(source: Mapping[str, object] | None = None, **changed: object) -> Calla
         file = str(subject(folder))
         info = files.external_account_file(Path(file))
         if source is not None:
-            info["credential_source"] = {name: file if value == "FILE" else value for name, value in source.items()}
+            info["credential_source"] = {
+                name: file if value == "FILE" else value for name, value in source.items()
+            }
         return changes(info, changed)
 
     return build
@@ -101,7 +109,9 @@ def aws(**changed: object) -> Callable[[Path], object]:
 def x509(**changed: object) -> Callable[[Path], object]:
     def build(folder: Path) -> object:
         info = files.external_account_x509(folder)
-        info["credential_source"]["certificate"] = changes(info["credential_source"]["certificate"], changed)
+        info["credential_source"]["certificate"] = changes(
+            info["credential_source"]["certificate"], changed
+        )
         return info
 
     return build
@@ -112,7 +122,13 @@ def changes(info: Mapping[str, object], changed: Mapping[str, object]) -> Info:
     return {name: value for name, value in (dict(info) | dict(changed)).items() if value is not ...}
 
 
-TOKEN_ALONE = {"refresh_token": ..., "client_id": ..., "client_secret": ..., "token_url": ..., "token": PLANTED}
+TOKEN_ALONE = {
+    "refresh_token": ...,
+    "client_id": ...,
+    "client_secret": ...,
+    "token_url": ...,
+    "token": PLANTED,
+}
 
 SHAPES: Mapping[str, Shape] = {
     # no credentials at all
@@ -121,7 +137,9 @@ SHAPES: Mapping[str, Shape] = {
     "empty object": Shape(fixed({}), google_takes_it=False),
     "unknown type": Shape(fixed({"type": "strange"}), google_takes_it=False),
     "type of a wrong type": Shape(fixed({"type": 5}), google_takes_it=False),
-    "OAuth client": Shape(fixed({"installed": {"client_id": "x", "client_secret": "y"}}), google_takes_it=False),
+    "OAuth client": Shape(
+        fixed({"installed": {"client_id": "x", "client_secret": "y"}}), google_takes_it=False
+    ),
     # authorized_user
     "user": Shape(user(), google_takes_it=True),
     "user without account": Shape(user(account=...), google_takes_it=True),
@@ -129,12 +147,18 @@ SHAPES: Mapping[str, Shape] = {
     "user, null universe": Shape(user(universe_domain=None), google_takes_it=True),
     "user, empty client_secret": Shape(user(client_secret=""), google_takes_it=True),
     "user, no client_secret": Shape(user(client_secret=...), google_takes_it=False),
-    "user, null client_secret": Shape(user(client_secret=None), google_takes_it=True, why=FAILS_LATER),
+    "user, null client_secret": Shape(
+        user(client_secret=None), google_takes_it=True, why=FAILS_LATER
+    ),
     "user, no client_id": Shape(user(client_id=...), google_takes_it=False),
     "user, empty client_id": Shape(user(client_id=""), google_takes_it=True, why=FAILS_LATER),
     "user, no refresh_token": Shape(user(refresh_token=...), google_takes_it=False),
-    "user, null refresh_token": Shape(user(refresh_token=None), google_takes_it=True, why=FAILS_LATER),
-    "user, token alone": Shape(user(refresh_token=None, token=PLANTED, expiry=SOON), google_takes_it=True),
+    "user, null refresh_token": Shape(
+        user(refresh_token=None), google_takes_it=True, why=FAILS_LATER
+    ),
+    "user, token alone": Shape(
+        user(refresh_token=None, token=PLANTED, expiry=SOON), google_takes_it=True
+    ),
     "user, token and refresh_token": Shape(user(token=PLANTED, expiry=SOON), google_takes_it=True),
     "user, token without refresh_token's name": Shape(
         user(refresh_token=..., token=PLANTED, expiry=SOON),
@@ -148,10 +172,14 @@ SHAPES: Mapping[str, Shape] = {
     "user, scopes as a list": Shape(user(scopes=["a", "b"]), google_takes_it=True),
     "user, quota project": Shape(user(quota_project_id="q"), google_takes_it=True),
     "user, rapt token": Shape(user(rapt_token="fake-rapt"), google_takes_it=True),
-    "user, expiry with fractions": Shape(user(expiry="2030-01-01T00:00:00.123456Z"), google_takes_it=True),
+    "user, expiry with fractions": Shape(
+        user(expiry="2030-01-01T00:00:00.123456Z"), google_takes_it=True
+    ),
     "user, expiry that is none": Shape(user(expiry="tomorrow"), google_takes_it=False),
     "user, expiry of a wrong type": Shape(user(expiry=5), google_takes_it=False),
-    "user, foreign token_uri": Shape(user(token_uri="https://oauth2.example/token"), google_takes_it=True),
+    "user, foreign token_uri": Shape(
+        user(token_uri="https://oauth2.example/token"), google_takes_it=True
+    ),
     # service_account
     "key": Shape(key(), google_takes_it=True),
     "key without project": Shape(key(project_id=...), google_takes_it=True),
@@ -160,19 +188,29 @@ SHAPES: Mapping[str, Shape] = {
     "key, empty client_email": Shape(key(client_email=""), google_takes_it=True, why=FAILS_LATER),
     "key, no token_uri": Shape(key(token_uri=...), google_takes_it=False),
     "key, empty token_uri": Shape(key(token_uri=""), google_takes_it=True, why=BAD_URL),
-    "key, token_uri of a file": Shape(key(token_uri="file:///etc/passwd"), google_takes_it=True, why=BAD_URL),
-    "key, token_uri with no port": Shape(key(token_uri="https://a.example:99999/"), google_takes_it=True, why=BAD_URL),
-    "user, token_uri that is not used": Shape(user(token_uri="file:///etc/passwd"), google_takes_it=True),
+    "key, token_uri of a file": Shape(
+        key(token_uri="file:///etc/passwd"), google_takes_it=True, why=BAD_URL
+    ),
+    "key, token_uri with no port": Shape(
+        key(token_uri="https://a.example:99999/"), google_takes_it=True, why=BAD_URL
+    ),
+    "user, token_uri that is not used": Shape(
+        user(token_uri="file:///etc/passwd"), google_takes_it=True
+    ),
     "key, no private_key": Shape(key(private_key=...), google_takes_it=False),
     "key, no PEM": Shape(key(private_key="none"), google_takes_it=False),
     "key, universe": Shape(key(universe_domain="universe.example"), google_takes_it=True),
-    "key, universe that is no domain": Shape(key(universe_domain="a/b"), google_takes_it=True, why=BAD_URL),
+    "key, universe that is no domain": Shape(
+        key(universe_domain="a/b"), google_takes_it=True, why=BAD_URL
+    ),
     # impersonated_service_account
     "impersonated user": Shape(impersonated(), google_takes_it=True),
     "impersonated key": Shape(
         lambda _: files.impersonated_service_account(files.service_account()), google_takes_it=True
     ),
-    "impersonated workforce": Shape(impersonated(files.external_account_authorized_user()), google_takes_it=True),
+    "impersonated workforce": Shape(
+        impersonated(files.external_account_authorized_user()), google_takes_it=True
+    ),
     "impersonated workload": Shape(
         lambda p: files.impersonated_service_account(files.external_account_file(subject(p))),
         google_takes_it=False,
@@ -180,37 +218,58 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "impersonated, no delegates": Shape(impersonated(delegates=...), google_takes_it=True),
     "impersonated, null delegates": Shape(impersonated(delegates=None), google_takes_it=True),
-    "impersonated, delegates as text": Shape(impersonated(delegates="a@b.c"), google_takes_it=True, why=ONLY_THIS),
+    "impersonated, delegates as text": Shape(
+        impersonated(delegates="a@b.c"), google_takes_it=True, why=ONLY_THIS
+    ),
     "impersonated, no source": Shape(impersonated(source_credentials=...), google_takes_it=False),
-    "impersonated, source without a type": Shape(impersonated(source_credentials={}), google_takes_it=False),
+    "impersonated, source without a type": Shape(
+        impersonated(source_credentials={}), google_takes_it=False
+    ),
     "impersonated, source without a field": Shape(
         impersonated({"type": "authorized_user", "client_id": "x"}), google_takes_it=False
     ),
-    "impersonated, no URL": Shape(impersonated(service_account_impersonation_url=...), google_takes_it=False),
+    "impersonated, no URL": Shape(
+        impersonated(service_account_impersonation_url=...), google_takes_it=False
+    ),
     "impersonated, URL of something else": Shape(
         impersonated(service_account_impersonation_url=f"{IAM}:signBlob"), google_takes_it=False
     ),
     "impersonated, URL without serviceAccounts": Shape(
-        impersonated(service_account_impersonation_url="https://x/robot@p.example:generateAccessToken"),
+        impersonated(
+            service_account_impersonation_url="https://x/robot@p.example:generateAccessToken"
+        ),
         google_takes_it=True,
         why="no address of Google's API looks so; the account that google-auth reads from it may be another's",
     ),
     "impersonated twice": Shape(
-        lambda _: files.impersonated_service_account(files.impersonated_service_account(files.authorized_user())),
+        lambda _: files.impersonated_service_account(
+            files.impersonated_service_account(files.authorized_user())
+        ),
         google_takes_it=False,
     ),
     "impersonated, quota project": Shape(impersonated(quota_project_id="q"), google_takes_it=True),
     # external_account, from a file or a URL
     "file": Shape(pool(), google_takes_it=True),
     "file, JSON": Shape(
-        pool({"file": "FILE", "format": {"type": "json", "subject_token_field_name": "x"}}), google_takes_it=True
+        pool({"file": "FILE", "format": {"type": "json", "subject_token_field_name": "x"}}),
+        google_takes_it=True,
     ),
-    "file, JSON without a name": Shape(pool({"file": "FILE", "format": {"type": "json"}}), google_takes_it=False),
-    "file, strange format": Shape(pool({"file": "FILE", "format": {"type": "xml"}}), google_takes_it=False),
+    "file, JSON without a name": Shape(
+        pool({"file": "FILE", "format": {"type": "json"}}), google_takes_it=False
+    ),
+    "file, strange format": Shape(
+        pool({"file": "FILE", "format": {"type": "xml"}}), google_takes_it=False
+    ),
     "file, null format": Shape(pool({"file": "FILE", "format": None}), google_takes_it=False),
-    "file, null executable": Shape(pool({"file": "FILE", "executable": None}), google_takes_it=True),
-    "file, null URL": Shape(pool({"file": "FILE", "url": None, "certificate": None}), google_takes_it=True),
-    "file and URL": Shape(pool({"file": "FILE", "url": "https://x.example/"}), google_takes_it=False),
+    "file, null executable": Shape(
+        pool({"file": "FILE", "executable": None}), google_takes_it=True
+    ),
+    "file, null URL": Shape(
+        pool({"file": "FILE", "url": None, "certificate": None}), google_takes_it=True
+    ),
+    "file and URL": Shape(
+        pool({"file": "FILE", "url": "https://x.example/"}), google_takes_it=False
+    ),
     "file that is true": Shape(pool({"file": True}), google_takes_it=True, why=DESCRIPTOR),
     "file that is 2": Shape(pool({"file": 2}), google_takes_it=True, why=DESCRIPTOR),
     "file that is absent": Shape(
@@ -218,12 +277,16 @@ SHAPES: Mapping[str, Shape] = {
         google_takes_it=True,
         why="the subject token tells whose the token is, so it is read before the store is asked",
     ),
-    "file, environment_id": Shape(pool({"file": "FILE", "environment_id": "aws1"}), google_takes_it=False),
+    "file, environment_id": Shape(
+        pool({"file": "FILE", "environment_id": "aws1"}), google_takes_it=False
+    ),
     "source that is empty": Shape(pool({}), google_takes_it=False),
     "source that is null": Shape(pool(credential_source=None), google_takes_it=False),
     "source of a wrong type": Shape(pool(credential_source="x"), google_takes_it=False),
     "no audience": Shape(pool(audience=...), google_takes_it=False),
-    "no subject_token_type": Shape(pool(subject_token_type=...), google_takes_it=True, why=FAILS_LATER),
+    "no subject_token_type": Shape(
+        pool(subject_token_type=...), google_takes_it=True, why=FAILS_LATER
+    ),
     "no token_url": Shape(pool(token_url=...), google_takes_it=True, why=BAD_URL),
     "file, impersonated": Shape(
         pool(service_account_impersonation_url=f"{IAM}:generateAccessToken"), google_takes_it=True
@@ -236,33 +299,60 @@ SHAPES: Mapping[str, Shape] = {
         google_takes_it=True,
     ),
     "file, null impersonation": Shape(
-        pool(service_account_impersonation_url=None, service_account_impersonation=None), google_takes_it=True
+        pool(service_account_impersonation_url=None, service_account_impersonation=None),
+        google_takes_it=True,
     ),
-    "file, client": Shape(pool(client_id="fake-id", client_secret="fake-secret"), google_takes_it=True),
-    "file, workforce project without a workforce": Shape(pool(workforce_pool_user_project="p"), google_takes_it=False),
+    "file, client": Shape(
+        pool(client_id="fake-id", client_secret="fake-secret"), google_takes_it=True
+    ),
+    "file, workforce project without a workforce": Shape(
+        pool(workforce_pool_user_project="p"), google_takes_it=False
+    ),
     "file, workforce": Shape(
-        pool(audience=files.WORKFORCE_AUDIENCE, workforce_pool_user_project="p"), google_takes_it=True
+        pool(audience=files.WORKFORCE_AUDIENCE, workforce_pool_user_project="p"),
+        google_takes_it=True,
     ),
-    "URL": Shape(pool({"url": "http://127.0.0.1:9/subject", "headers": {"Metadata": "True"}}), google_takes_it=True),
-    "URL, null headers": Shape(pool({"url": "http://127.0.0.1:9/subject", "headers": None}), google_takes_it=True),
+    "URL": Shape(
+        pool({"url": "http://127.0.0.1:9/subject", "headers": {"Metadata": "True"}}),
+        google_takes_it=True,
+    ),
+    "URL, null headers": Shape(
+        pool({"url": "http://127.0.0.1:9/subject", "headers": None}), google_takes_it=True
+    ),
     "URL, headers that are a text": Shape(
-        pool({"url": "http://127.0.0.1:9/subject", "headers": "Metadata: True"}), google_takes_it=True, why=FAILS_LATER
+        pool({"url": "http://127.0.0.1:9/subject", "headers": "Metadata: True"}),
+        google_takes_it=True,
+        why=FAILS_LATER,
     ),
     "URL of a file": Shape(pool({"url": "file:///etc/passwd"}), google_takes_it=True, why=BAD_URL),
-    "URL without a scheme": Shape(pool({"url": "127.0.0.1:9/subject"}), google_takes_it=True, why=BAD_URL),
-    "token_url of another scheme": Shape(pool(token_url="ftp://a.example/"), google_takes_it=True, why=BAD_URL),
+    "URL without a scheme": Shape(
+        pool({"url": "127.0.0.1:9/subject"}), google_takes_it=True, why=BAD_URL
+    ),
+    "token_url of another scheme": Shape(
+        pool(token_url="ftp://a.example/"), google_takes_it=True, why=BAD_URL
+    ),
     "URL that is a number": Shape(pool({"url": 5}), google_takes_it=True, why=FAILS_LATER),
     # external_account, from a program
     "executable": Shape(pool({"executable": {"command": "true"}}), google_takes_it=True),
     "executable, all of it": Shape(
-        pool({"executable": {"command": "true", "timeout_millis": 5000, "output_file": "/nonexistent/out"}}),
+        pool(
+            {
+                "executable": {
+                    "command": "true",
+                    "timeout_millis": 5000,
+                    "output_file": "/nonexistent/out",
+                }
+            }
+        ),
         google_takes_it=True,
     ),
     "executable, null output_file": Shape(
         pool({"executable": {"command": "true", "output_file": None}}), google_takes_it=True
     ),
     "executable, output_file that is 1": Shape(
-        pool({"executable": {"command": "true", "output_file": 1}}), google_takes_it=True, why=DESCRIPTOR
+        pool({"executable": {"command": "true", "output_file": 1}}),
+        google_takes_it=True,
+        why=DESCRIPTOR,
     ),
     "executable, no command": Shape(pool({"executable": {}}), google_takes_it=False),
     "executable, too short a time": Shape(
@@ -270,52 +360,77 @@ SHAPES: Mapping[str, Shape] = {
     ),
     "executable of a wrong type": Shape(pool({"executable": "true"}), google_takes_it=False),
     "executable, interactive": Shape(
-        pool({"executable": {"command": "true", "interactive_timeout_millis": 60000}}), google_takes_it=True
+        pool({"executable": {"command": "true", "interactive_timeout_millis": 60000}}),
+        google_takes_it=True,
     ),
     # external_account, on a machine of AWS
     "AWS": Shape(aws(), google_takes_it=True),
     "AWS, no IMDSv2": Shape(aws(imdsv2_session_token_url=...), google_takes_it=True),
     "AWS, region from the environment": Shape(aws(region_url=..., url=...), google_takes_it=True),
     "AWS, null executable": Shape(aws(executable=None), google_takes_it=True),
-    "AWS, no verification URL": Shape(aws(regional_cred_verification_url=...), google_takes_it=False),
+    "AWS, no verification URL": Shape(
+        aws(regional_cred_verification_url=...), google_takes_it=False
+    ),
     "AWS, no environment_id": Shape(aws(environment_id=...), google_takes_it=False),
     "AWS, of another version": Shape(aws(environment_id="aws2"), google_takes_it=False),
     # external_account, with a certificate
     "certificate": Shape(x509(), google_takes_it=True),
     "certificate at the default place": Shape(
-        x509(certificate_config_location=..., use_default_certificate_config=True), google_takes_it=True
+        x509(certificate_config_location=..., use_default_certificate_config=True),
+        google_takes_it=True,
     ),
-    "certificate at two places": Shape(x509(use_default_certificate_config=True), google_takes_it=False),
+    "certificate at two places": Shape(
+        x509(use_default_certificate_config=True), google_takes_it=False
+    ),
     "certificate at no place": Shape(x509(certificate_config_location=...), google_takes_it=False),
     "certificate that is empty": Shape(pool({"certificate": {}}), google_takes_it=False),
-    "certificate with a chain": Shape(x509(trust_chain_path="/nonexistent/chain"), google_takes_it=True),
-    "certificate with a chain that is 1": Shape(x509(trust_chain_path=1), google_takes_it=True, why=DESCRIPTOR),
+    "certificate with a chain": Shape(
+        x509(trust_chain_path="/nonexistent/chain"), google_takes_it=True
+    ),
+    "certificate with a chain that is 1": Shape(
+        x509(trust_chain_path=1), google_takes_it=True, why=DESCRIPTOR
+    ),
     # external_account_authorized_user
     "workforce": Shape(workforce(), google_takes_it=True),
     "workforce, no audience": Shape(workforce(audience=...), google_takes_it=True),
     "workforce, token alone": Shape(workforce(**TOKEN_ALONE, expiry=SOON), google_takes_it=True),
-    "workforce, token and refresh_token": Shape(workforce(token=PLANTED, expiry=SOON), google_takes_it=True),
+    "workforce, token and refresh_token": Shape(
+        workforce(token=PLANTED, expiry=SOON), google_takes_it=True
+    ),
     "workforce, token and a refresh_token without client": Shape(
         workforce(client_id=..., token=PLANTED, expiry=SOON), google_takes_it=True
     ),
-    "workforce, token that has expired": Shape(workforce(**TOKEN_ALONE, expiry=LONG_AGO), google_takes_it=False),
-    "workforce, token without expiry": Shape(workforce(**TOKEN_ALONE), google_takes_it=True, why=NO_END),
-    "workforce, expiry alone": Shape(workforce(**TOKEN_ALONE | {"token": ...}, expiry=SOON), google_takes_it=False),
+    "workforce, token that has expired": Shape(
+        workforce(**TOKEN_ALONE, expiry=LONG_AGO), google_takes_it=False
+    ),
+    "workforce, token without expiry": Shape(
+        workforce(**TOKEN_ALONE), google_takes_it=True, why=NO_END
+    ),
+    "workforce, expiry alone": Shape(
+        workforce(**TOKEN_ALONE | {"token": ...}, expiry=SOON), google_takes_it=False
+    ),
     "workforce, no refresh_token": Shape(workforce(refresh_token=...), google_takes_it=False),
     "workforce, empty client_secret": Shape(workforce(client_secret=""), google_takes_it=False),
     "workforce, no token_url": Shape(workforce(token_url=...), google_takes_it=False),
-    "workforce, token_info_url": Shape(workforce(token_info_url=..., revoke_url="https://x"), google_takes_it=True),
+    "workforce, token_info_url": Shape(
+        workforce(token_info_url=..., revoke_url="https://x"), google_takes_it=True
+    ),
     # gdch_service_account
     "gdch": Shape(gdch(), google_takes_it=True),
     "gdch with a CA": Shape(gdch(ca_cert_path="/nonexistent/ca"), google_takes_it=True),
     "gdch, CA that is false": Shape(
-        gdch(ca_cert_path=False), google_takes_it=True, why="requests would then trust any certificate"
+        gdch(ca_cert_path=False),
+        google_takes_it=True,
+        why="requests would then trust any certificate",
     ),
     "gdch of another version": Shape(gdch(format_version="2"), google_takes_it=False),
     "gdch, no project": Shape(gdch(project=...), google_takes_it=False),
     "gdch, no token_uri": Shape(gdch(token_uri=...), google_takes_it=False),
     "gdch with an RSA key": Shape(
-        lambda _: files.gdch_service_account("https://x") | {"private_key": files.service_account()["private_key"]},
+        lambda _: (
+            files.gdch_service_account("https://x")
+            | {"private_key": files.service_account()["private_key"]}
+        ),
         google_takes_it=False,
     ),
 }
@@ -381,7 +496,9 @@ def test_table() -> None:
 @pytest.mark.parametrize(
     "info",
     [
-        pytest.param(lambda path, base: files.external_account_file(subject(path), base), id="file"),
+        pytest.param(
+            lambda path, base: files.external_account_file(subject(path), base), id="file"
+        ),
         pytest.param(lambda _, base: files.external_account_url(base), id="url"),
     ],
 )
@@ -459,7 +576,10 @@ NAMED: Mapping[str, tuple[Callable[[Path], Any], str]] = {
         "credential_source.executable.output_file",
     ),
     "chain": (x509(trust_chain_path=1), "credential_source.certificate.trust_chain_path"),
-    "headers": (pool({"url": "http://127.0.0.1:9/subject", "headers": "Metadata: True"}), "credential_source.headers"),
+    "headers": (
+        pool({"url": "http://127.0.0.1:9/subject", "headers": "Metadata: True"}),
+        "credential_source.headers",
+    ),
 }
 
 
@@ -471,7 +591,10 @@ def test_number_for_a_file(name: str, tmp_path: Path) -> None:
         file = write_adc(tmp_path / "adc.json", build(tmp_path))
         ended = run_cli("token", "--credentials", str(file), env=env)
     assert (ended.status, ended.stdout) == (78, "")
-    assert f" has a malformed field '{field}' (its type is external_account)\nvertex-env: hint: " in ended.stderr
+    assert (
+        f" has a malformed field '{field}' (its type is external_account)\nvertex-env: hint: "
+        in ended.stderr
+    )
 
 
 def test_control_google_auth_closes_the_descriptor(tmp_path: Path) -> None:
@@ -485,7 +608,9 @@ def test_control_google_auth_closes_the_descriptor(tmp_path: Path) -> None:
         "print('{' in credentials.retrieve_subject_token(Request()))\n"
         "try: os.fstat(9)\nexcept OSError as e: print(e.strerror)\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(file)], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "True\nBad file descriptor\n"
 
 
@@ -505,7 +630,9 @@ def test_pipe_that_a_file_names(name: str, tmp_path: Path) -> None:
         case "output":
             info = files.external_account_executable("true", output_file=pipe)
         case _:
-            content["cert_configs"]["workload"]["cert_path" if name == "certificate" else "key_path"] = str(pipe)
+            content["cert_configs"]["workload"][
+                "cert_path" if name == "certificate" else "key_path"
+            ] = str(pipe)
             config.write_text(json.dumps(content))
     file = write_adc(tmp_path / "adc.json", info)
     with pytest.raises(CredentialsError) as caught:
@@ -527,16 +654,26 @@ CONFIGS: Mapping[str, Callable[[Path], object]] = {
 """What google-auth waits for without end, reads without limit, or does not catch."""
 
 
-@pytest.mark.parametrize("place", ["GOOGLE_API_CERTIFICATE_CONFIG", ""], ids=["variable", "well-known"])
+@pytest.mark.parametrize(
+    "place", ["GOOGLE_API_CERTIFICATE_CONFIG", ""], ids=["variable", "well-known"]
+)
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_certificate_configuration_with_other_credentials(kind: str, place: str, tmp_path: Path) -> None:
+def test_certificate_configuration_with_other_credentials(
+    kind: str, place: str, tmp_path: Path
+) -> None:
     """google-auth reads it when it is imported, whatever the credentials are; they have no certificate here."""
     with sandboxed(tmp_path) as (_, env):
-        path = tmp_path / "odd" if place else Path(env["CLOUDSDK_CONFIG"]) / "certificate_config.json"
+        path = (
+            tmp_path / "odd" if place else Path(env["CLOUDSDK_CONFIG"]) / "certificate_config.json"
+        )
         CONFIGS[kind](path)
         more = {**env, place: str(path)} if place else env
         done = run_cli("token", env=more)
-    known = {"pipe": "it is not a regular file", "device": "it is not a regular file", "large": "it is too large"}
+    known = {
+        "pipe": "it is not a regular file",
+        "device": "it is not a regular file",
+        "large": "it is too large",
+    }
     reason = known.get(kind, "it is not JSON")
     told = f"{path} (from {place})" if place else str(path)
     assert done.status == 78
@@ -563,10 +700,16 @@ def test_google_waits_for_a_certificate_configuration(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     program = [sys.executable, "-c", "import google.auth.iam"]
-    env = {name: value for name, value in os.environ.items() if name != "GOOGLE_API_USE_CLIENT_CERTIFICATE"}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "GOOGLE_API_USE_CLIENT_CERTIFICATE"
+    }
     assert subprocess.run(program, env=env, timeout=60, check=False).returncode == 0
     with pytest.raises(subprocess.TimeoutExpired):
-        subprocess.run(program, env={**env, "GOOGLE_API_CERTIFICATE_CONFIG": str(pipe)}, timeout=5, check=False)
+        subprocess.run(
+            program, env={**env, "GOOGLE_API_CERTIFICATE_CONFIG": str(pipe)}, timeout=5, check=False
+        )
 
 
 URL_END = "v1/projects/-/serviceAccounts/robot@p.iam.gserviceaccount.com:generateAccessToken"
@@ -583,7 +726,9 @@ URL_END = "v1/projects/-/serviceAccounts/robot@p.iam.gserviceaccount.com:generat
 def test_a_token_goes_to_no_other_host_for_impersonation(root: str, tmp_path: Path) -> None:
     """google-auth sends the first token to whatever host the file names, in the clear too."""
     url = f"{root}/{URL_END}"
-    info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
+    info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(
+        tmp_path
+    )
     file = write_adc(tmp_path / "adc.json", info)
     with pytest.raises(CredentialsError, match="would send the access token to"):
         read_adc(file, "a test", os.environ)
@@ -591,10 +736,14 @@ def test_a_token_goes_to_no_other_host_for_impersonation(root: str, tmp_path: Pa
     assert control.from_info(info)._service_account_impersonation_url == url
 
 
-@pytest.mark.parametrize("root", ["https://iamcredentials-psc.p.googleapis.com", "http://127.0.0.1:8080"])
+@pytest.mark.parametrize(
+    "root", ["https://iamcredentials-psc.p.googleapis.com", "http://127.0.0.1:8080"]
+)
 def test_googles_hosts_for_impersonation(root: str, tmp_path: Path) -> None:
     """Private Service Connect is one, and this machine may be."""
     url = f"{root}/{URL_END}"
-    info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(tmp_path)
+    info: Any = pool({"file": "FILE", "certificate": None}, service_account_impersonation_url=url)(
+        tmp_path
+    )
     found = read_adc(write_adc(tmp_path / "adc.json", info), "a test", os.environ)
     assert found.impersonated == "robot@p.iam.gserviceaccount.com"

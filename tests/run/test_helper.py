@@ -38,7 +38,11 @@ def helper_of(pid: int) -> int:
     """The process that mints for `run`, as soon as there is one."""
 
     def minting() -> list[int]:
-        return [child for child in children(pid) if b"export" in Path(f"/proc/{child}/cmdline").read_bytes()]
+        return [
+            child
+            for child in children(pid)
+            if b"export" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
 
     return until(minting)[0]
 
@@ -47,7 +51,10 @@ def helper_of(pid: int) -> int:
 def first_mint(folder: Path, run: tuple[str, ...] = RUN) -> Iterator[tuple[Process, int]]:
     """A `run` that waits for its first token, and the process that mints."""
     command = [*run, "--", "touch", "started"]
-    with sandboxed(folder, delay_s=SLOW) as (_, env), Process(command, {**env, **COLD}, folder) as process:
+    with (
+        sandboxed(folder, delay_s=SLOW) as (_, env),
+        Process(command, {**env, **COLD}, folder) as process,
+    ):
         yield process, helper_of(process.pid)
         assert not (folder / "started").exists()
 
@@ -92,7 +99,10 @@ def test_a_dead_parent_is_noticed_at_the_start(hour: dict[str, str]) -> None:
     """Who was killed while the process that mints was starting cannot be waited for any more."""
     command = [*RUN[:-1], "export", "--format", "json"]
     told = {number: {**hour, "_VERTEX_ENV_PARENT": f"{number}:-1"} for number in (os.getpid(), 1)}
-    done = {number: subprocess.run(command, env=env, capture_output=True, check=False) for number, env in told.items()}
+    done = {
+        number: subprocess.run(command, env=env, capture_output=True, check=False)
+        for number, env in told.items()
+    }
     assert (done[os.getpid()].returncode, done[1].returncode) == (0, -signal.SIGKILL)
     assert (done[os.getpid()].stdout != b"", done[1].stdout) == (True, b"")
 
@@ -113,12 +123,18 @@ def test_the_credentials_program_gets_nothing_of_it(tmp_path: Path) -> None:
     program.chmod(0o700)
     more = {**COLD, "GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES": "1"}
     with sandboxed(tmp_path) as (google, env):
-        adc = write_adc(tmp_path / "adc.json", external_account_executable(str(program), google.url))
+        adc = write_adc(
+            tmp_path / "adc.json", external_account_executable(str(program), google.url)
+        )
         env |= {**more, "GOOGLE_APPLICATION_CREDENTIALS": str(adc)}
         with Process([*RUN, "--", "true"], env, tmp_path) as process:
             assert (process.status(), process.stderr) == (0, "")
-    told, got, leash, files = ((tmp_path / name).read_text() for name in ("told", "got", "leash", "files"))
-    assert re.fullmatch(r"_VERTEX_ENV_PARENT=\d+:-?\d+\n", told), "the control: the process that mints was told"
+    told, got, leash, files = (
+        (tmp_path / name).read_text() for name in ("told", "got", "leash", "files")
+    )
+    assert re.fullmatch(r"_VERTEX_ENV_PARENT=\d+:-?\d+\n", told), (
+        "the control: the process that mints was told"
+    )
     assert leash.startswith("pipe:") == (not is_linux()), "the control: it has the pipe"
     assert got == ""
     assert not leash or leash.strip() not in files.split()
@@ -132,7 +148,10 @@ def test_a_renewal_does_not_outlive_run(tmp_path: Path, tied: bool) -> None:  # 
     """Killed outright, we take the process that mints with us; the control shows that it would go on."""
     log = Log(tmp_path)
     command = [*(RUN if tied else UNTIED), "--", *log.probe()]
-    with sandboxed(tmp_path, lifetime_s=2) as (google, env), Process(command, env, tmp_path) as process:
+    with (
+        sandboxed(tmp_path, lifetime_s=2) as (google, env),
+        Process(command, env, tmp_path) as process,
+    ):
         log.start()
         google._google.delay = timedelta(seconds=SLOW)
         helper = helper_of(process.pid)
@@ -152,7 +171,10 @@ def test_an_answer_that_does_not_come(tmp_path: Path, policy: str) -> None:
     """With `stop`, a command does not outlive its token because Google hangs; the control shows that it would."""
     log = Log(tmp_path)
     command = [*RUN, "--on-refresh-failure", policy, "--", *log.probe()]
-    with sandboxed(tmp_path, lifetime_s=6) as (google, env), Process(command, env, tmp_path) as process:
+    with (
+        sandboxed(tmp_path, lifetime_s=6) as (google, env),
+        Process(command, env, tmp_path) as process,
+    ):
         expiry = int(log.start()["expires_at"])
         google._google.delay = timedelta(seconds=SLOW)
         helper = helper_of(process.pid)
@@ -203,7 +225,10 @@ def test_the_first_process_ends_while_it_mints(tmp_path: Path, name: str) -> Non
     """`docker stop` during a slow first mint: the status is that of the signal, and the command is not started."""
     number = STOPS[name]
     command = [*as_first(), *RUN, "--", "touch", "started"]
-    with sandboxed(tmp_path, delay_s=SLOW) as (_, env), Process(command, {**env, **COLD}, tmp_path) as process:
+    with (
+        sandboxed(tmp_path, delay_s=SLOW) as (_, env),
+        Process(command, {**env, **COLD}, tmp_path) as process,
+    ):
         (first,) = until(lambda: children(process.pid))
         helper_of(first)
         os.kill(first, number)
@@ -229,22 +254,53 @@ def test_the_first_process_loses_none(
 ) -> None:
     """However early it comes, the command is not started; without `hold`, the kernel would have thrown it away."""
     policy = ("--on-expiry", "ignore") if start == "in place" else ()
-    env = {**hour, **(COLD if start == "cold" else {}), "AT": at, "HELD": held, "SENT": str(STOPS[sent])}
-    command = [*as_first(), sys.executable, "-P", "-c", SIGNALLED, "run", *policy, "--", "touch", "started"]
+    env = {
+        **hour,
+        **(COLD if start == "cold" else {}),
+        "AT": at,
+        "HELD": held,
+        "SENT": str(STOPS[sent]),
+    }
+    command = [
+        *as_first(),
+        sys.executable,
+        "-P",
+        "-c",
+        SIGNALLED,
+        "run",
+        *policy,
+        "--",
+        "touch",
+        "started",
+    ]
     if start != "cold":  # to be remembered
         run_cli("run", *policy, "--", "true", env=env)
     with Process(command, env, tmp_path) as process:
         status = process.status()
     assert process.stderr == ""
-    assert (status, (tmp_path / "started").exists()) == ((128 + STOPS[sent], False) if held == "yes" else (0, True))
+    assert (status, (tmp_path / "started").exists()) == (
+        (128 + STOPS[sent], False) if held == "yes" else (0, True)
+    )
 
 
 @pytest.mark.parametrize("start", ["warm", "cold", "in place"])
-def test_the_first_process_gives_the_command_no_mask(hour: dict[str, str], tmp_path: Path, start: str) -> None:
+def test_the_first_process_gives_the_command_no_mask(
+    hour: dict[str, str], tmp_path: Path, start: str
+) -> None:
     """What we have held back is ours alone, also over a start of our own without what was imported to mint."""
     policy = ("--on-expiry", "ignore") if start == "in place" else ()
     for before in ((), (sys.executable, "-S", "-c", BLOCKING)):
-        command = [*as_first(), *before, *RUN[:-1], "run", *policy, "--", "grep", "SigBlk", "/proc/self/status"]
+        command = [
+            *as_first(),
+            *before,
+            *RUN[:-1],
+            "run",
+            *policy,
+            "--",
+            "grep",
+            "SigBlk",
+            "/proc/self/status",
+        ]
         with Process(command, {**hour, **(COLD if start == "cold" else {})}, tmp_path) as process:
             assert process.status() == 0
         blocked = "SigBlk:\t0000000000004000\n" if before else "SigBlk:\t0000000000000000\n"
@@ -270,7 +326,8 @@ main()
 """
 FEW = (sys.executable, "-S", "-P", "-c", _FEW, ":".join(path for path in sys.path if path))
 TOO_MANY = (
-    r"vertex-env: error: cannot .+: Too many open files\nvertex-env: hint: allow more open files: ulimit -n 256\n"
+    r"vertex-env: error: cannot .+: Too many open files\n"
+    r"vertex-env: hint: allow more open files: ulimit -n 256\n"
 )
 
 
@@ -287,10 +344,17 @@ def test_few_descriptors(hour: dict[str, str], start: str) -> None:
     run_cli("run", *policy, "--", "true", env=env)
     ends = []
     for number in range(3, 13):
-        usual: dict[str, Any] = {"env": env, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        usual: dict[str, Any] = {
+            "env": env,
+            "stdin": subprocess.DEVNULL,
+            "capture_output": True,
+            "text": True,
+        }
         if subprocess.run([*limited(number), *FEW[:3], "-c", ""], check=False, **usual).returncode:
             continue  # Python itself does not start
-        done = subprocess.run([*limited(number), *FEW, "run", *policy, "--", "true"], check=False, **usual)
+        done = subprocess.run(
+            [*limited(number), *FEW, "run", *policy, "--", "true"], check=False, **usual
+        )
         assert (done.returncode, done.stdout) in ((0, ""), (125, ""))
         assert re.fullmatch(TOO_MANY if done.returncode else "", done.stderr), (number, done.stderr)
         ends.append(done.returncode)
@@ -331,7 +395,9 @@ def test_sudo_stands_before_us(hour: dict[str, str], tmp_path: Path, way: str) -
         command = [*(become if "sudo" in way else []), need("sleep"), "60"]
         argv = [sys.executable, "-P", "-c", AS_USER, user, *command]
         with Process(argv, hour, tmp_path) as process:
-            (sleep,) = until(lambda: [pid for pid in children(process.pid) if command_of(pid) == "sleep"])
+            (sleep,) = until(
+                lambda: [pid for pid in children(process.pid) if command_of(pid) == "sleep"]
+            )
             process.send(signal.SIGKILL)
             process.status()
             if way == "run -- sudo sleep":

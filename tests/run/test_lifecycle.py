@@ -52,7 +52,9 @@ class World:
         lifetime: Of the first token.
     """
 
-    def __init__(self, policy: Policy = "auto", on_failure: OnFailure = "keep", lifetime: float = LIFETIME) -> None:
+    def __init__(
+        self, policy: Policy = "auto", on_failure: OnFailure = "keep", lifetime: float = LIFETIME
+    ) -> None:
         self.wall, self.boot, self.awake = 1e9, 5000.0, 4000.0
         self.rules = Rules(policy, on_failure, GRACE, MINT)
         self.minted = 0
@@ -215,7 +217,9 @@ def test_a_restart() -> None:
     world.end(143)
     world.look()
     assert [type(action) for action in world.done] == [Ask, End, Reclaim, Tell, Start]
-    assert world.said == [f"{RESTART} (no. 1), its work from the beginning; for a job, use {WAYS_OUT}"]
+    assert world.said == [
+        f"{RESTART} (no. 1), its work from the beginning; for a job, use {WAYS_OUT}"
+    ]
 
 
 def test_restarts_are_counted() -> None:
@@ -277,7 +281,9 @@ def test_failures_are_tried_again_ever_later() -> None:
     """1, 2, 4 seconds and so on, give or take a tenth, up to a minute; told once."""
     world = World()
     world.until_due()
-    assert asks(world, "down", 8) == pytest.approx([0.9, 1.8, 3.6, 7.2, 14.4, 28.8, 54, 54], abs=0.2)
+    assert asks(world, "down", 8) == pytest.approx(
+        [0.9, 1.8, 3.6, 7.2, 14.4, 28.8, 54, 54], abs=0.2
+    )
     assert world.said[0] == "the token could not be renewed, trying again:\ndown"
     assert world.said[1:] in ([], ["the token has expired: requests get 401 until it is renewed"])
 
@@ -316,7 +322,9 @@ def test_expiry_without_a_successor_is_told() -> None:
 
 
 @pytest.mark.parametrize(("policy", "on_failure"), [("auto", "stop"), ("stop", "keep")])
-def test_expiry_without_a_successor_ends_it_where_that_is_wanted(policy: Policy, on_failure: OnFailure) -> None:
+def test_expiry_without_a_successor_ends_it_where_that_is_wanted(
+    policy: Policy, on_failure: OnFailure
+) -> None:
     """With status 75; `--on-expiry stop` leaves it its grace period before that."""
     world = World(policy, on_failure)
     world.until_due()
@@ -347,7 +355,13 @@ def test_a_terminal_that_is_held_defers() -> None:
 def test_what_is_run_at_a_prompt_may_take_a_while() -> None:
     """A REPL that works on what was typed is not a server: its session would be lost all the same."""
     world = World()
-    for busy, seconds in ((True, LIFETIME), (False, SETTLED - 2), (True, 5), (False, SETTLED - 2), (True, 5)):
+    for busy, seconds in (
+        (True, LIFETIME),
+        (False, SETTLED - 2),
+        (True, 5),
+        (False, SETTLED - 2),
+        (True, 5),
+    ):
         world.busy = busy
         world.pass_time(seconds)
     assert not world.became(Ask)
@@ -439,7 +453,10 @@ def test_another_users_command_ends_as_it_likes() -> None:
     world.answer("new")
     world.life.refused()
     world.pass_time(LIFETIME)
-    assert world.said[0] == "the command runs as another user and cannot be stopped: it keeps its token"
+    assert (
+        world.said[0]
+        == "the command runs as another user and cannot be stopped: it keeps its token"
+    )
     world.end(0)
     world.look()
     assert (world.finished, world.became(Start)) == (0, False)
@@ -565,12 +582,18 @@ def test_an_answer_outstanding_at_expiry_is_a_failure(kind: str) -> None:
         assert not world.became(End)
         return
     assert world.told_at - expiry == pytest.approx(ends, abs=0.3)
-    assert [type(action) for action in world.done if not isinstance(action, Tell)][:3] == [Ask, Abandon, End]
+    assert [type(action) for action in world.done if not isinstance(action, Tell)][:3] == [
+        Ask,
+        Abandon,
+        End,
+    ]
     world.answer("killed")
     world.end(143)
     world.look()
     assert world.finished == STOPPED
-    told = "the token expires and no answer came to the request for another: the command was stopped"
+    told = (
+        "the token expires and no answer came to the request for another: the command was stopped"
+    )
     assert world.said[-1] == told
     assert not [line for line in world.said if "killed" in line]
 
@@ -606,7 +629,10 @@ EVENTS = st.one_of(
     st.tuples(st.just("until_due")),
     st.tuples(st.just("suspend"), st.sampled_from([3, 60, 4000, 30_000])),
     st.tuples(st.just("set_clock"), st.sampled_from([-4000, -30, 30, 4000])),
-    st.tuples(st.just("answer"), st.sampled_from(["new", "new", "new", "short", "same", "down", "refused"])),
+    st.tuples(
+        st.just("answer"),
+        st.sampled_from(["new", "new", "new", "short", "same", "down", "refused"]),
+    ),
     st.tuples(st.just("ends"), st.booleans(), st.sampled_from([0, 1, 143, -15, 130])),
     st.tuples(st.just("stop")),
     st.tuples(st.just("busy"), st.booleans()),
@@ -632,7 +658,9 @@ def happen(world: World, what: str, *details: Any) -> None:
     st.sampled_from(ON_FAILURE),
     st.lists(EVENTS, max_size=40),
 )
-@example("auto", "keep", [("until_due",), ("answer", "new"), ("suspend", 3400), ("ends", True, 143)])
+@example(
+    "auto", "keep", [("until_due",), ("answer", "new"), ("suspend", 3400), ("ends", True, 143)]
+)
 def test_whatever_happens(policy: Policy, on_failure: OnFailure, events: list[Any]) -> None:
     """One generation at a time, no token near its end where a better one could be had, and the status is the truth.
 

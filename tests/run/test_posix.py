@@ -32,7 +32,9 @@ backend = Posix()
 def said(script: str, **more: str) -> str:
     """What a process says that has made a back-end; it may end by a signal."""
     argv = [sys.executable, "-P", "-c", START + script]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, env={**os.environ, **more}, check=False)
+    done = subprocess.run(
+        argv, capture_output=True, text=True, timeout=30, env={**os.environ, **more}, check=False
+    )
     assert not done.stderr
     return f"{done.stdout.strip()} {done.returncode}"
 
@@ -51,7 +53,10 @@ print(sorted((one.number, one.code) for one in found if one), found[2])
 os.kill(os.getpid(), signal.SIGHUP)
 print(backend.wait(5).number)
 """
-    assert said(script) == f"[({signal.SIGUSR1.value}, None), ({signal.SIGTERM.value}, None)] None\n1 0"
+    assert (
+        said(script)
+        == f"[({signal.SIGUSR1.value}, None), ({signal.SIGTERM.value}, None)] None\n1 0"
+    )
 
 
 def test_a_signal_ends_the_wait() -> None:
@@ -101,7 +106,9 @@ if SPOILT:
 pid = fork(lambda: (os.kill(os.getpid(), signal.SIGTERM), backend.unblock()))
 print(os.waitpid(pid, 0)[1])
 """
-    assert said(script.replace("SPOILT", str(sent == "unblocked"))) == ("15 0" if sent == "blocked" else "0 0")
+    assert said(script.replace("SPOILT", str(sent == "unblocked"))) == (
+        "15 0" if sent == "blocked" else "0 0"
+    )
 
 
 def test_the_child_gets_what_was_there_before() -> None:
@@ -142,8 +149,15 @@ def test_the_tie(how: str) -> None:
         "stopped": "os.kill(pid, signal.SIGSTOP)\n",
         "twice": "os.kill(pid, signal.SIGKILL)\nos.waitpid(pid, 0)\nbackend.untie()\n" + TIED,
     }[how]
-    argv = [sys.executable, "-P", "-c", START + TIED + more + "os.kill(os.getpid(), signal.SIGKILL)\n"]
-    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, timeout=30, check=False, start_new_session=True)
+    argv = [
+        sys.executable,
+        "-P",
+        "-c",
+        START + TIED + more + "os.kill(os.getpid(), signal.SIGKILL)\n",
+    ]
+    done = subprocess.run(
+        argv, stdout=subprocess.PIPE, text=True, timeout=30, check=False, start_new_session=True
+    )
     assert done.returncode == -signal.SIGKILL
     pid = int(done.stdout.split()[-1])
     if how == "untied":
@@ -198,14 +212,20 @@ def test_sleep_is_seen_by_two_clocks(monkeypatch: pytest.MonkeyPatch, slept_s: f
 
 
 @pytest.mark.parametrize("folder", ["there", "absent", "relative"])
-def test_a_file_without_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+def test_a_file_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
     """It is the user's alone, is not inherited, and needs no `TMPDIR` that is of use."""
     (tmp_path / "there").mkdir()
     monkeypatch.setenv("TMPDIR", "there" if folder == "relative" else str(tmp_path / folder))
     fd = Posix().memory()
     try:
         status = os.fstat(fd)
-        assert (stat.S_IMODE(status.st_mode), status.st_nlink, os.get_inheritable(fd)) == (0o600, 0, False)
+        assert (stat.S_IMODE(status.st_mode), status.st_nlink, os.get_inheritable(fd)) == (
+            0o600,
+            0,
+            False,
+        )
         assert list((tmp_path / "there").iterdir()) == []
     finally:
         os.close(fd)
@@ -254,7 +274,11 @@ def test_our_end_leaves_no_watcher(tmp_path: Path) -> None:
     with warmed(tmp_path) as env:
         argv = [*RUN, "--", *log.probe()]
         process = subprocess.Popen(
-            argv, env={**env, FORCED: "posix"}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+            argv,
+            env={**env, FORCED: "posix"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         command = log.start()["pid"]
         process.send_signal(signal.SIGKILL)
@@ -284,9 +308,18 @@ except ChildError as e:
 @pytest.mark.parametrize(("command", "status"), [('exit "$(($OPENAI_API_KEY))"', 7), ("", 127)])
 def test_windows_runs_the_command_once(policy: str, command: str, status: int) -> None:
     """It says that nothing is started anew, unless that is what was asked for, and passes the status on."""
-    argv = [sys.executable, "-P", "-c", ON_WINDOWS, policy, *(("sh", "-c", command) if command else ("nosuch",))]
+    argv = [
+        sys.executable,
+        "-P",
+        "-c",
+        ON_WINDOWS,
+        policy,
+        *(("sh", "-c", command) if command else ("nosuch",)),
+    ]
     env = {**os.environ, "x": "7"}
-    done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (status, "")
     said = "the command cannot be started anew on Windows: it runs once, with a token that is not renewed "
     assert done.stdout.startswith(said) is (policy != "ignore")
@@ -298,7 +331,9 @@ def test_windows_runs_the_command_once(policy: str, command: str, status: int) -
 
 @pytest.mark.parametrize("back_end", ["", "posix"])
 @pytest.mark.parametrize("what", ["nothing", "a file", "nonsense"])
-def test_a_start_that_cannot_read_what_it_was_handed_fails(tmp_path: Path, what: str, back_end: str) -> None:
+def test_a_start_that_cannot_read_what_it_was_handed_fails(
+    tmp_path: Path, what: str, back_end: str
+) -> None:
     """It never starts itself again: it mints nothing, and executes nothing."""
     (tmp_path / "file").write_text("auto\x1dkeep\x1d1\x1d\x1dOPENAI_API_KEY=x")
     before = {
@@ -311,7 +346,9 @@ def test_a_start_that_cannot_read_what_it_was_handed_fails(tmp_path: Path, what:
         argv = ["sh", "-c", script, "sh", *PROGRAM, "run", "--", "touch", "ran"]
         with Process(argv, {**env, FORCED: back_end}, tmp_path) as process:
             assert process.status() == 125
-        assert process.stderr.startswith("vertex-env: error: the variables that were handed over to this process")
+        assert process.stderr.startswith(
+            "vertex-env: error: the variables that were handed over to this process"
+        )
         assert google.counts["token"] == 0
     assert not (tmp_path / "ran").exists()
 
@@ -320,10 +357,22 @@ def test_a_start_without_proc(tmp_path: Path) -> None:
     """A container may have no /proc: the command starts all the same, with one token."""
     if os.geteuid() != 0:
         pytest.skip("unshare --mount needs root")
-    hidden = [need("unshare"), "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
+    hidden = [
+        need("unshare"),
+        "--mount",
+        "sh",
+        "-c",
+        'mount -t tmpfs none /proc && exec "$@"',
+        "sh",
+    ]
     with sandboxed(tmp_path) as (google, env):
-        more = {FORCED: "", "VERTEX_ENV_STORE": "none"}  # nothing is remembered that would end a loop
-        with Process([*hidden, *RUN, "--", "sh", "-c", "exit 7"], {**env, **more}, tmp_path) as process:
+        more = {
+            FORCED: "",
+            "VERTEX_ENV_STORE": "none",
+        }  # nothing is remembered that would end a loop
+        with Process(
+            [*hidden, *RUN, "--", "sh", "-c", "exit 7"], {**env, **more}, tmp_path
+        ) as process:
             assert process.status() == 7
         assert google.counts["token"] == 1
 

@@ -29,10 +29,19 @@ from tests.support.processes import (
 )
 from tests.support.tools import need
 
-pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
+pytestmark = pytest.mark.usefixtures(
+    "results"
+)  # scenarios start first, and run beside the other tests
 
 IN_PLACE = (*RUN, "--on-expiry", "ignore", "--")
-FAULTS = {signal.SIGILL, signal.SIGTRAP, signal.SIGBUS, signal.SIGFPE, signal.SIGSEGV, signal.SIGSYS}
+FAULTS = {
+    signal.SIGILL,
+    signal.SIGTRAP,
+    signal.SIGBUS,
+    signal.SIGFPE,
+    signal.SIGSEGV,
+    signal.SIGSYS,
+}
 KEPT = {signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGXFSZ}
 STOPPING = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 CATCHABLE = {int(number) for number in signal.valid_signals()} - {signal.SIGKILL, signal.SIGSTOP}
@@ -54,7 +63,9 @@ def in_order(numbers: Iterable[int]) -> tuple[list[int], list[str]]:
     return ordered, [name_of(number) for number in ordered]
 
 
-def test_what_is_sent_reaches_the_command_once(hour: dict[str, str], wrapper: tuple[str, ...], log: Log) -> None:
+def test_what_is_sent_reaches_the_command_once(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log
+) -> None:
     """All that can be caught, from the requests to a server (TTIN, WINCH) to a container's RTMIN+3."""
     numbers, names = in_order(CATCHABLE - FAULTS - KEPT)
     with Process([*wrapper, *log.probe("stubborn", "all")], hour, log.path.parent) as process:
@@ -62,7 +73,9 @@ def test_what_is_sent_reaches_the_command_once(hour: dict[str, str], wrapper: tu
         assert send_each(process, log, numbers) == names
 
 
-def test_a_fault_that_is_sent_is_none(hour: dict[str, str], wrapper: tuple[str, ...], log: Log) -> None:
+def test_a_fault_that_is_sent_is_none(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log
+) -> None:
     """`kill -SEGV`, of which a watchdog may ask for a core, is meant for the command like any other signal."""
     numbers, names = in_order(FAULTS)
     with Process([*wrapper, *log.probe("stubborn", "all")], hour, log.path.parent) as process:
@@ -70,7 +83,9 @@ def test_a_fault_that_is_sent_is_none(hour: dict[str, str], wrapper: tuple[str, 
         assert send_each(process, log, numbers) == names
 
 
-def test_what_the_kernel_tells_us_is_ours(hour: dict[str, str], wrapper: tuple[str, ...], log: Log) -> None:
+def test_what_the_kernel_tells_us_is_ours(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log
+) -> None:
     """The end of a child, a reader that has left, urgent data, a file that is too large: not the command's affair."""
     with Process([*wrapper, *log.probe("stubborn", "all")], hour, log.path.parent) as process:
         log.start()
@@ -78,7 +93,9 @@ def test_what_the_kernel_tells_us_is_ours(hour: dict[str, str], wrapper: tuple[s
             process.send(number)
         process.send(signal.SIGUSR1)
         until(lambda: "USR1" in log.signals())
-        expected = {name_of(number) for number in KEPT}  # bare, they come: the probe is able to note them
+        expected = {
+            name_of(number) for number in KEPT
+        }  # bare, they come: the probe is able to note them
         assert expected & {*log.signals()} == (set() if wrapper else expected)
 
 
@@ -94,7 +111,15 @@ def test_real_time_signals_queue(hour: dict[str, str], wrapper: tuple[str, ...],
         assert log.signals() == ["40"] * 20 + ["USR1"]
 
 
-DEADLY = (signal.SIGHUP, signal.SIGABRT, signal.SIGUSR1, signal.SIGALRM, signal.SIGXCPU, signal.SIGPROF, 40)
+DEADLY = (
+    signal.SIGHUP,
+    signal.SIGABRT,
+    signal.SIGUSR1,
+    signal.SIGALRM,
+    signal.SIGXCPU,
+    signal.SIGPROF,
+    40,
+)
 
 
 @pytest.mark.parametrize("number", DEADLY, ids=name_of)
@@ -102,13 +127,17 @@ def test_what_ends_the_command_ends_us(
     hour: dict[str, str], wrapper: tuple[str, ...], tmp_path: Path, number: int
 ) -> None:
     """By the same signal, so that a parent sees no difference."""
-    with Process([*wrapper, "sh", "-c", "ulimit -c 0; echo up; exec sleep 60"], hour, tmp_path) as process:
+    with Process(
+        [*wrapper, "sh", "-c", "ulimit -c 0; echo up; exec sleep 60"], hour, tmp_path
+    ) as process:
         until(lambda: process.stdout == "up\n")
         process.send(number)
         assert process.status() == -number
 
 
-def test_a_signal_that_python_cannot_name(hour: dict[str, str], wrapper: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_signal_that_python_cannot_name(
+    hour: dict[str, str], wrapper: tuple[str, ...], tmp_path: Path
+) -> None:
     """The C library keeps 32 to itself, and a command can die of it."""
     with Process([*wrapper, "sh", "-c", "kill -32 $$"], hour, tmp_path) as process:
         assert process.status() == -32
@@ -168,7 +197,9 @@ def test_a_shell_that_reloads_keeps_its_background_job(
         assert is_running(job)
 
 
-def test_a_server_with_workers(hour: dict[str, str], wrapper: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_server_with_workers(
+    hour: dict[str, str], wrapper: tuple[str, ...], tmp_path: Path
+) -> None:
     """TTIN and TTOU change their number, HUP and USR2 leave them alone, and QUIT ends one of two servers."""
     file = tmp_path / "log"
 
@@ -241,7 +272,9 @@ def test_what_is_stopped_ends_as_well(hour: dict[str, str], log: Log) -> None:
 
 
 @pytest.mark.parametrize("name", ["TSTP", "TTIN", "TTOU"])
-def test_a_job_that_is_told_to_stop(hour: dict[str, str], wrapper: tuple[str, ...], name: str) -> None:
+def test_a_job_that_is_told_to_stop(
+    hour: dict[str, str], wrapper: tuple[str, ...], name: str
+) -> None:
     """On a terminal it stops, and its shell continues it."""
     with Terminal([*wrapper, "sh", "-c", "echo up; exec sleep 60"], hour) as terminal:
         until(lambda: "up" in terminal.screen)
@@ -269,10 +302,14 @@ def test_a_job_without_a_shell_is_told_to_stop(
         assert terminal.shell.wait(30) == -signal.SIGINT
 
 
-def test_reading_in_the_background_within_a_script(hour: dict[str, str], wrapper: tuple[str, ...]) -> None:
+def test_reading_in_the_background_within_a_script(
+    hour: dict[str, str], wrapper: tuple[str, ...]
+) -> None:
     """The terminal stops all of the job, us included, and `fg` continues it."""
     reader = ["sh", "-c", "read line; echo got: $line"]
-    with Terminal(["sh", "-c", '"$@"; exit $?', "sh", *wrapper, *reader], hour, "background") as terminal:
+    with Terminal(
+        ["sh", "-c", '"$@"; exit $?', "sh", *wrapper, *reader], hour, "background"
+    ) as terminal:
         assert terminal.report()["stopped"] == signal.SIGTTIN
         terminal.fg()
         terminal.type("hello\n")
@@ -326,7 +363,9 @@ def test_a_timer_from_before(hour: dict[str, str], wrapper: tuple[str, ...], log
         assert log.signals() == ["ALRM"]
 
 
-def test_a_window_that_is_said_to_have_changed(hour: dict[str, str], wrapper: tuple[str, ...], log: Log) -> None:
+def test_a_window_that_is_said_to_have_changed(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log
+) -> None:
     """Apache ends gracefully by WINCH: what is sent to the job arrives, also while the terminal is the command's."""
     with Terminal([*wrapper, *log.probe()], hour) as terminal:
         log.start()
@@ -337,7 +376,9 @@ def test_a_window_that_is_said_to_have_changed(hour: dict[str, str], wrapper: tu
         assert log.signals() == ["WINCH", "USR1"]
 
 
-def test_the_window_changes_its_size_within_a_script(hour: dict[str, str], wrapper: tuple[str, ...], log: Log) -> None:
+def test_the_window_changes_its_size_within_a_script(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log
+) -> None:
     """The terminal tells the whole group, once."""
     with Terminal(["sh", "-c", '"$@"; exit $?', "sh", *wrapper, *log.probe()], hour) as terminal:
         command = log.start()
@@ -426,7 +467,9 @@ def test_bare_the_kernel_tells_too(hour: dict[str, str], log: Log) -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "told"])
-def test_a_background_job_is_told_of_the_closed_window(hour: dict[str, str], log: Log, how: str) -> None:
+def test_a_background_job_is_told_of_the_closed_window(
+    hour: dict[str, str], log: Log, how: str
+) -> None:
     """Once, with all of its group, as the shell told our group."""
     argv = closing("background", LINGERS[how], *RUN, "--", *log.probe("stubborn", "worker"))
     with Terminal(argv, hour, "leader") as terminal:
@@ -457,7 +500,9 @@ def test_a_closed_window_without_a_shell(hour: dict[str, str], log: Log) -> None
         assert log.signals()[0] == "HUP"
 
 
-def test_a_closed_window_of_a_script(hour: dict[str, str], wrapper: tuple[str, ...], log: Log) -> None:
+def test_a_closed_window_of_a_script(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log
+) -> None:
     """There the group is ours as well: who tells it has told the command, and we add nothing."""
     script = ["sh", "-c", 'trap : HUP; "$@"; exit $?', "sh"]
     argv = closing("foreground", 0.3, *script, *wrapper, *log.probe("stubborn"))
@@ -487,7 +532,9 @@ def test_a_hangup_after_the_window_was_closed(hour: dict[str, str], log: Log) ->
 
 @pytest.mark.parametrize("how", ["closed", "told"])
 @pytest.mark.parametrize("ending", ["", " &"], ids=["foreground", "background"])
-def test_bash_in_a_window_that_is_closed(hour: dict[str, str], log: Log, ending: str, how: str) -> None:
+def test_bash_in_a_window_that_is_closed(
+    hour: dict[str, str], log: Log, ending: str, how: str
+) -> None:
     """Five times, as one SIGHUP by chance is easy; it ends slowly, or the two of bash and the kernel may be one."""
     shell = [need("bash"), "--norc", "--noprofile", "-i"]
     came = []
@@ -542,7 +589,9 @@ def requests_do_not_end_renewal(folder: Path) -> None:
     """Only INT, QUIT, TERM and a closed window mean that the command is to end."""
     log = Log(folder)
     command = [*RUN, "--", *log.probe("all")]
-    numbers = sorted(CATCHABLE - FAULTS - KEPT - {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP})
+    numbers = sorted(
+        CATCHABLE - FAULTS - KEPT - {signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP}
+    )
     with sandboxed(folder, lifetime_s=4) as (_, env), Process(command, env, folder) as process:
         start = log.start()
         for number in numbers:

@@ -39,7 +39,9 @@ from tests.support.processes import (
 from tests.support.tools import need
 from vertex_env.sandbox.faults import Fault
 
-pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
+pytestmark = pytest.mark.usefixtures(
+    "results"
+)  # scenarios start first, and run beside the other tests
 
 IN_PLACE = ("run", "--on-expiry", "ignore", "--")
 EVERY_WAY = {**ON, "in place": (*RUN[:-1], *IN_PLACE)}
@@ -60,7 +62,10 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Many]:
     folder = tmp_path_factory.mktemp("many")
     log = Log(folder)
     traced = (RUN[0], "-X", "importtime", *RUN[1:])
-    with sandboxed(folder, lifetime_s=1) as (_, env), Process([*traced, "--", *log.probe()], env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=1) as (_, env),
+        Process([*traced, "--", *log.probe()], env, folder) as process,
+    ):
         log.start()
         yield Many(process, log, descriptors(process.pid))
 
@@ -74,7 +79,9 @@ def command_line(pid: int) -> str:
 
 
 def seen_in_status(pid: int, name: str) -> int:
-    return int(re.findall(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0])
+    return int(
+        re.findall(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[0]
+    )
 
 
 def output(argv: Sequence[str], env: Mapping[str, str], **more: Any) -> str:
@@ -127,26 +134,44 @@ CANNOT_RUN = {
     "no permission": ("{}/plain", 126, "{}/plain cannot be executed: Permission denied"),
     "folder": ("{}/folder", 126, "{}/folder cannot be executed: Permission denied"),
     "no first line": ("{}/script", 126, "{}/script cannot be executed: Exec format error"),
-    "no interpreter": ("{}/orphan", 126, "{}/orphan cannot be executed: its interpreter was not found"),
-    "no interpreter on PATH": ("orphan", 126, "orphan cannot be executed: its interpreter was not found"),
+    "no interpreter": (
+        "{}/orphan",
+        126,
+        "{}/orphan cannot be executed: its interpreter was not found",
+    ),
+    "no interpreter on PATH": (
+        "orphan",
+        126,
+        "orphan cannot be executed: its interpreter was not found",
+    ),
     "not a folder": ("{}/plain/x", 126, "{}/plain/x cannot be executed: Not a directory"),
 }
 
 
 @pytest.mark.parametrize("policy", ["auto", "ignore"])
 @pytest.mark.parametrize("kind", CANNOT_RUN)
-def test_a_command_that_cannot_run(hour: dict[str, str], tmp_path: Path, kind: str, policy: str) -> None:
+def test_a_command_that_cannot_run(
+    hour: dict[str, str], tmp_path: Path, kind: str, policy: str
+) -> None:
     """127 if it was not found, 126 if it was but cannot be executed, as in a shell; in one line, with a hint."""
     (tmp_path / "folder").mkdir()
-    for name, text, mode in (("plain", "", 0o600), ("script", "echo\n", 0o700), ("orphan", "#!/no/such\n", 0o700)):
+    for name, text, mode in (
+        ("plain", "", 0o600),
+        ("script", "echo\n", 0o700),
+        ("orphan", "#!/no/such\n", 0o700),
+    ):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(mode)
-    command, status, message = (part.format(tmp_path) if isinstance(part, str) else part for part in CANNOT_RUN[kind])
+    command, status, message = (
+        part.format(tmp_path) if isinstance(part, str) else part for part in CANNOT_RUN[kind]
+    )
     # The last folder on PATH is a file: that is no reason to call a command anything but not found.
     env = {**hour, "PATH": f"{hour['PATH']}:{tmp_path}:{tmp_path}/plain"}
     done = run_cli("run", "--on-expiry", policy, "--", str(command), env=env)
     assert (done.status, done.stdout) == (status, "")
-    assert re.fullmatch(rf"vertex-env: error: {re.escape(str(message))}\nvertex-env: hint: .+\n", done.stderr)
+    assert re.fullmatch(
+        rf"vertex-env: error: {re.escape(str(message))}\nvertex-env: hint: .+\n", done.stderr
+    )
 
 
 OWN_FAILURES = {
@@ -175,7 +200,9 @@ def test_wrong_usage(hour: dict[str, str], args: list[str]) -> None:
     """Status 2, before anything is asked for or run."""
     done = run_cli("run", *args, env=hour)
     assert (done.status, done.stdout) == (2, "")
-    assert re.fullmatch(r"vertex-env: error: .+\nvertex-env: hint: see vertex-env run --help\n", done.stderr)
+    assert re.fullmatch(
+        r"vertex-env: error: .+\nvertex-env: hint: see vertex-env run --help\n", done.stderr
+    )
 
 
 def test_an_empty_command_is_an_error_of_ours(hour: dict[str, str]) -> None:
@@ -189,7 +216,9 @@ ARGUMENTS = ["a b", "", " ", "\n", "-c", "--help", "--on-expiry", "stop", "--", 
 SHOW_ARGUMENTS = (sys.executable, "-S", "-c", "import json, sys; print(json.dumps(sys.argv[1:]))")
 
 
-@pytest.mark.parametrize("options", [("run",), ("run", "--"), IN_PLACE], ids=["bare", "dashes", "in place"])
+@pytest.mark.parametrize(
+    "options", [("run",), ("run", "--"), IN_PLACE], ids=["bare", "dashes", "in place"]
+)
 def test_arguments_arrive_as_they_are(hour: dict[str, str], options: tuple[str, ...]) -> None:
     """What follows the command is the command's, whatever it looks like, with or without `--` before it."""
     done = run_cli(*options, *SHOW_ARGUMENTS, *ARGUMENTS, env=hour)
@@ -213,7 +242,11 @@ LOCALES: Mapping[str, Mapping[str, str | None]] = {
 @pytest.mark.parametrize("way", ["run", "in place", "cold"])
 def test_the_environment(hour: dict[str, str], way: str, locale: str) -> None:
     """Our variables are set, what contradicts them is unset, and nothing else differs from a bare run."""
-    against = {"OPENAI_ORG_ID": "org", "OPENAI_API_TYPE": "azure", "OPENAI_CUSTOM_HEADERS": "Authorization: x"}
+    against = {
+        "OPENAI_ORG_ID": "org",
+        "OPENAI_API_TYPE": "azure",
+        "OPENAI_CUSTOM_HEADERS": "Authorization: x",
+    }
     odd = {
         "EMPTY": "",
         "LINES": "a\nb=c",
@@ -221,17 +254,32 @@ def test_the_environment(hour: dict[str, str], way: str, locale: str) -> None:
         "BASH_FUNC_f%%": "() { :; }",
         "VERTEX_ENV_GENERATION": "7",
     }
-    changed: dict[str, str | None] = {**against, **odd, **LOCALES[locale], **(COLD if way == "cold" else {})}
+    changed: dict[str, str | None] = {
+        **against,
+        **odd,
+        **LOCALES[locale],
+        **(COLD if way == "cold" else {}),
+    }
     given = {name: value for name, value in {**hour, **changed}.items() if value is not None}
     seen = environ(EVERY_WAY["run" if way == "cold" else way], given)
-    ours = {name: seen.pop(name) for name in seen.keys() - (environ((), given).keys() - {"VERTEX_ENV_GENERATION"})}
+    ours = {
+        name: seen.pop(name)
+        for name in seen.keys() - (environ((), given).keys() - {"VERTEX_ENV_GENERATION"})
+    }
     assert ours.pop("VERTEX_ENV_GENERATION") == "0"
     assert ours.pop("OPENAI_API_KEY").startswith("ya29.")
     assert ours["OPENAI_BASE_URL"] == ours["OPENAI_API_BASE"]
     assert ours.pop("OPENAI_AGENTS_DISABLE_TRACING") == "1"
-    assert ours.keys() == {"OPENAI_BASE_URL", "OPENAI_API_BASE", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_REFRESH_AT"}
+    assert ours.keys() == {
+        "OPENAI_BASE_URL",
+        "OPENAI_API_BASE",
+        "VERTEX_ENV_EXPIRES_AT",
+        "VERTEX_ENV_REFRESH_AT",
+    }
     unchanged = {name: value for name, value in given.items() if name not in against}
-    assert seen == {name: value for name, value in unchanged.items() if name != "VERTEX_ENV_GENERATION"}
+    assert seen == {
+        name: value for name, value in unchanged.items() if name != "VERTEX_ENV_GENERATION"
+    }
 
 
 SIGNALS = ("grep", "-E", "^(Sig|Shd)(Blk|Ign|Pnd)", "/proc/self/status")
@@ -246,11 +294,15 @@ STATES = {
 
 @pytest.mark.parametrize("way", ["run", "in place"])
 @pytest.mark.parametrize("state", STATES)
-def test_the_process_is_as_if_run_bare(hour: dict[str, str], tmp_path: Path, state: str, way: str) -> None:
+def test_the_process_is_as_if_run_bare(
+    hour: dict[str, str], tmp_path: Path, state: str, way: str
+) -> None:
     """Signal dispositions and mask, descriptors (ours are not among them, inherited ones are), limits, folder."""
     with (tmp_path / "inherited").open("w") as file:
         more = {"cwd": tmp_path, "pass_fds": [file.fileno()], "umask": 0o27}
-        bare, seen = (output([*wrapper, *STATES[state]], hour, **more) for wrapper in ((), EVERY_WAY[way]))
+        bare, seen = (
+            output([*wrapper, *STATES[state]], hour, **more) for wrapper in ((), EVERY_WAY[way])
+        )
     assert seen == bare != ""
 
 
@@ -267,7 +319,9 @@ def test_ignored_signals_stay_ignored(hour: dict[str, str], way: str) -> None:
 def test_a_reader_that_leaves_ends_the_command(hour: dict[str, str]) -> None:
     """In a pipeline, SIGPIPE ends the command, and us."""
     script = '{ "$@"; echo $? >&2; } | head -n 1'
-    done = subprocess.run(["sh", "-c", script, "sh", *RUN, "--", "yes"], env=hour, capture_output=True, check=True)
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *RUN, "--", "yes"], env=hour, capture_output=True, check=True
+    )
     assert (done.stdout, done.stderr) == (b"y\n", b"141\n")
 
 
@@ -292,7 +346,11 @@ def test_closed_streams_stay_closed(hour: dict[str, str], tmp_path: Path, kind: 
     seen = {}
     for name, wrapper in ON.items():
         command = [*wrapper, sys.executable, "-S", "-c", SHOW_DESCRIPTORS, str(tmp_path / name)]
-        subprocess.run(["sh", "-c", f'exec "$@" {CLOSED[kind]}', "sh", *command], env={**hour, **COLD}, check=True)
+        subprocess.run(
+            ["sh", "-c", f'exec "$@" {CLOSED[kind]}', "sh", *command],
+            env={**hour, **COLD},
+            check=True,
+        )
         seen[name] = (tmp_path / name).read_text().splitlines()
     assert seen["run"][0] == seen["bare"][0]
     assert seen["run"][1].startswith("ya29.")
@@ -325,7 +383,10 @@ def test_limits_are_no_bug(hour: dict[str, str]) -> None:
     """Where no process can be started, a renewal fails like any other, and a start with a status of ours."""
     said = output([sys.executable, "-P", "-c", LIMITED], hour)
     assert said.startswith("vertex-env: error: cannot run true: Too many open files\n")
-    assert "125 cannot start a process for the command: Too many open files allow more open files: ulimit -n" in said
+    assert (
+        "125 cannot start a process for the command: Too many open files allow more open files: ulimit -n"
+        in said
+    )
 
 
 def test_ctrl_c_while_it_starts(hour: dict[str, str]) -> None:
@@ -343,18 +404,31 @@ main()
 """
     for env in (hour, {**hour, **COLD}):
         argv = [sys.executable, "-P", "-c", slow, "run", "--", "true"]
-        done = subprocess.run(argv, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            argv, env=env, capture_output=True, check=False, stdin=subprocess.DEVNULL
+        )
         assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 def test_a_variable_may_be_large(hour: dict[str, str]) -> None:
     """More than a pipe holds comes through from the process that mints."""
-    done = run_cli("run", "--set", f"LARGE={'x' * 100_000}", "--", "sh", "-c", "echo ${#LARGE}", env={**hour, **COLD})
+    done = run_cli(
+        "run",
+        "--set",
+        f"LARGE={'x' * 100_000}",
+        "--",
+        "sh",
+        "-c",
+        "echo ${#LARGE}",
+        env={**hour, **COLD},
+    )
     assert (done.stdout, done.status) == ("100000\n", 0)
 
 
 @pytest.mark.parametrize("kind", ["pipe", "file", "socket"])
-def test_data_on_stdin_is_read_by_one_command_only(hour: dict[str, str], tmp_path: Path, kind: str) -> None:
+def test_data_on_stdin_is_read_by_one_command_only(
+    hour: dict[str, str], tmp_path: Path, kind: str
+) -> None:
     """It cannot be read twice, so there will be no second start: in place of us, as one line says."""
     (tmp_path / "file").write_text("data")
     ends = socket.socketpair()
@@ -363,7 +437,9 @@ def test_data_on_stdin_is_read_by_one_command_only(hour: dict[str, str], tmp_pat
     with (tmp_path / "file").open() as file, ends[1]:
         argv = [*RUN, "--", "sh", "-c", "cat; echo; echo $$"]
         stdin: Any = {"pipe": subprocess.PIPE, "file": file, "socket": ends[1]}[kind]
-        with subprocess.Popen(argv, env=hour, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        with subprocess.Popen(
+            argv, env=hour, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
             out, err = process.communicate(b"data" if kind == "pipe" else None, timeout=30)
     assert out.decode().split() == ["data", str(process.pid)]
     assert re.fullmatch(rb"vertex-env: .*--on-expiry restart.*\n", err)
@@ -375,7 +451,9 @@ def test_no_data_on_stdin(hour: dict[str, str], tmp_path: Path, kind: str) -> No
     log = Log(tmp_path)
     read, write = os.pipe()
     os.close(write)
-    with Process([*RUN, "--", *log.probe()], hour, tmp_path, **({} if kind == "null" else {"stdin": read})) as process:
+    with Process(
+        [*RUN, "--", *log.probe()], hour, tmp_path, **({} if kind == "null" else {"stdin": read})
+    ) as process:
         assert log.start()["parent"] == process.pid
         assert process.stderr == ""
     os.close(read)
@@ -412,7 +490,9 @@ def test_nothing_is_imported_from_the_current_folder(hour: dict[str, str], tmp_p
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "QUIT", "USR1", "USR2", "ALRM"])
-def test_a_signal_sent_to_us_reaches_the_command_once(hour: dict[str, str], tmp_path: Path, name: str) -> None:
+def test_a_signal_sent_to_us_reaches_the_command_once(
+    hour: dict[str, str], tmp_path: Path, name: str
+) -> None:
     """It is passed on; a command that does not end by it goes on."""
     log = Log(tmp_path)
     with Process([*RUN, "--", *log.probe("stubborn")], hour, tmp_path) as process:
@@ -449,7 +529,9 @@ def ignoring(name: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("store", ["file", "none"])
-def test_ignored_deaths_of_children_do_not_matter(hour: dict[str, str], tmp_path: Path, store: str) -> None:
+def test_ignored_deaths_of_children_do_not_matter(
+    hour: dict[str, str], tmp_path: Path, store: str
+) -> None:
     """Some daemons leave SIGCHLD ignored to what they start: the end of a child of ours is noticed even so."""
     command = [*ignoring("CHLD"), *RUN, "--", "sh", "-c", "exit 7"]
     with Process(command, {**hour, "VERTEX_ENV_STORE": store}, tmp_path) as process:
@@ -479,7 +561,9 @@ def group_ends_before_the_next_start(folder: Path) -> None:
         assert int(old["expires_at"]) < int(new["expires_at"])
         assert group(new["group"]) == [new["pid"], new["child"]]
         said = process.stderr
-    assert said.endswith("anew (no. 1), its work from the beginning; for a job, use --on-expiry ignore or stop\n")
+    assert said.endswith(
+        "anew (no. 1), its work from the beginning; for a job, use --on-expiry ignore or stop\n"
+    )
 
 
 @scenario
@@ -587,7 +671,10 @@ def test_as_the_first_process(hour: dict[str, str], tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("unshare --pid needs root")
     orphans = "for i in 1 2 3; do (sleep 0 &); done; sleep 0.5; ps=$(grep -ls '^State:.Z' /proc/[0-9]*/status); "
-    script = orphans + 'echo "zombies: $ps"; trap "exit 3" TERM; echo $$ > up; while :; do sleep 0.05; done'
+    script = (
+        orphans
+        + 'echo "zombies: $ps"; trap "exit 3" TERM; echo $$ > up; while :; do sleep 0.05; done'
+    )
     with Process([*namespace, *RUN, "--", "sh", "-c", script], hour, tmp_path) as process:
         until((tmp_path / "up").exists)
         (first,) = children(process.pid)
@@ -618,7 +705,10 @@ def no_new_token_no_restart(folder: Path) -> None:
 def a_failed_refresh_leaves_the_command_alone(folder: Path) -> None:
     """Whether Google is down or says no: the command goes on until there is a new token, if need be with an old one."""
     log = Log(folder)
-    with sandboxed(folder, lifetime_s=2) as (google, env), Process([*RUN, "--", *log.probe()], env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=2) as (google, env),
+        Process([*RUN, "--", *log.probe()], env, folder) as process,
+    ):
         old = log.start()
         google.fail(Fault(1, 503))
         google.fail(Fault(1, 400))
@@ -632,7 +722,9 @@ def a_failed_refresh_leaves_the_command_alone(folder: Path) -> None:
     assert len(re.findall(told, said)) == 2
     assert "could not be renewed, trying again:" in said
     assert "cannot be renewed until this is cured:" in said
-    assert said.count("vertex-env: the token has expired: requests get 401 until it is renewed\n") == 1
+    assert (
+        said.count("vertex-env: the token has expired: requests get 401 until it is renewed\n") == 1
+    )
     assert len(said.splitlines()) == 8
 
 
@@ -659,12 +751,17 @@ def a_program_that_has_gone_leaves_the_command_alone(folder: Path) -> None:
 def an_end_during_the_renewal_is_final(folder: Path) -> None:
     """The command's status is passed on at once, and the process that mints does not stay behind."""
     log = Log(folder)
-    with sandboxed(folder, lifetime_s=2) as (google, env), Process([*RUN, "--", *log.probe()], env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=2) as (google, env),
+        Process([*RUN, "--", *log.probe()], env, folder) as process,
+    ):
         command = log.start()["pid"]
         google._google.delay = timedelta(seconds=60)
         (helper,) = until(lambda: children(process.pid).keys() - {command})
         until(lambda: "export --format json --refresh" in command_line(helper))
-        assert not re.search("ya29|secret|refresh_token", command_line(helper) + command_line(process.pid))
+        assert not re.search(
+            "ya29|secret|refresh_token", command_line(helper) + command_line(process.pid)
+        )
         os.kill(command, signal.SIGTERM)
         assert process.status() == 143
         until(lambda: not is_running(helper))
@@ -674,7 +771,10 @@ def an_end_during_the_renewal_is_final(folder: Path) -> None:
 def a_crash_is_final(folder: Path) -> None:
     """Whatever its generation: only what we stopped is started anew."""
     script = '[ "$VERTEX_ENV_GENERATION" = 0 ] && exec sleep 60; exit 7'
-    with sandboxed(folder, lifetime_s=2) as (_, env), Process([*RUN, "--", "sh", "-c", script], env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=2) as (_, env),
+        Process([*RUN, "--", "sh", "-c", script], env, folder) as process,
+    ):
         assert process.status() == 7
         assert process.stderr.count("anew") == 1
 
@@ -685,7 +785,10 @@ def a_command_that_has_gone_is_told(folder: Path) -> None:
     command = folder / "command"
     command.write_text('#!/bin/sh\nrm "$0"; exec sleep 60\n')
     command.chmod(0o700)
-    with sandboxed(folder, lifetime_s=2) as (_, env), Process([*RUN, "--", str(command)], env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=2) as (_, env),
+        Process([*RUN, "--", str(command)], env, folder) as process,
+    ):
         assert process.status() == 127
         assert process.stderr.endswith(
             f"error: {command}: command not found\nvertex-env: hint: check the name and PATH\n"
@@ -710,14 +813,20 @@ def options_hold_for_every_start(folder: Path) -> None:
     with sandboxed(folder, lifetime_s=2) as (google, env), Process(command, env, folder) as process:
         assert process.status() == 0
         url = f"{google.url}/v1/projects/my-project/locations/global/endpoints/openapi"
-        assert process.stdout == f"google/gemini-2.5-flash <google/gemini-2.5-flash> my-project {url}\n" * 2
+        assert (
+            process.stdout
+            == f"google/gemini-2.5-flash <google/gemini-2.5-flash> my-project {url}\n" * 2
+        )
 
 
 @scenario
 def sigterm_while_stopping_ends_all(folder: Path) -> None:
     """Who ends us while the old command is on its way out gets no new one."""
     log = Log(folder)
-    with sandboxed(folder, lifetime_s=2) as (_, env), Process([*RUN, "--", *log.probe("slow")], env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=2) as (_, env),
+        Process([*RUN, "--", *log.probe("slow")], env, folder) as process,
+    ):
         log.start()
         until(log.signals)
         process.send(signal.SIGTERM)
@@ -766,7 +875,10 @@ def a_reader_that_has_stopped_to_read_holds_up_nothing(folder: Path) -> None:
             pass
     os.set_blocking(write, True)
     command = [*RUN, "--", *log.probe()]
-    with sandboxed(folder, lifetime_s=2) as (_, env), Process(command, env, folder, stderr=write) as process:
+    with (
+        sandboxed(folder, lifetime_s=2) as (_, env),
+        Process(command, env, folder, stderr=write) as process,
+    ):
         log.start(1)
         process.send(signal.SIGTERM)
         assert process.status() == 143
@@ -783,7 +895,8 @@ def stop_ends_the_command_for_an_outer_supervisor(folder: Path) -> None:
         assert process.status() == 75
         assert (log.signals(), len(log("start"))) == (["TERM"], 1)
         assert (
-            "vertex-env: the token is about to expire: the command was stopped, as --on-expiry stop" in process.stderr
+            "vertex-env: the token is about to expire: the command was stopped, as --on-expiry stop"
+            in process.stderr
         )
 
 
@@ -793,7 +906,10 @@ def stop_does_not_wait_for_a_token(folder: Path) -> None:
     log = Log(folder)
     # It has half of the token's last quarter to end: as long as a machine with much to do may take.
     command = [*RUN, "--on-expiry", "stop", "--grace", "3s", "--", *log.probe()]
-    with sandboxed(folder, lifetime_s=16) as (google, env), Process(command, env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=16) as (google, env),
+        Process(command, env, folder) as process,
+    ):
         start = log.start()
         google.fail(Fault(99, 503))
         assert process.status() == 75
@@ -819,9 +935,14 @@ def stop_on_failure_ends_a_command_without_a_token(folder: Path) -> None:
 def an_early_end_after_a_restart_is_told(folder: Path) -> None:
     """Perhaps the command cannot be restarted: that it was, is said beside its status."""
     script = '[ "$VERTEX_ENV_GENERATION" = 0 ] && exec sleep 60; exit 7'
-    with sandboxed(folder, lifetime_s=2) as (_, env), Process([*RUN, "--", "sh", "-c", script], env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=2) as (_, env),
+        Process([*RUN, "--", "sh", "-c", script], env, folder) as process,
+    ):
         assert process.status() == 7
-        assert re.search(r"start no\. 1 of the command ended after \d\.\d s, by itself\n$", process.stderr)
+        assert re.search(
+            r"start no\. 1 of the command ended after \d\.\d s, by itself\n$", process.stderr
+        )
 
 
 def signalled_then_renewed(folder: Path, name: str, *before: str) -> None:
@@ -850,7 +971,10 @@ def an_ignored_signal_does_not_end_renewal(folder: Path) -> None:
 def a_hangup_while_stopping_ends_all(folder: Path) -> None:
     """Nobody is left who would want a new command."""
     log = Log(folder)
-    with sandboxed(folder, lifetime_s=2) as (_, env), Process([*RUN, "--", *log.probe("slow")], env, folder) as process:
+    with (
+        sandboxed(folder, lifetime_s=2) as (_, env),
+        Process([*RUN, "--", *log.probe("slow")], env, folder) as process,
+    ):
         log.start()
         until(log.signals)
         process.send(signal.SIGHUP)
@@ -866,7 +990,12 @@ def test_the_supervisor_imports_little(many: Many) -> None:
     many.log.start(1)
     imported = set(re.findall(r"^import time:.*\| +(\S+)$", many.process.stderr, re.MULTILINE))
     assert "vertex_env.run.start" in imported
-    assert not {name.partition(".")[0] for name in imported} & {"google", "requests", "urllib3", "keyring"}
+    assert not {name.partition(".")[0] for name in imported} & {
+        "google",
+        "requests",
+        "urllib3",
+        "keyring",
+    }
 
 
 def test_twenty_restarts_leave_nothing_behind(many: Many) -> None:
@@ -883,7 +1012,10 @@ def test_twenty_restarts_leave_nothing_behind(many: Many) -> None:
     said = process.stderr + process.stdout + command_line(process.pid)
     assert not any(token in said for token in tokens)
     process.send(signal.SIGTERM)
-    assert process.status() in (143, -signal.SIGTERM)  # or it comes before the next probe has its handler
+    assert process.status() in (
+        143,
+        -signal.SIGTERM,
+    )  # or it comes before the next probe has its handler
 
 
 MANY_RESTARTS = """
@@ -920,7 +1052,10 @@ print(status >> 8, descriptors() - before, children, len([line for line in said 
 def test_two_hundred_restarts_leave_nothing_behind(hour: dict[str, str], tmp_path: Path) -> None:
     """Neither a descriptor nor a process, dead or alive."""
     # Half a minute on an idle machine.
-    assert output([sys.executable, "-c", MANY_RESTARTS], hour, timeout=300, cwd=tmp_path) == "7 0 [] 200\n"
+    assert (
+        output([sys.executable, "-c", MANY_RESTARTS], hour, timeout=300, cwd=tmp_path)
+        == "7 0 [] 200\n"
+    )
 
 
 A_NIGHT = (
@@ -969,7 +1104,11 @@ print(supervisor.run() >> 8, len(open("asked").read()), *said, sep="|")
 
 def test_a_night_of_sleep(hour: dict[str, str], tmp_path: Path) -> None:
     """On another clock: when the machine wakes the network takes a while, without a word; then there is one restart."""
-    status, asked, *said = output([sys.executable, "-c", A_NIGHT], hour, cwd=tmp_path).strip().split("|")
+    status, asked, *said = (
+        output([sys.executable, "-c", A_NIGHT], hour, cwd=tmp_path).strip().split("|")
+    )
     assert (status, asked) == ("7", "3")
-    assert re.fullmatch(r"new token, lasting 359\d s: starting the command anew \(no. 1\), its work .+", said[0])
+    assert re.fullmatch(
+        r"new token, lasting 359\d s: starting the command anew \(no. 1\), its work .+", said[0]
+    )
     assert re.fullmatch(r"start no. 1 of the command ended after 1.\d s, by itself", said[1])

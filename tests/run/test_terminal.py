@@ -24,7 +24,9 @@ from tests.support.processes import (
 from tests.support.tools import need
 from vertex_env.sandbox.faults import Fault
 
-pytestmark = pytest.mark.usefixtures("results")  # scenarios start first, and run beside the other tests
+pytestmark = pytest.mark.usefixtures(
+    "results"
+)  # scenarios start first, and run beside the other tests
 
 CTRL_C, CTRL_Z, CTRL_BACKSLASH = "\x03", "\x1a", "\x1c"
 
@@ -39,7 +41,9 @@ def mark(pid: int, log: Log) -> None:
 
 
 @pytest.mark.parametrize(("key", "name"), [(CTRL_C, "INT"), (CTRL_BACKSLASH, "QUIT")])
-def test_a_key_is_one_signal(hour: dict[str, str], wrapper: tuple[str, ...], log: Log, key: str, name: str) -> None:
+def test_a_key_is_one_signal(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log, key: str, name: str
+) -> None:
     """However often it is pressed, the command gets exactly one signal each time."""
     with Terminal([*wrapper, *log.probe("stubborn")], hour) as terminal:
         log.start()
@@ -60,7 +64,9 @@ def test_ctrl_c_ends_the_command(hour: dict[str, str], wrapper: tuple[str, ...],
         assert report["foreground"] == report["job"]
 
 
-def test_ctrl_c_on_a_command_that_dies_of_it(hour: dict[str, str], wrapper: tuple[str, ...]) -> None:
+def test_ctrl_c_on_a_command_that_dies_of_it(
+    hour: dict[str, str], wrapper: tuple[str, ...]
+) -> None:
     """The shell sees a death by SIGINT: a loop in it ends, too."""
     with Terminal([*wrapper, "sh", "-c", "echo up; exec sleep 60"], hour) as terminal:
         until(lambda: "up" in terminal.screen)
@@ -69,7 +75,9 @@ def test_ctrl_c_on_a_command_that_dies_of_it(hour: dict[str, str], wrapper: tupl
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP", "TSTP"])
-def test_a_directed_signal(hour: dict[str, str], wrapper: tuple[str, ...], log: Log, name: str) -> None:
+def test_a_directed_signal(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log, name: str
+) -> None:
     """What `kill` sends to the job's process reaches the command, on a terminal as well."""
     with Terminal([*wrapper, *log.probe("stubborn")], hour) as terminal:
         command = log.start()["pid"]
@@ -132,7 +140,9 @@ def test_modes_around_a_stop(hour: dict[str, str], log: Log) -> None:
         assert not terminal.is_cooked()
 
 
-def test_the_window_changes_its_size(hour: dict[str, str], wrapper: tuple[str, ...], log: Log) -> None:
+def test_the_window_changes_its_size(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log
+) -> None:
     """The command is told once."""
     with Terminal([*wrapper, *log.probe()], hour) as terminal:
         log.start()
@@ -170,9 +180,13 @@ def test_in_the_background(hour: dict[str, str], wrapper: tuple[str, ...], log: 
 
 
 @pytest.mark.parametrize("ending", ["exit 7", "kill -KILL $$"])
-def test_the_end_in_the_background(hour: dict[str, str], wrapper: tuple[str, ...], ending: str) -> None:
+def test_the_end_in_the_background(
+    hour: dict[str, str], wrapper: tuple[str, ...], ending: str
+) -> None:
     """It takes nothing away from the shell: neither the terminal nor its modes."""
-    with Terminal([*wrapper, "sh", "-c", f"echo up; sleep 0.3; {ending}"], hour, "background") as terminal:
+    with Terminal(
+        [*wrapper, "sh", "-c", f"echo up; sleep 0.3; {ending}"], hour, "background"
+    ) as terminal:
         until(lambda: "up" in terminal.screen)
         modes = termios.tcgetattr(terminal.master)
         modes[3] &= ~termios.ICANON
@@ -183,7 +197,9 @@ def test_the_end_in_the_background(hour: dict[str, str], wrapper: tuple[str, ...
 
 def test_reading_in_the_background_stops(hour: dict[str, str], wrapper: tuple[str, ...]) -> None:
     """A command that wants the terminal waits for `fg`, and the shell sees why."""
-    with Terminal([*wrapper, "sh", "-c", "read line; echo got: $line"], hour, "background") as terminal:
+    with Terminal(
+        [*wrapper, "sh", "-c", "read line; echo got: $line"], hour, "background"
+    ) as terminal:
         assert terminal.report()["stopped"] == signal.SIGTTIN
         terminal.fg()
         terminal.type("hello\n")
@@ -229,8 +245,12 @@ def test_within_a_script(hour: dict[str, str], wrapper: tuple[str, ...], log: Lo
         assert not is_running(command)
 
 
-@pytest.mark.parametrize("script", [[], ["sh", "-c", '"$@"; exit $?', "sh"]], ids=["alone", "script"])
-def test_without_a_shell(hour: dict[str, str], wrapper: tuple[str, ...], log: Log, script: list[str]) -> None:
+@pytest.mark.parametrize(
+    "script", [[], ["sh", "-c", '"$@"; exit $?', "sh"]], ids=["alone", "script"]
+)
+def test_without_a_shell(
+    hour: dict[str, str], wrapper: tuple[str, ...], log: Log, script: list[str]
+) -> None:
     """Under `ssh -t` or in a container nobody could continue a stopped job: Ctrl-Z does nothing, Ctrl-C ends it."""
     with Terminal([*script, *wrapper, *log.probe("reads")], hour, "leader") as terminal:
         command = log.start()["pid"]
@@ -269,7 +289,12 @@ def test_in_bash(hour: dict[str, str], wrapper: tuple[str, ...], tmp_path: Path)
         enter("run ends & wait; echo alive: $?", "alive: 0")
         enter("for i in 1 2; do run lasts; done; echo status: $?", "up")
         terminal.type(CTRL_C)
-        until(lambda: terminal.screen.count("up\r\n") == 1 and "$ " in terminal.screen.rpartition("up\r\n")[2])
+        until(
+            lambda: (
+                terminal.screen.count("up\r\n") == 1
+                and "$ " in terminal.screen.rpartition("up\r\n")[2]
+            )
+        )
         enter("echo status: $?", "status: 130")
 
 
@@ -308,7 +333,10 @@ def the_next_command_has_the_terminal_as_it_was(folder: Path) -> None:
 def a_raw_terminal_defers_the_restart(folder: Path) -> None:
     """An editor or an agent would lose its session: it is left alone, without a word, until it lets the terminal go."""
     log = Log(folder)
-    with sandboxed(folder, lifetime_s=2) as (_, env), Terminal([*RUN, "--", *log.probe("raw")], env) as terminal:
+    with (
+        sandboxed(folder, lifetime_s=2) as (_, env),
+        Terminal([*RUN, "--", *log.probe("raw")], env) as terminal,
+    ):
         start = log.start()
         assert not terminal.is_cooked()
         pass_expiry(start)
@@ -324,7 +352,10 @@ def a_raw_terminal_defers_the_restart(folder: Path) -> None:
 def ctrl_c_while_stopping_ends_all(folder: Path) -> None:
     """The terminal tells only the command: its end by SIGINT, which we did not send, shows what the user wants."""
     script = "trap 'echo told' TERM; while :; do sleep 0.1; done"
-    with sandboxed(folder, lifetime_s=2) as (_, env), Terminal([*RUN, "--", "sh", "-c", script], env) as terminal:
+    with (
+        sandboxed(folder, lifetime_s=2) as (_, env),
+        Terminal([*RUN, "--", "sh", "-c", script], env) as terminal,
+    ):
         until(lambda: "told" in terminal.screen)
         terminal.type(CTRL_C)
         assert terminal.report()["status"] == -signal.SIGINT

@@ -35,10 +35,17 @@ def temporary(tmp_path: Path) -> Path:
 
 def test_the_whole_story(tmp_path: Path, temporary: Path) -> None:
     """Mint, export, chat, a restart in time, an old token refused: on any machine, whatever is set there."""
-    done = run_cli("demo", env={**clean_environ(tmp_path), **HOSTILE, "TMPDIR": str(temporary)}, timeout=120)
+    done = run_cli(
+        "demo", env={**clean_environ(tmp_path), **HOSTILE, "TMPDIR": str(temporary)}, timeout=120
+    )
     assert (done.status, done.stderr) == (0, "")
     text = done.stdout
-    assert [line[0] for line in text.splitlines() if re.match(r"\d\. ", line)] == ["1", "2", "3", "4"]
+    assert [line[0] for line in text.splitlines() if re.match(r"\d\. ", line)] == [
+        "1",
+        "2",
+        "3",
+        "4",
+    ]
     assert "The sandbox heard: Is anybody there?" in text
     starts = re.findall(r"agent \(start no\. (\d), token good for +(-?\d+\.\d) s\): (.*)", text)
     assert [number for number, _, _ in starts] == sorted(number for number, _, _ in starts)
@@ -48,7 +55,8 @@ def test_the_whole_story(tmp_path: Path, temporary: Path) -> None:
     assert text.index("anew (no. 1)") < text.index("start no. 1")
     assert "401 ACCESS_TOKEN_EXPIRED" in text
     assert re.search(
-        r"Done in \d+ s: \d tokens minted, \d+ requests answered, none refused under vertex-env\.\n$", text
+        r"Done in \d+ s: \d tokens minted, \d+ requests answered, none refused under vertex-env\.\n$",
+        text,
     )
     assert re.search(r"ya29\.[\w.-]{6,30}\.\.\.\n", text)
     assert not re.search(r"ya29\.[\w-]{40}", text)
@@ -82,4 +90,8 @@ def test_the_client_reads_a_refusal_in_both_shapes(tmp_path: Path, array: bool) 
         env |= {"OPENAI_BASE_URL": f"{google.url}/v1/projects/p/locations/l/endpoints/openapi"}
         env["OPENAI_API_KEY"] = run_cli("token", env=env).stdout.strip()
         asked = [demo._run(env, sys.executable, "-c", demo._ONE_QUESTION).strip() for _ in range(3)]
-    assert asked == ["401 ACCESS_TOKEN_EXPIRED", "429 RESOURCE_EXHAUSTED", "The sandbox heard: Is anybody there?"]
+    assert asked == [
+        "401 ACCESS_TOKEN_EXPIRED",
+        "429 RESOURCE_EXHAUSTED",
+        "The sandbox heard: Is anybody there?",
+    ]

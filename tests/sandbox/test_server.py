@@ -22,7 +22,12 @@ import pytest
 import requests
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from google.auth import exceptions, external_account_authorized_user, identity_pool, impersonated_credentials
+from google.auth import (
+    exceptions,
+    external_account_authorized_user,
+    identity_pool,
+    impersonated_credentials,
+)
 from google.auth.transport.requests import Request
 from google.oauth2 import credentials, gdch_credentials, service_account
 
@@ -106,11 +111,19 @@ def mint(sandbox: Sandbox) -> str:
 
 
 def chat(sandbox: Sandbox, token: str) -> Reply:
-    return ask(sandbox, "POST", f"{OPENAPI}/chat/completions", {"model": MODEL, "messages": HELLO}, token=token)
+    return ask(
+        sandbox,
+        "POST",
+        f"{OPENAPI}/chat/completions",
+        {"model": MODEL, "messages": HELLO},
+        token=token,
+    )
 
 
 def client(sandbox: Sandbox, path: str = OPENAPI, token: str | None = None) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{sandbox.url}{path}", api_key=token or mint(sandbox), max_retries=0)
+    return openai.OpenAI(
+        base_url=f"{sandbox.url}{path}", api_key=token or mint(sandbox), max_retries=0
+    )
 
 
 def pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> str:
@@ -139,7 +152,9 @@ def pool_file(sandbox: Sandbox, source: Mapping[str, object], **more: object) ->
     }
 
 
-def assert_works(sandbox: Sandbox, credentials: Any, lifetime: timedelta = timedelta(hours=1)) -> None:
+def assert_works(
+    sandbox: Sandbox, credentials: Any, lifetime: timedelta = timedelta(hours=1)
+) -> None:
     """Fresh *credentials* carry a token that chats and lives for *lifetime*."""
     assert chat(sandbox, credentials.token).status == 200
     remaining = credentials.expiry.replace(tzinfo=UTC) - datetime.now(UTC)
@@ -167,7 +182,13 @@ def request_() -> Iterator[Any]:
 
 @pytest.mark.parametrize(
     ("text", "count", "status"),
-    [("3x503", 3, 503), ("503", 1, 503), ("1x400", 1, 400), ("12x599", 12, 599), ("03x429", 3, 429)],
+    [
+        ("3x503", 3, 503),
+        ("503", 1, 503),
+        ("1x400", 1, 400),
+        ("12x599", 12, 599),
+        ("03x429", 3, 429),
+    ],
 )
 def test_fault_parses(text: str, count: int, status: int) -> None:
     """A fault is COUNTxSTATUS, or STATUS for once."""
@@ -244,7 +265,9 @@ def test_google_auth_reads_a_refusal(sandbox: Sandbox, request_: Any) -> None:
     """A 400 is a login that expired."""
     sandbox.fail(Fault(1, 400))
     key = KEY.from_service_account_info(key_file(sandbox), scopes=SCOPES)
-    with pytest.raises(exceptions.RefreshError, match="invalid_grant: Token has been expired or revoked"):
+    with pytest.raises(
+        exceptions.RefreshError, match="invalid_grant: Token has been expired or revoked"
+    ):
         key.refresh(request_)
 
 
@@ -344,7 +367,11 @@ def test_impersonation(sandbox: Sandbox, request_: Any, hours: int) -> None:
     """A service account's token for another's, for up to twelve hours."""
     source = KEY.from_service_account_info(key_file(sandbox), scopes=SCOPES)
     impersonated = IMPERSONATED(
-        source, ROBOT, SCOPES, lifetime=hours * 3600, iam_endpoint_override=f"{sandbox.url}{GENERATE}"
+        source,
+        ROBOT,
+        SCOPES,
+        lifetime=hours * 3600,
+        iam_endpoint_override=f"{sandbox.url}{GENERATE}",
     )
     impersonated.refresh(request_)
     assert_works(sandbox, impersonated, timedelta(hours=hours))
@@ -353,7 +380,9 @@ def test_impersonation(sandbox: Sandbox, request_: Any, hours: int) -> None:
 def test_impersonation_beyond_twelve_hours(sandbox: Sandbox, request_: Any) -> None:
     """Nobody gets more than twelve hours."""
     source = KEY.from_service_account_info(key_file(sandbox), scopes=SCOPES)
-    impersonated = IMPERSONATED(source, ROBOT, SCOPES, lifetime=43201, iam_endpoint_override=f"{sandbox.url}{GENERATE}")
+    impersonated = IMPERSONATED(
+        source, ROBOT, SCOPES, lifetime=43201, iam_endpoint_override=f"{sandbox.url}{GENERATE}"
+    )
     with pytest.raises(exceptions.RefreshError, match="INVALID_ARGUMENT"):
         impersonated.refresh(request_)
 
@@ -408,13 +437,20 @@ def test_token_answer(sandbox: Sandbox) -> None:
     assert first["access_token"].startswith("ya29.sandbox-1-")
     assert second["access_token"].startswith("ya29.sandbox-2-")
     assert 180 < len(first["access_token"]) < 200
-    assert {**first, "access_token": ""} == {"access_token": "", "expires_in": 3600, "token_type": "Bearer"}
+    assert {**first, "access_token": ""} == {
+        "access_token": "",
+        "expires_in": 3600,
+        "token_type": "Bearer",
+    }
 
 
 def test_grants_as_forms_and_as_json(sandbox: Sandbox) -> None:
     """OAuth requests are forms by the book; JSON serves as well; a failed one says why."""
     form = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert ask(sandbox, "POST", "/token", b"grant_type=refresh_token&refresh_token=fake", form).status == 200
+    assert (
+        ask(sandbox, "POST", "/token", b"grant_type=refresh_token&refresh_token=fake", form).status
+        == 200
+    )
     answer = ask(sandbox, "POST", "/token", b"grant_type=password", form)
     assert (answer.status, answer.json["error"]) == (400, "unsupported_grant_type")
     answer = ask(sandbox, "POST", "/v1/token", REFRESH)
@@ -427,17 +463,24 @@ def test_grants_as_forms_and_as_json(sandbox: Sandbox) -> None:
 
 def test_exchange_says_what_it_issued(sandbox: Sandbox) -> None:
     """STS names the type of the token, as RFC 8693 wants."""
-    exchange = {"grant_type": "urn:ietf:params:oauth:grant-type:token-exchange", "subject_token": "fake"}
+    exchange = {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": "fake",
+    }
     answer = ask(sandbox, "POST", "/v1/token", exchange)
     assert answer.json["issued_token_type"] == "urn:ietf:params:oauth:token-type:access_token"
 
 
-@pytest.mark.parametrize(("lifetime", "promised"), [(0, 1), (0.2, 1), (1, 1), (1.9, 1), (2, 2), (299.999, 299)])
+@pytest.mark.parametrize(
+    ("lifetime", "promised"), [(0, 1), (0.2, 1), (1, 1), (1.9, 1), (2, 2), (299.999, 299)]
+)
 def test_lifetime_in_whole_seconds(lifetime: float, promised: int) -> None:
     """`expires_in` has whole seconds and at least one, whatever the lifetime."""
     with Sandbox(lifetime=timedelta(seconds=lifetime)) as sandbox:
         assert ask(sandbox, "POST", "/token", REFRESH).json["expires_in"] == promised
-        assert ask(sandbox, "GET", f"{METADATA}/token", headers=FLAVOR).json["expires_in"] == promised
+        assert (
+            ask(sandbox, "GET", f"{METADATA}/token", headers=FLAVOR).json["expires_in"] == promised
+        )
 
 
 def test_expiry() -> None:
@@ -467,7 +510,9 @@ def test_impersonated_expiry() -> None:
         assert datetime.now(UTC) >= expiry
 
 
-@pytest.mark.parametrize("lifetime", ["43201s", "0s", "-1s", "1h", "", 3600, None, "99999999999999999999s"])
+@pytest.mark.parametrize(
+    "lifetime", ["43201s", "0s", "-1s", "1h", "", 3600, None, "99999999999999999999s"]
+)
 def test_impersonated_lifetime_refused(sandbox: Sandbox, lifetime: object) -> None:
     """A lifetime is a number of seconds from 1 to 43200, followed by s."""
     answer = ask(sandbox, "POST", GENERATE, {"lifetime": lifetime}, token=mint(sandbox))
@@ -478,14 +523,19 @@ def test_impersonation_needs_a_token(sandbox: Sandbox) -> None:
     """The IAM API refuses under its own name."""
     answer = ask(sandbox, "POST", GENERATE, {})
     assert answer.status == 401
-    assert answer.json["error"]["details"][0]["metadata"] == {"service": "iamcredentials.googleapis.com"}
+    assert answer.json["error"]["details"][0]["metadata"] == {
+        "service": "iamcredentials.googleapis.com"
+    }
 
 
 def test_memory_stays_bounded() -> None:
     """Tokens that expired long ago are forgotten; those that live or died lately are not."""
     google = Google(timedelta(hours=1), (), timedelta(0))
     now = datetime.now(UTC)
-    lately, living = google.mint(now - timedelta(minutes=59)), google.mint(now + timedelta(hours=12))
+    lately, living = (
+        google.mint(now - timedelta(minutes=59)),
+        google.mint(now + timedelta(hours=12)),
+    )
     for _ in range(5000):
         google.mint(now - timedelta(hours=2))
     assert len(google._expiries) < 1003
@@ -501,7 +551,9 @@ def test_metadata_gives_everybody_the_same_token() -> None:
             return ask(sandbox, "GET", f"{path}/token", headers=FLAVOR).json
 
         first = given(METADATA)
-        again = given(METADATA.replace("default", "sandbox@sandbox-project.iam.gserviceaccount.com"))
+        again = given(
+            METADATA.replace("default", "sandbox@sandbox-project.iam.gserviceaccount.com")
+        )
         assert first["access_token"] == again["access_token"]
         assert (first["expires_in"], again["expires_in"]) == (2, 1)
         time.sleep(1.05)
@@ -541,8 +593,14 @@ def test_metadata_facts(sandbox: Sandbox) -> None:
     account = ask(sandbox, "GET", f"{METADATA}/?recursive=true", headers=FLAVOR)
     assert account.headers["Content-Type"].startswith("application/json")
     assert account.json["email"] == "sandbox@sandbox-project.iam.gserviceaccount.com"
-    assert ask(sandbox, "GET", f"{METADATA}/email", headers=FLAVOR).body == account.json["email"].encode()
-    assert ask(sandbox, "GET", "/computeMetadata/v1/project/project-id", headers=FLAVOR).body == b"sandbox-project"
+    assert (
+        ask(sandbox, "GET", f"{METADATA}/email", headers=FLAVOR).body
+        == account.json["email"].encode()
+    )
+    assert (
+        ask(sandbox, "GET", "/computeMetadata/v1/project/project-id", headers=FLAVOR).body
+        == b"sandbox-project"
+    )
 
 
 def test_openai(sandbox: Sandbox) -> None:
@@ -553,7 +611,13 @@ def test_openai(sandbox: Sandbox) -> None:
             messages=[
                 {"role": "system", "content": "Be brief."},
                 {"role": "user", "content": "never mind"},
-                {"role": "user", "content": [{"type": "text", "text": "good"}, {"type": "text", "text": "morning"}]},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "good"},
+                        {"type": "text", "text": "morning"},
+                    ],
+                },
                 {"role": "assistant", "content": "Well?"},
             ],
         )
@@ -561,7 +625,11 @@ def test_openai(sandbox: Sandbox) -> None:
     assert completion.choices[0].message.content == HEARD
     assert completion.choices[0].finish_reason == "stop"
     assert completion.usage is not None
-    assert completion.usage.total_tokens == completion.usage.prompt_tokens + completion.usage.completion_tokens == 7
+    assert (
+        completion.usage.total_tokens
+        == completion.usage.prompt_tokens + completion.usage.completion_tokens
+        == 7
+    )
     assert abs(completion.created - time.time()) < 10
     assert sandbox.counts == {"token": 1, "chat": 1, "refused": 0}
 
@@ -592,9 +660,14 @@ def test_openai_async(sandbox: Sandbox) -> None:
             base_url=f"{sandbox.url}{OPENAPI}", api_key=mint(sandbox), max_retries=0
         ) as talker:
             whole = [talker.chat.completions.create(model=MODEL, messages=HELLO) for _ in range(20)]
-            said = [completion.choices[0].message.content for completion in await asyncio.gather(*whole)]
+            said = [
+                completion.choices[0].message.content for completion in await asyncio.gather(*whole)
+            ]
             stream = await talker.chat.completions.create(model=MODEL, messages=HELLO, stream=True)
-            return [*said, "".join([chunk.choices[0].delta.content or "" async for chunk in stream])]
+            return [
+                *said,
+                "".join([chunk.choices[0].delta.content or "" async for chunk in stream]),
+            ]
 
     assert asyncio.run(talk()) == [HEARD] * 21
 
@@ -612,10 +685,14 @@ def test_openai_responses(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("version", ["v1", "v1beta1"])
-@pytest.mark.parametrize("endpoint", ["1234567890123456789", "2345678901234567890", "mg-endpoint-1a2b"])
+@pytest.mark.parametrize(
+    "endpoint", ["1234567890123456789", "2345678901234567890", "mg-endpoint-1a2b"]
+)
 def test_openai_on_an_endpoint_of_ones_own(sandbox: Sandbox, version: str, endpoint: str) -> None:
     """A self-deployed endpoint needs no model."""
-    with client(sandbox, f"/{version}/projects/p/locations/us-central1/endpoints/{endpoint}") as openai_client:
+    with client(
+        sandbox, f"/{version}/projects/p/locations/us-central1/endpoints/{endpoint}"
+    ) as openai_client:
         completion = openai_client.chat.completions.create(model="", messages=HELLO)
     assert completion.choices[0].message.content == HEARD
 
@@ -628,11 +705,17 @@ def test_openai_is_told_what_is_wrong(sandbox: Sandbox) -> None:
         for model in ("gemini-3-flash", "", "/gemini", "google/"):
             with pytest.raises(openai.BadRequestError) as malformed:
                 right.chat.completions.create(model=model, messages=HELLO)
-            assert f"Malformed publisher model (`model`: '{model}') for" in error_in(malformed.value.body)["message"]
+            assert (
+                f"Malformed publisher model (`model`: '{model}') for"
+                in error_in(malformed.value.body)["message"]
+            )
         with pytest.raises(openai.NotFoundError) as page:
             right.models.list()
         assert page.value.response.headers["Content-Type"].startswith("text/html")
-    with client(sandbox, f"{ENDPOINTS}/1") as absent, pytest.raises(openai.NotFoundError) as nowhere:
+    with (
+        client(sandbox, f"{ENDPOINTS}/1") as absent,
+        pytest.raises(openai.NotFoundError) as nowhere,
+    ):
         absent.chat.completions.create(model="", messages=HELLO)
     assert error_in(nowhere.value.body)["message"].startswith("Endpoint `projects/p")
 
@@ -646,7 +729,10 @@ def error_in(body: Any) -> Any:
 REFUSED = {
     400: ("INVALID_ARGUMENT", "invalid argument"),
     403: ("PERMISSION_DENIED", "Permission 'aiplatform.endpoints.predict' denied on resource"),
-    404: ("NOT_FOUND", "Publisher Model `projects/p/locations/global/publishers/google/models/gemini-3-flash` was"),
+    404: (
+        "NOT_FOUND",
+        "Publisher Model `projects/p/locations/global/publishers/google/models/gemini-3-flash` was",
+    ),
     429: ("RESOURCE_EXHAUSTED", "Resource exhausted"),
     503: ("UNAVAILABLE", "currently unavailable"),
     418: ("UNKNOWN", "A fault of the sandbox"),
@@ -710,7 +796,10 @@ KINDS: Mapping[int, type[openai.APIStatusError]] = {
 @pytest.mark.parametrize("status", KINDS)
 def test_openai_shows_the_status_of_an_array(sandbox: Sandbox, status: int) -> None:
     """The message has the status alone, and the body the words. Control: those of an object are shown."""
-    with Sandbox(refusals=[Fault(1, status)], array_401=True) as google, client(google) as openai_client:
+    with (
+        Sandbox(refusals=[Fault(1, status)], array_401=True) as google,
+        client(google) as openai_client,
+    ):
         with pytest.raises(KINDS[status]) as caught:
             openai_client.chat.completions.create(model=MODEL, messages=HELLO)
         assert str(caught.value).startswith(f"Error code: {status}")
@@ -720,7 +809,9 @@ def test_openai_shows_the_status_of_an_array(sandbox: Sandbox, status: int) -> N
     wrong = client(sandbox, token="garbage")
     with wrong as openai_client, pytest.raises(openai.AuthenticationError) as shown:
         openai_client.chat.completions.create(model=MODEL, messages=HELLO)
-    assert str(shown.value).startswith("Error code: 401 - Request had invalid authentication credentials")
+    assert str(shown.value).startswith(
+        "Error code: 401 - Request had invalid authentication credentials"
+    )
 
 
 @pytest.mark.parametrize(
@@ -739,10 +830,16 @@ def test_openai_shows_the_status_of_an_array(sandbox: Sandbox, status: int) -> N
 def test_refusals(sandbox: Sandbox, authorization: str | None, reason: str) -> None:
     """A 401 says why, in Google's shape, in its body and a header."""
     headers = {} if authorization is None else {"Authorization": authorization}
-    answer = ask(sandbox, "POST", f"{OPENAPI}/chat/completions", {"model": MODEL, "messages": HELLO}, headers)
+    answer = ask(
+        sandbox, "POST", f"{OPENAPI}/chat/completions", {"model": MODEL, "messages": HELLO}, headers
+    )
     assert answer.status == 401
-    assert answer.headers["WWW-Authenticate"].startswith('Bearer realm="https://accounts.google.com/"')
-    assert ('error="invalid_token"' in answer.headers["WWW-Authenticate"]) == (reason != "CREDENTIALS_MISSING")
+    assert answer.headers["WWW-Authenticate"].startswith(
+        'Bearer realm="https://accounts.google.com/"'
+    )
+    assert ('error="invalid_token"' in answer.headers["WWW-Authenticate"]) == (
+        reason != "CREDENTIALS_MISSING"
+    )
     error = answer.json["error"]
     assert (error["code"], error["status"]) == (401, "UNAUTHENTICATED")
     assert error["details"][0] == {
@@ -761,7 +858,8 @@ def test_bearer_in_any_case(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b"null", b"\xff\xfe\xff", b"[" * 200_000, b'{"a": ' + b"9" * 5000 + b"}"]
+    "body",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe\xff", b"[" * 200_000, b'{"a": ' + b"9" * 5000 + b"}"],
 )
 def test_body_that_is_no_object(sandbox: Sandbox, body: bytes) -> None:
     """What is not a JSON object is refused as such, however odd."""
@@ -782,7 +880,13 @@ def test_body_that_is_no_object(sandbox: Sandbox, body: bytes) -> None:
 )
 def test_odd_messages(sandbox: Sandbox, more: Mapping[str, object]) -> None:
     """Messages of any make get an answer."""
-    answer = ask(sandbox, "POST", f"{OPENAPI}/chat/completions", {"model": MODEL, **more}, token=mint(sandbox))
+    answer = ask(
+        sandbox,
+        "POST",
+        f"{OPENAPI}/chat/completions",
+        {"model": MODEL, **more},
+        token=mint(sandbox),
+    )
     assert answer.status == 200
     assert b"sandbox" in answer.body
 
@@ -810,7 +914,9 @@ def test_endpoints_by_location(sandbox: Sandbox) -> None:
     token = mint(sandbox)
     locations = ask(sandbox, "GET", "/v1/projects/p/locations", token=token).json["locations"]
     listed = {
-        location["locationId"]: ask(sandbox, "GET", f"/v1/{location['name']}/endpoints", token=token).json
+        location["locationId"]: ask(
+            sandbox, "GET", f"/v1/{location['name']}/endpoints", token=token
+        ).json
         for location in locations
     }
     assert {name: len(answer.get("endpoints", [])) for name, answer in listed.items()} == {
@@ -832,12 +938,17 @@ def test_endpoint(sandbox: Sandbox) -> None:
     assert len(shared["deployedModels"]) == 1
     assert "dedicatedEndpointDns" not in shared
     assert dedicated["dedicatedEndpointEnabled"] is True
-    assert dedicated["dedicatedEndpointDns"] == "2345678901234567890.us-central1-123456789012.prediction.vertexai.goog"
+    assert (
+        dedicated["dedicatedEndpointDns"]
+        == "2345678901234567890.us-central1-123456789012.prediction.vertexai.goog"
+    )
     absent = ask(sandbox, "GET", f"{ENDPOINTS}/1", token=token)
     assert (absent.status, absent.json["error"]["status"]) == (404, "NOT_FOUND")
 
 
-@pytest.mark.parametrize("path", ["/v1/projects/p/locations", ENDPOINTS, f"{ENDPOINTS}/1234567890123456789"])
+@pytest.mark.parametrize(
+    "path", ["/v1/projects/p/locations", ENDPOINTS, f"{ENDPOINTS}/1234567890123456789"]
+)
 def test_endpoints_need_a_token(sandbox: Sandbox, path: str) -> None:
     """Nothing about a project is public."""
     assert ask(sandbox, "GET", path).status == 401
@@ -939,7 +1050,9 @@ def test_environ_files(sandbox: Sandbox, tmp_path: Path) -> None:
 @pytest.mark.parametrize("length", [b"ten", b"-1", b"+1", b"1.5", b"", b"9" * 5000])
 def test_malformed_length(sandbox: Sandbox, length: bytes) -> None:
     """A length that is none ends the connection with a 400."""
-    answer = raw(sandbox, b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n")
+    answer = raw(
+        sandbox, b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Length: " + length + b"\r\n\r\n"
+    )
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"Connection: close\r\n" in answer
 
@@ -954,8 +1067,13 @@ def test_huge_body(sandbox: Sandbox, length: int) -> None:
 
 def test_large_body(sandbox: Sandbox) -> None:
     """A body of nearly 10 MiB is fine."""
-    body = {"model": MODEL, "messages": [{"role": "user", "content": "x" * (10 * 1024 * 1024 - 200)}]}
-    assert ask(sandbox, "POST", f"{OPENAPI}/chat/completions", body, token=mint(sandbox)).status == 200
+    body = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "x" * (10 * 1024 * 1024 - 200)}],
+    }
+    assert (
+        ask(sandbox, "POST", f"{OPENAPI}/chat/completions", body, token=mint(sandbox)).status == 200
+    )
 
 
 def test_chunked_body(sandbox: Sandbox) -> None:
@@ -970,11 +1088,19 @@ def test_chunked_body(sandbox: Sandbox) -> None:
 
 @pytest.mark.parametrize(
     ("chunk", "status"),
-    [(b"zz\r\n", 400), (b"-1\r\n", 400), (b"", 400), (b"A00001\r\n", 413), (b"f" * 16 + b"\r\n", 413)],
+    [
+        (b"zz\r\n", 400),
+        (b"-1\r\n", 400),
+        (b"", 400),
+        (b"A00001\r\n", 413),
+        (b"f" * 16 + b"\r\n", 413),
+    ],
 )
 def test_malformed_chunks(sandbox: Sandbox, chunk: bytes, status: int) -> None:
     """Chunks without a size, or too large, end the connection."""
-    answer = raw(sandbox, b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n" + chunk)
+    answer = raw(
+        sandbox, b"POST /token HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n" + chunk
+    )
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert b"Connection: close\r\n" in answer
 
@@ -989,7 +1115,8 @@ def test_http_1_0(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize(
-    "nonsense", [b"\r\n", b"nonsense\r\n\r\n", b"GET /%ff%00 HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00", b""]
+    "nonsense",
+    [b"\r\n", b"nonsense\r\n\r\n", b"GET /%ff%00 HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x00", b""],
 )
 def test_nonsense(sandbox: Sandbox, capfd: pytest.CaptureFixture[str], nonsense: bytes) -> None:
     """Bytes that are no request do no harm."""
@@ -1002,10 +1129,17 @@ def test_nonsense(sandbox: Sandbox, capfd: pytest.CaptureFixture[str], nonsense:
 def test_clients_that_go_away(sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
     """A client that hangs up amid a stream or a request is no news, and the sandbox says nothing on any stream."""
     token = mint(sandbox)
-    long = {"model": MODEL, "messages": [{"role": "user", "content": "word " * 100_000}], "stream": True}
+    long = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "word " * 100_000}],
+        "stream": True,
+    }
     for body in (json.dumps(long), None):
         connection = connect(sandbox)
-        headers = {"Authorization": f"Bearer {token}", **({} if body else {"Content-Length": "1000"})}
+        headers = {
+            "Authorization": f"Bearer {token}",
+            **({} if body else {"Content-Length": "1000"}),
+        }
         connection.request("POST", f"{OPENAPI}/chat/completions", body, headers)
         if body:
             assert connection.getresponse().read(100)

@@ -72,7 +72,9 @@ def as_nobody(*lines: str) -> str:
     )
     environ = {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", "\n".join([*prelude, *lines])]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True).stdout
+    return subprocess.run(
+        command, env=environ, capture_output=True, text=True, timeout=60, check=True
+    ).stdout
 
 
 def test_home_of_nobody() -> None:
@@ -114,8 +116,14 @@ def test_home_of_a_system_user(home: str) -> None:
         ({"HOME": "relative"}, "HOME is not an absolute path"),
         ({"HOME": "~"}, "HOME is not an absolute path"),
         ({"HOME": "relative", "XDG_CACHE_HOME": "relative"}, "HOME is not an absolute path"),
-        ({"HOME": "/h", "VERTEX_ENV_CACHE_DIR": "relative"}, "VERTEX_ENV_CACHE_DIR is not an absolute path"),
-        ({"HOME": "/h", "VERTEX_ENV_CACHE_DIR": "~/cache"}, "VERTEX_ENV_CACHE_DIR is not an absolute path"),
+        (
+            {"HOME": "/h", "VERTEX_ENV_CACHE_DIR": "relative"},
+            "VERTEX_ENV_CACHE_DIR is not an absolute path",
+        ),
+        (
+            {"HOME": "/h", "VERTEX_ENV_CACHE_DIR": "~/cache"},
+            "VERTEX_ENV_CACHE_DIR is not an absolute path",
+        ),
     ],
     ids=str,
 )
@@ -253,7 +261,9 @@ def test_no_default_profile(path: Path) -> None:
     ],
     ids=["option", "default", "hostile"],
 )
-def test_unknown_profile(path: Path, text: str, asked: Found | None, message: str, hint: str) -> None:
+def test_unknown_profile(
+    path: Path, text: str, asked: Found | None, message: str, hint: str
+) -> None:
     """A profile that is not there is an error that lists those that are."""
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as e:
@@ -309,9 +319,9 @@ def test_ways_of_writing_the_same(path: Path, text: str) -> None:
 def test_any_profile_name_can_be_read(path: Path, name: str) -> None:
     """A profile with a name that cannot be chosen is no reason to refuse the others."""
     quoted = name.replace('"', '\\"')
-    assert profile(path, f'[profile.work]\nproject = "p"\n[profile."{quoted}"]\nproject = "q"\n', name) == {
-        "project": "q"
-    }
+    assert profile(
+        path, f'[profile.work]\nproject = "p"\n[profile."{quoted}"]\nproject = "q"\n', name
+    ) == {"project": "q"}
 
 
 @pytest.mark.parametrize(
@@ -376,14 +386,42 @@ TABLE = "write [profile.NAME], in single brackets"
 TYPE = "has a value of the wrong type"
 
 WRONG = {
-    "key in a profile": ("[profile.work]\n\nprojet = 'p'\n", "unknown key 'projet' in FILE:3", KNOWN),
-    "key of an option's field": ("[profile.work]\nmin_ttl = 3\n", "unknown key 'min_ttl' in FILE:2", KNOWN),
-    "profile in a profile": ("[profile.work]\nprofile = 'x'\n", "unknown key 'profile' in FILE:2", KNOWN),
-    "internal setting": ("[profile.work]\napi-endpoint = 'x'\n", "unknown key 'api-endpoint' in FILE:2", KNOWN),
-    "key in upper case": ("[profile.work]\nProject = 'x'\n", "unknown key 'Project' in FILE:2", KNOWN),
-    "hostile key": ('[profile.work]\n"a\\n$(id)" = 1\n', r"unknown key 'a\n$(id)' in FILE:1", KNOWN),
+    "key in a profile": (
+        "[profile.work]\n\nprojet = 'p'\n",
+        "unknown key 'projet' in FILE:3",
+        KNOWN,
+    ),
+    "key of an option's field": (
+        "[profile.work]\nmin_ttl = 3\n",
+        "unknown key 'min_ttl' in FILE:2",
+        KNOWN,
+    ),
+    "profile in a profile": (
+        "[profile.work]\nprofile = 'x'\n",
+        "unknown key 'profile' in FILE:2",
+        KNOWN,
+    ),
+    "internal setting": (
+        "[profile.work]\napi-endpoint = 'x'\n",
+        "unknown key 'api-endpoint' in FILE:2",
+        KNOWN,
+    ),
+    "key in upper case": (
+        "[profile.work]\nProject = 'x'\n",
+        "unknown key 'Project' in FILE:2",
+        KNOWN,
+    ),
+    "hostile key": (
+        '[profile.work]\n"a\\n$(id)" = 1\n',
+        r"unknown key 'a\n$(id)' in FILE:1",
+        KNOWN,
+    ),
     "key at the top": ("# a\nproject = 'p'\n", "unknown key 'project' in FILE:2", TOP),
-    "table at the top": ("\n[profiles.work]\nproject = 'p'\n", "unknown key 'profiles' in FILE:2", TOP),
+    "table at the top": (
+        "\n[profiles.work]\nproject = 'p'\n",
+        "unknown key 'profiles' in FILE:2",
+        TOP,
+    ),
     "second profile": (
         "[profile.a]\nproject = 'x'\n[profile.b]\nprojekt = 'x'\n",
         "unknown key 'projekt' in FILE:4",
@@ -394,14 +432,42 @@ WRONG = {
         "unknown key 'projekt' in FILE:4",
         KNOWN,
     ),
-    "quoted key": ("[profile.'a']\n \"pro jet\"  =  'x'\n", "unknown key 'pro jet' in FILE:2", KNOWN),
+    "quoted key": (
+        "[profile.'a']\n \"pro jet\"  =  'x'\n",
+        "unknown key 'pro jet' in FILE:2",
+        KNOWN,
+    ),
     "dotted key": ("\nprofile.a.projekt = 'x'\n", "unknown key 'projekt' in FILE:2", KNOWN),
-    "dotted key with spaces": ("\nprofile . 'a' . \"projekt\"='x'\n", "unknown key 'projekt' in FILE:2", KNOWN),
-    "dotted key in a profile": ("[profile.a]\n\nprojekt.id = 'x'\n", "unknown key 'projekt' in FILE:3", KNOWN),
-    "dotted key below profile": ("[profile]\n\na.projekt = 'x'\n", "unknown key 'projekt' in FILE:3", KNOWN),
-    "inline table": ("\nprofile = {a = {projekt = 'x'}}\n", "unknown key 'projekt' in FILE:2", KNOWN),
-    "inline table of a profile": ("[profile]\na = {projekt = 'x'}\n", "unknown key 'projekt' in FILE:2", KNOWN),
-    "table in a profile": ("[profile.a]\n[profile.a.projekt]\nid = 1\n", "unknown key 'projekt' in FILE:2", KNOWN),
+    "dotted key with spaces": (
+        "\nprofile . 'a' . \"projekt\"='x'\n",
+        "unknown key 'projekt' in FILE:2",
+        KNOWN,
+    ),
+    "dotted key in a profile": (
+        "[profile.a]\n\nprojekt.id = 'x'\n",
+        "unknown key 'projekt' in FILE:3",
+        KNOWN,
+    ),
+    "dotted key below profile": (
+        "[profile]\n\na.projekt = 'x'\n",
+        "unknown key 'projekt' in FILE:3",
+        KNOWN,
+    ),
+    "inline table": (
+        "\nprofile = {a = {projekt = 'x'}}\n",
+        "unknown key 'projekt' in FILE:2",
+        KNOWN,
+    ),
+    "inline table of a profile": (
+        "[profile]\na = {projekt = 'x'}\n",
+        "unknown key 'projekt' in FILE:2",
+        KNOWN,
+    ),
+    "table in a profile": (
+        "[profile.a]\n[profile.a.projekt]\nid = 1\n",
+        "unknown key 'projekt' in FILE:2",
+        KNOWN,
+    ),
     "CRLF": ("[profile.a]\r\n\r\nprojekt = 'x'\r\n", "unknown key 'projekt' in FILE:3", KNOWN),
     "odd line breaks in a comment": (
         "# a\u2028b\x85c\u2029\n[profile.a]\nprojekt = 'x'\n",
@@ -414,17 +480,33 @@ WRONG = {
         KNOWN,
     ),
     "BOM": ("\ufeffproject = 'x'\n", "unknown key 'project' in FILE:1", TOP),
-    "default-profile of another type": ("\ndefault-profile = 1\n", f"default-profile in FILE:2 {TYPE}", BOTH),
-    "default-profile as a table": ("[default-profile]\n", f"default-profile in FILE:1 {TYPE}", BOTH),
+    "default-profile of another type": (
+        "\ndefault-profile = 1\n",
+        f"default-profile in FILE:2 {TYPE}",
+        BOTH,
+    ),
+    "default-profile as a table": (
+        "[default-profile]\n",
+        f"default-profile in FILE:1 {TYPE}",
+        BOTH,
+    ),
     "profile as text": ("\nprofile = 'work'\n", f"profile in FILE:2 {TYPE}", BOTH),
     "array of tables": ("\n[[profile]]\nname = 'work'\n", f"profile in FILE:2 {TYPE}", BOTH),
-    "array for one profile": ("\n[[profile.work]]\nproject = 'p'\n", "profile 'work' in FILE:2 is not a table", TABLE),
+    "array for one profile": (
+        "\n[[profile.work]]\nproject = 'p'\n",
+        "profile 'work' in FILE:2 is not a table",
+        TABLE,
+    ),
     "array after a table": (
         "[profile.a]\n[[profile.b]]\nproject = 'p'\n",
         "profile 'b' in FILE:2 is not a table",
         TABLE,
     ),
-    "profile without a name": ("[profile]\nproject = 'p'\n", "profile 'project' in FILE:2 is not a table", TABLE),
+    "profile without a name": (
+        "[profile]\nproject = 'p'\n",
+        "profile 'project' in FILE:2 is not a table",
+        TABLE,
+    ),
 }
 
 
@@ -436,8 +518,9 @@ def test_wrong_key(path: Path, text: str, message: str, hint: str) -> None:
 
 def test_known_keys_are_the_options() -> None:
     """Every option but `profile` can stand in a profile."""
-    assert f"known there: profile, {KNOWN.removeprefix('known there: ')}" == "known there: " + ", ".join(
-        option.name for option in OPTIONS if not option.internal
+    assert (
+        f"known there: profile, {KNOWN.removeprefix('known there: ')}"
+        == "known there: " + ", ".join(option.name for option in OPTIONS if not option.internal)
     )
 
 
@@ -446,7 +529,10 @@ NOT_TOML = {
     "no quotes": (b"[profile.a]\n\nproject = my-project\n", "Invalid value (at line 3, column 11)"),
     "open quote": (b"[profile.a]\nproject = 'p\n", "(at end of document)"),
     "open bracket": (b"[profile.a\nproject = 'p'\n", "(at line 1, column"),
-    "twice": (b"[profile.a]\nproject = 'p'\nproject = 'q'\n", "Cannot overwrite a value (at line 3, column"),
+    "twice": (
+        b"[profile.a]\nproject = 'p'\nproject = 'q'\n",
+        "Cannot overwrite a value (at line 3, column",
+    ),
     "table twice": (b"[profile.a]\n[profile.a]\n", "(at line 2, column"),
     "line break in a string": (b'[profile.a]\nproject = "a\nb"\n', "(at line 2, column"),
     "carriage returns alone": (b"[profile.a]\rproject = 'p'\r", "(at line 1, column"),
@@ -480,7 +566,10 @@ def test_not_toml(path: Path, data: bytes, reason: str) -> None:
 )
 def test_not_utf8(path: Path, data: bytes, line: int) -> None:
     """A file in another encoding is an error with the line of the first byte that does not fit."""
-    assert refusal(path, data) == (f"FILE:{line} is not valid TOML: not UTF-8", "save the file as UTF-8")
+    assert refusal(path, data) == (
+        f"FILE:{line} is not valid TOML: not UTF-8",
+        "save the file as UTF-8",
+    )
 
 
 def test_folder_in_its_place(path: Path) -> None:
@@ -509,7 +598,9 @@ def test_link_to_itself(path: Path) -> None:
 def test_unreadable_file(path: Path) -> None:
     """A file that the user may not read is an error, not an absent file."""
     path.touch(mode=0o000)
-    said = as_nobody(f"try: read_config(Path({str(path)!r}))", "except SettingsError as e: print(e.message)")
+    said = as_nobody(
+        f"try: read_config(Path({str(path)!r}))", "except SettingsError as e: print(e.message)"
+    )
     assert said == f"cannot read {path}: Permission denied\n"
 
 
@@ -527,7 +618,11 @@ def test_long_lines_do_not_hang(path: Path) -> None:
         "[" * 1000,
         f"{word} =",
     ]
-    text = "[profile.work]\nset = ['''X=\n" + "\n".join(lines).replace("'''", "") + "''']\nprojekt = 'x'\n"
+    text = (
+        "[profile.work]\nset = ['''X=\n"
+        + "\n".join(lines).replace("'''", "")
+        + "''']\nprojekt = 'x'\n"
+    )
     message, _ = refusal(path, text)
     assert re.fullmatch(r"unknown key 'projekt' in FILE:\d+", message)
 
@@ -617,8 +712,15 @@ def test_any_file_is_read_or_refused(data: bytes, tmp_path_factory: pytest.TempP
         assert str(path) in result.message
         assert result.message.replace(str(path), "").isprintable()
     else:
-        assert all(layer.keys() <= {option.name for option in OPTIONS} for layer in result.profiles.values())
-        assert all(found.source.startswith(str(path)) for layer in result.profiles.values() for found in layer.values())
+        assert all(
+            layer.keys() <= {option.name for option in OPTIONS}
+            for layer in result.profiles.values()
+        )
+        assert all(
+            found.source.startswith(str(path))
+            for layer in result.profiles.values()
+            for found in layer.values()
+        )
 
 
 # --- gcloud's configuration ---
@@ -649,7 +751,9 @@ def gcloud(tmp_path: Path) -> Path:
     """gcloud's folder as gcloud leaves it, with two configurations."""
     (tmp_path / "configurations").mkdir()
     (tmp_path / "configurations" / "config_default").write_text(INI, encoding="utf-8")
-    (tmp_path / "configurations" / "config_work-2").write_text("[core]\nproject = work-project\n", encoding="utf-8")
+    (tmp_path / "configurations" / "config_work-2").write_text(
+        "[core]\nproject = work-project\n", encoding="utf-8"
+    )
     (tmp_path / "active_config").write_text("default", encoding="utf-8")
     return tmp_path
 
@@ -679,9 +783,19 @@ def test_gcloud_folder_in_the_home(gcloud: Path, tmp_path: Path) -> None:
         ("", {}, "default"),
         (None, {}, "default"),
     ],
-    ids=["file", "file with spaces", "variable", "empty variable", "variable over file", "empty file", "no file"],
+    ids=[
+        "file",
+        "file with spaces",
+        "variable",
+        "empty variable",
+        "variable over file",
+        "empty file",
+        "no file",
+    ],
 )
-def test_active_configuration(gcloud: Path, active: str | None, environ: Mapping[str, str], name: str) -> None:
+def test_active_configuration(
+    gcloud: Path, active: str | None, environ: Mapping[str, str], name: str
+) -> None:
     """The variable names the configuration, else the file does, else it is `default`."""
     (gcloud / "active_config").unlink()
     if active is not None:
@@ -736,7 +850,18 @@ def test_hostile_configuration_name(gcloud: Path, name: str, by: str) -> None:
         b"\0" * 100,
         b"",
     ],
-    ids=["no section", "open bracket", "no value", "no name", "UTF-16", "not UTF-8", "JSON", "HTML", "NULs", "empty"],
+    ids=[
+        "no section",
+        "open bracket",
+        "no value",
+        "no name",
+        "UTF-16",
+        "not UTF-8",
+        "JSON",
+        "HTML",
+        "NULs",
+        "empty",
+    ],
 )
 def test_damaged_configuration_is_empty(gcloud: Path, data: bytes) -> None:
     """The file is gcloud's: what cannot be read there counts as empty."""
@@ -747,7 +872,9 @@ def test_damaged_configuration_is_empty(gcloud: Path, data: bytes) -> None:
 @pytest.mark.parametrize("missing", ["folder", "configurations", "configuration"])
 def test_missing_configuration_is_empty(gcloud: Path, missing: str) -> None:
     """Without gcloud, or without its active configuration, there are no properties."""
-    folder = {"folder": gcloud / "nowhere", "configurations": gcloud / "configurations"}.get(missing, gcloud)
+    folder = {"folder": gcloud / "nowhere", "configurations": gcloud / "configurations"}.get(
+        missing, gcloud
+    )
     name = "absent" if missing == "configuration" else "default"
     environ = {"CLOUDSDK_CONFIG": str(folder), "CLOUDSDK_ACTIVE_CONFIG_NAME": name}
     assert read_gcloud(environ) == (name, {})
@@ -785,16 +912,37 @@ def test_ini(gcloud: Path, line: str, value: str) -> None:
 
 def test_hostile_property_is_refused_with_its_source(gcloud: Path) -> None:
     """What gcloud's file says is checked like everything else."""
-    (gcloud / "configurations" / "config_default").write_text("[core]\nproject = a\n  $(id)\n", encoding="utf-8")
+    (gcloud / "configurations" / "config_default").write_text(
+        "[core]\nproject = a\n  $(id)\n", encoding="utf-8"
+    )
     name, properties = read_gcloud({"CLOUDSDK_CONFIG": str(gcloud)})
     with pytest.raises(SettingsError) as e:
         resolve([gcloud_layer(properties, name)])
-    assert e.value.message == r"project 'a\n$(id)' from core/project in gcloud's configuration 'default' is not valid"
+    assert (
+        e.value.message
+        == r"project 'a\n$(id)' from core/project in gcloud's configuration 'default' is not valid"
+    )
 
 
 INI_TEXT = st.lists(
     st.sampled_from(
-        ["[core]", "[", "]", "project", " = ", "=", ":", "x", "\n", "\n", "\n  ", "#", ";", "[DEFAULT]", "%(x)s"]
+        [
+            "[core]",
+            "[",
+            "]",
+            "project",
+            " = ",
+            "=",
+            ":",
+            "x",
+            "\n",
+            "\n",
+            "\n  ",
+            "#",
+            ";",
+            "[DEFAULT]",
+            "%(x)s",
+        ]
     )
     | st.text(max_size=2)
 ).map("".join)
@@ -802,14 +950,18 @@ INI_TEXT = st.lists(
 
 @given(data=INI_TEXT.map(str.encode) | st.binary(max_size=30), active=st.text(max_size=5))
 @examples(deadline=None, max_examples=500)
-def test_any_configuration_is_read(data: bytes, active: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_configuration_is_read(
+    data: bytes, active: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Whatever is in gcloud's files, reading them succeeds, with text for values."""
     folder = tmp_path_factory.getbasetemp() / "any-gcloud"
     (folder / "configurations").mkdir(parents=True, exist_ok=True)
     (folder / "active_config").write_bytes(active.encode())
     for name in ("default", "x"):
         (folder / "configurations" / f"config_{name}").write_bytes(data)
-        _, properties = read_gcloud({"CLOUDSDK_CONFIG": str(folder), "CLOUDSDK_ACTIVE_CONFIG_NAME": name})
+        _, properties = read_gcloud(
+            {"CLOUDSDK_CONFIG": str(folder), "CLOUDSDK_ACTIVE_CONFIG_NAME": name}
+        )
         assert all("/" in key and key + value for key, value in properties.items())
     name, properties = read_gcloud({"CLOUDSDK_CONFIG": str(folder)})
     assert properties == {} or name in ("default", "x")

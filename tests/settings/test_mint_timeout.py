@@ -38,9 +38,13 @@ def test_a_mint_ends_in_time(tmp_path: Path, place: str) -> None:
             option = ["--mint-timeout", timeout] if place == "option" else []
             own = {"VERTEX_ENV_MINT_TIMEOUT": timeout} if place == "variable" else {}
             config = tmp_path / "config.toml"
-            config.write_text(f'[profile.work]\nmint-timeout = "{timeout}"\n' if place == "profile" else "")
+            config.write_text(
+                f'[profile.work]\nmint-timeout = "{timeout}"\n' if place == "profile" else ""
+            )
             profile = ["--profile", "work"] if place == "profile" else []
-            return run_cli("token", *option, *profile, env={**env, **own, "VERTEX_ENV_CONFIG": str(config)})
+            return run_cli(
+                "token", *option, *profile, env={**env, **own, "VERTEX_ENV_CONFIG": str(config)}
+            )
 
         started = time.monotonic()
         ended = mint(SHORT)
@@ -51,7 +55,9 @@ def test_a_mint_ends_in_time(tmp_path: Path, place: str) -> None:
         assert (control.status, control.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("command", [["endpoints"], ["url", "--endpoint", "my-endpoint"]], ids=["list", "look up"])
+@pytest.mark.parametrize(
+    "command", [["endpoints"], ["url", "--endpoint", "my-endpoint"]], ids=["list", "look up"]
+)
 def test_a_question_for_endpoints_ends_in_time(tmp_path: Path, command: list[str]) -> None:
     """The same for a list of endpoints, and for one that is looked up."""
     parent = "/v1/projects/sandbox-project/locations/us-central1/endpoints"
@@ -65,7 +71,10 @@ def test_a_question_for_endpoints_ends_in_time(tmp_path: Path, command: list[str
 
         return answer
 
-    routes: dict[str, Route] = {parent: slow({"endpoints": [one]}), f"{parent}/my-endpoint": slow(one)}
+    routes: dict[str, Route] = {
+        parent: slow({"endpoints": [one]}),
+        f"{parent}/my-endpoint": slow(one),
+    }
     with sandboxed(tmp_path) as (_, env), Answers(routes) as answers:
         env["CLOUDSDK_API_ENDPOINT_OVERRIDES_AIPLATFORM"] = answers.url
         assert run_cli("token", env=env).status == 0
@@ -85,7 +94,9 @@ def test_the_first_mint_of_run_ends_in_time(tmp_path: Path, where: str) -> None:
         def run(timeout: str) -> Completed:
             option = ["--mint-timeout", timeout] if where == "option" else []
             own = {"VERTEX_ENV_MINT_TIMEOUT": timeout} if where == "variable" else {}
-            return run_cli("run", *option, "--", "echo", "ran", env={**env, **own, "VERTEX_ENV_STORE": "none"})
+            return run_cli(
+                "run", *option, "--", "echo", "ran", env={**env, **own, "VERTEX_ENV_STORE": "none"}
+            )
 
         check_gave_up(run(SHORT), 125)
         google._google.delay = timedelta(seconds=SLOW_S)
@@ -97,7 +108,10 @@ def test_the_renewals_of_run_end_in_time(tmp_path: Path, timeout: str) -> None:
     """The supervisor hands the option on to each process that mints; with a longer one, the command is renewed."""
     log = Log(tmp_path)
     command = [*RUN, "--mint-timeout", timeout, "--", *log.probe()]
-    with sandboxed(tmp_path, lifetime_s=12) as (google, env), Process(command, env, tmp_path) as process:
+    with (
+        sandboxed(tmp_path, lifetime_s=12) as (google, env),
+        Process(command, env, tmp_path) as process,
+    ):
         log.start()
         google._google.delay = timedelta(seconds=SLOW_S)
         if timeout == LONG:
@@ -114,6 +128,8 @@ def test_waits_are_derived(tmp_path: Path) -> None:
         for store in ("file", "keyring"):
             for text, wait_s in ((None, 30.0), ("2m", 140.0)):
                 options = {"store": store, "mint_timeout": text}
-                session = open_session(options, Inputs(env), lambda: pytest.fail("no clock is needed"), pytest.fail)
+                session = open_session(
+                    options, Inputs(env), lambda: pytest.fail("no clock is needed"), pytest.fail
+                )
                 assert isinstance(session.store, FileStore | KeyringStore)
                 assert session.store.lock_wait_s == wait_s

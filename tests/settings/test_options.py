@@ -77,7 +77,9 @@ def test_names() -> None:
 def test_keywords_are_the_rows() -> None:
     """The Python API's `Settings` has a field for each setting, in the same order. If not: python -m tools.keywords."""
     assert keywords.PATH.read_text() == keywords.text()
-    assert [field.name for field in fields(vertex_env.Settings)] == [o.field for o in OPTIONS if not o.internal]
+    assert [field.name for field in fields(vertex_env.Settings)] == [
+        o.field for o in OPTIONS if not o.internal
+    ]
     assert list(resolve([]).values) == [o.field for o in OPTIONS]
 
 
@@ -136,11 +138,23 @@ ADC = "/home/me/adc.json"
 PLACES: Mapping[str, Sequence[tuple[str, Layer, str]]] = {
     "project": [
         ("option-project", options_layer({"project": "option-project"}), "--project"),
-        ("environ-project", environ_layer({"VERTEX_ENV_PROJECT": "environ-project"}), "VERTEX_ENV_PROJECT"),
+        (
+            "environ-project",
+            environ_layer({"VERTEX_ENV_PROJECT": "environ-project"}),
+            "VERTEX_ENV_PROJECT",
+        ),
         ("profile-project", {"project": Found("profile-project", FILE)}, FILE),
-        ("google-project", google_layer({"GOOGLE_CLOUD_PROJECT": "google-project"}), "GOOGLE_CLOUD_PROJECT"),
+        (
+            "google-project",
+            google_layer({"GOOGLE_CLOUD_PROJECT": "google-project"}),
+            "GOOGLE_CLOUD_PROJECT",
+        ),
         ("gcp-project", google_layer({"GCLOUD_PROJECT": "gcp-project"}), "GCLOUD_PROJECT"),
-        ("sdk-project", google_layer({"CLOUDSDK_CORE_PROJECT": "sdk-project"}), "CLOUDSDK_CORE_PROJECT"),
+        (
+            "sdk-project",
+            google_layer({"CLOUDSDK_CORE_PROJECT": "sdk-project"}),
+            "CLOUDSDK_CORE_PROJECT",
+        ),
         (
             "gcloud-project",
             gcloud_layer({"core/project": "gcloud-project"}, "work"),
@@ -165,11 +179,19 @@ PLACES: Mapping[str, Sequence[tuple[str, Layer, str]]] = {
         ("/a", options_layer({"credentials": "/a"}), "--credentials"),
         ("/b", environ_layer({"VERTEX_ENV_CREDENTIALS": "/b"}), "VERTEX_ENV_CREDENTIALS"),
         ("/c", {"credentials": Found("/c", FILE)}, FILE),
-        ("/d", google_layer({"GOOGLE_APPLICATION_CREDENTIALS": "/d"}), "GOOGLE_APPLICATION_CREDENTIALS"),
+        (
+            "/d",
+            google_layer({"GOOGLE_APPLICATION_CREDENTIALS": "/d"}),
+            "GOOGLE_APPLICATION_CREDENTIALS",
+        ),
     ],
     "quota_project": [
         ("option-project", options_layer({"quota_project": "option-project"}), "--quota-project"),
-        ("environ-project", environ_layer({"VERTEX_ENV_QUOTA_PROJECT": "environ-project"}), "VERTEX_ENV_QUOTA_PROJECT"),
+        (
+            "environ-project",
+            environ_layer({"VERTEX_ENV_QUOTA_PROJECT": "environ-project"}),
+            "VERTEX_ENV_QUOTA_PROJECT",
+        ),
         ("profile-project", {"quota-project": Found("profile-project", FILE)}, FILE),
         (
             "google-project",
@@ -213,9 +235,13 @@ PAIRS = [(name, *pair) for name, places in PLACES.items() for pair in combinatio
 
 
 @pytest.mark.parametrize(
-    ("name", "winner", "loser"), PAIRS, ids=[f"{n}: {winner[2]} over {loser[2]}" for n, winner, loser in PAIRS]
+    ("name", "winner", "loser"),
+    PAIRS,
+    ids=[f"{n}: {winner[2]} over {loser[2]}" for n, winner, loser in PAIRS],
 )
-def test_first_layer_wins(name: str, winner: tuple[str, Layer, str], loser: tuple[str, Layer, str]) -> None:
+def test_first_layer_wins(
+    name: str, winner: tuple[str, Layer, str], loser: tuple[str, Layer, str]
+) -> None:
     """Of any two places that have a setting the one further up wins, and the value knows where it is from."""
     won: Setting[str] = getattr(resolve([winner[1], loser[1]]), name)
     assert (won.value, won.source) == (winner[0], winner[2])
@@ -235,14 +261,20 @@ def test_all_layers_at_once(name: str) -> None:
 @pytest.mark.parametrize(
     ("variables", "value", "source"),
     [
-        (["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"], "p-google-cloud", "GOOGLE_CLOUD_PROJECT"),
+        (
+            ["GOOGLE_CLOUD_PROJECT", "GCLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT"],
+            "p-google-cloud",
+            "GOOGLE_CLOUD_PROJECT",
+        ),
         (["CLOUDSDK_CORE_PROJECT", "GCLOUD_PROJECT"], "p-gcloud", "GCLOUD_PROJECT"),
         (["CLOUDSDK_CORE_PROJECT"], "p-cloudsdk-core", "CLOUDSDK_CORE_PROJECT"),
     ],
 )
 def test_googles_variables_among_themselves(variables: list[str], value: str, source: str) -> None:
     """Google's names for one thing have an order of their own, as in google-auth."""
-    environ = {name: "p-" + name.removesuffix("_PROJECT").lower().replace("_", "-") for name in variables}
+    environ = {
+        name: "p-" + name.removesuffix("_PROJECT").lower().replace("_", "-") for name in variables
+    }
     won = resolve([google_layer(environ)]).project
     assert (won.value, won.source) == (value, source)
 
@@ -266,15 +298,25 @@ def test_variables_that_count_for_nothing(environ: Mapping[str, str]) -> None:
 
 def test_properties_that_count_for_nothing() -> None:
     """Of gcloud's properties only four are read; its compute region is not one of them."""
-    properties = {"compute/region": "us-west1", "core/account": "me@example.com", "project": "my-project"}
+    properties = {
+        "compute/region": "us-west1",
+        "core/account": "me@example.com",
+        "project": "my-project",
+    }
     assert gcloud_layer(properties, "default") == {}
 
 
 def test_empty_counts_as_unset() -> None:
     """An empty variable or property lets the next place speak; so does one that has only separators."""
-    environ = {o.variable: "" for o in OPTIONS} | {"GOOGLE_CLOUD_PROJECT": "", "GCLOUD_PROJECT": "next-project"}
+    environ = {o.variable: "" for o in OPTIONS} | {
+        "GOOGLE_CLOUD_PROJECT": "",
+        "GCLOUD_PROJECT": "next-project",
+    }
     assert environ_layer(environ) == {}
-    assert environ_layer({"VERTEX_ENV_CLIENT": ",", "VERTEX_ENV_SCOPE": " , ", "VERTEX_ENV_SET": "\n"}) == {}
+    assert (
+        environ_layer({"VERTEX_ENV_CLIENT": ",", "VERTEX_ENV_SCOPE": " , ", "VERTEX_ENV_SET": "\n"})
+        == {}
+    )
     assert google_layer(environ) == {"project": Found("next-project", "GCLOUD_PROJECT")}
     assert gcloud_layer({"core/project": ""}, "default") == {}
     assert options_layer({"project": None, "client": (), "scope": []}) == {}
@@ -282,7 +324,9 @@ def test_empty_counts_as_unset() -> None:
 
 def test_empty_option_is_an_error() -> None:
     """An empty value on the command line is a mistake, such as an unset variable in a script."""
-    error = refusal([options_layer({"project": ""}), google_layer({"GOOGLE_CLOUD_PROJECT": "my-project"})])
+    error = refusal(
+        [options_layer({"project": ""}), google_layer({"GOOGLE_CLOUD_PROJECT": "my-project"})]
+    )
     assert error.message == "project '' from --project is not valid"
 
 
@@ -305,13 +349,19 @@ def test_a_key_in_parts_is_not_repeated() -> None:
 
 def test_only_the_winner_is_checked() -> None:
     """What does not count may be wrong."""
-    layers = [options_layer({"project": "my-project"}), google_layer({"GOOGLE_CLOUD_PROJECT": "$(id)"})]
+    layers = [
+        options_layer({"project": "my-project"}),
+        google_layer({"GOOGLE_CLOUD_PROJECT": "$(id)"}),
+    ]
     assert value_of("project", layers) == "my-project"
 
 
 def test_options_layer_knows_settings_only() -> None:
     """What is none of the settings, or an internal one, does not come in by an option."""
-    assert options_layer({"api_endpoint": "https://evil.com", "format": "sh", "quota-project": "x"}) == {}
+    assert (
+        options_layer({"api_endpoint": "https://evil.com", "format": "sh", "quota-project": "x"})
+        == {}
+    )
 
 
 def test_first() -> None:
@@ -408,7 +458,9 @@ def test_bad_duration(text: str) -> None:
     with pytest.raises(ValueError, match="is not a duration such as 90m, 1h30m or 45s"):
         parse_duration(text)
     if text:
-        assert refusal([options_layer({"min_ttl": text})]).message.startswith("min-ttl from --min-ttl: ")
+        assert refusal([options_layer({"min_ttl": text})]).message.startswith(
+            "min-ttl from --min-ttl: "
+        )
 
 
 @given(st.text("0123456789hms. \n-", max_size=8) | st.text(max_size=8))
@@ -423,7 +475,15 @@ def test_duration_is_never_negative(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "valid"),
-    [("1s", True), ("1h", True), ("12h", True), ("43200", True), ("43201", False), ("0.5s", False), ("0", False)],
+    [
+        ("1s", True),
+        ("1h", True),
+        ("12h", True),
+        ("43200", True),
+        ("43201", False),
+        ("0.5s", False),
+        ("0", False),
+    ],
 )
 def test_lifetime_is_between_a_second_and_12_hours(text: str, valid: bool) -> None:  # noqa: FBT001
     """IAM gives no token for longer than 12 hours."""
@@ -431,12 +491,23 @@ def test_lifetime_is_between_a_second_and_12_hours(text: str, valid: bool) -> No
     if valid:
         assert value_of("lifetime", [layer]) == parse_duration(text)
     else:
-        assert refusal([layer]).message == f"lifetime {text!r} from VERTEX_ENV_LIFETIME is out of range"
+        assert (
+            refusal([layer]).message
+            == f"lifetime {text!r} from VERTEX_ENV_LIFETIME is out of range"
+        )
 
 
 @pytest.mark.parametrize(
     ("text", "valid"),
-    [("1s", True), ("10", True), ("5m", True), ("300", True), ("301", False), ("0.9s", False), ("0", False)],
+    [
+        ("1s", True),
+        ("10", True),
+        ("5m", True),
+        ("300", True),
+        ("301", False),
+        ("0.9s", False),
+        ("0", False),
+    ],
 )
 def test_mint_timeout_is_between_a_second_and_five_minutes(text: str, valid: bool) -> None:  # noqa: FBT001
     """In less no answer comes, and nobody waits for longer."""
@@ -445,16 +516,26 @@ def test_mint_timeout_is_between_a_second_and_five_minutes(text: str, valid: boo
         assert value_of("mint_timeout", [layer]) == parse_duration(text)
     else:
         error = refusal([layer])
-        assert error.message == f"mint-timeout {text!r} from VERTEX_ENV_MINT_TIMEOUT is out of range"
+        assert (
+            error.message == f"mint-timeout {text!r} from VERTEX_ENV_MINT_TIMEOUT is out of range"
+        )
         assert error.hint == "give one between 1s and 5m"
 
 
 @pytest.mark.parametrize(
     ("option", "raw", "value"),
     [
-        ("scope", ["cloud-platform.read-only"], ("https://www.googleapis.com/auth/cloud-platform.read-only",)),
+        (
+            "scope",
+            ["cloud-platform.read-only"],
+            ("https://www.googleapis.com/auth/cloud-platform.read-only",),
+        ),
         ("scope", ["openid", "email"], ("openid", "email")),
-        ("scope", [CLOUD_PLATFORM, "https://mail.google.com/"], (CLOUD_PLATFORM, "https://mail.google.com/")),
+        (
+            "scope",
+            [CLOUD_PLATFORM, "https://mail.google.com/"],
+            (CLOUD_PLATFORM, "https://mail.google.com/"),
+        ),
         ("client", ["goose", "aider"], ("goose", "aider")),
         ("client", "goose", ("goose",)),
         ("client", "goose,aider", ("goose", "aider")),
@@ -488,7 +569,12 @@ def test_value(option: str, raw: str | list[str], value: object) -> None:
         ("VERTEX_ENV_CLIENT", "goose,aider", "client", ("goose", "aider")),
         ("VERTEX_ENV_CLIENT", " goose  aider,\n", "client", ("goose", "aider")),
         ("VERTEX_ENV_SCOPE", "openid email", "scope", ("openid", "email")),
-        ("VERTEX_ENV_ALLOW_HOST", "a.example.com,b.example.com", "allow_host", ("a.example.com", "b.example.com")),
+        (
+            "VERTEX_ENV_ALLOW_HOST",
+            "a.example.com,b.example.com",
+            "allow_host",
+            ("a.example.com", "b.example.com"),
+        ),
         ("VERTEX_ENV_SET", "A=x, y\n\nB={token}\n", "set", {"A": "x, y", "B": "{token}"}),
         ("VERTEX_ENV_IMPERSONATE", f"{D1},{ROBOT}", "impersonate", (D1, ROBOT)),
     ],
@@ -502,15 +588,30 @@ def test_list_in_a_variable(variable: str, text: str, field: str, value: object)
     ("option", "raw", "message", "hint"),
     [
         ("api", "Chat", "api 'Chat' from --api is unknown", "choose one of chat, responses"),
-        ("store", "vault", "store 'vault' from --store is unknown", "choose one of file, keyring, none"),
-        ("client", ["x"], "client 'x' from --client is unknown", f"choose one of {', '.join(CLIENTS)}"),
+        (
+            "store",
+            "vault",
+            "store 'vault' from --store is unknown",
+            "choose one of file, keyring, none",
+        ),
+        (
+            "client",
+            ["x"],
+            "client 'x' from --client is unknown",
+            f"choose one of {', '.join(CLIENTS)}",
+        ),
         (
             "location",
             "us-central1-a",
             "location 'us-central1-a' from --location is a Compute Engine zone",
             "give its region: us-central1",
         ),
-        ("set", ["A"], "'A' from --set is not NAME=TEMPLATE", "for example --set LLM_URL={base_url}/chat/completions"),
+        (
+            "set",
+            ["A"],
+            "'A' from --set is not NAME=TEMPLATE",
+            "for example --set LLM_URL={base_url}/chat/completions",
+        ),
         (
             "set",
             ["A={x}"],
@@ -573,7 +674,19 @@ def test_refusal(option: str, raw: str | list[str], message: str, hint: str) -> 
 
 TEXT_SETTINGS = [o for o in OPTIONS if not o.internal and o.name not in ("base-url", "credentials")]
 HOSTILE = [
-    *["it's", '"', "a\nb", "$(id)", "`id`", "/..", "../x", "@evil", "\0", "a\x1b[31m", "a" * 100_000],
+    *[
+        "it's",
+        '"',
+        "a\nb",
+        "$(id)",
+        "`id`",
+        "/..",
+        "../x",
+        "@evil",
+        "\0",
+        "a\x1b[31m",
+        "a" * 100_000,
+    ],
     *["\u0661\u0662\u0663\u0664\u0665\u0666", "\u0430bcdefg", "my-project\n", "\udcff"],
 ]
 
@@ -615,10 +728,15 @@ VALUES: Mapping[str, Sequence[str | list[str]]] = {
     "set": [["A={token}", "B=x, y = z ", "C=", 'D=it\'s "{{}}" é'], ["A=1", "A=2"], "E=x"],
 }
 ANY = st.lists(st.text("aA,= \n\t{}", max_size=5) | st.text(max_size=3), max_size=3)
-GIVEN = st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in VALUES.items()})
+GIVEN = st.fixed_dictionaries(
+    {}, optional={name: st.sampled_from(values) for name, values in VALUES.items()}
+)
 # Of the shapes that can be valid whatever is in them, one at a time.
 SPOILT = st.one_of(
-    *(st.fixed_dictionaries({name: ANY}) for name in ("set", "scope", "client", "impersonate", "allow_host")),
+    *(
+        st.fixed_dictionaries({name: ANY})
+        for name in ("set", "scope", "client", "impersonate", "allow_host")
+    ),
     st.fixed_dictionaries({"credentials": st.text(max_size=5)}),
 )
 
@@ -653,6 +771,13 @@ def test_each_option_travels_as_its_variable(name: str) -> None:
 
 def test_travelling_options_win_as_they_did() -> None:
     """A child prefers what was an option here to a profile and to Google's variables, as an option would be."""
-    environ = {"GOOGLE_CLOUD_PROJECT": "google-project"} | as_environ(options_layer({"project": "option-project"}))
-    layers = [options_layer({}), environ_layer(environ), {"project": Found("p", FILE)}, google_layer(environ)]
+    environ = {"GOOGLE_CLOUD_PROJECT": "google-project"} | as_environ(
+        options_layer({"project": "option-project"})
+    )
+    layers = [
+        options_layer({}),
+        environ_layer(environ),
+        {"project": Found("p", FILE)},
+        google_layer(environ),
+    ]
     assert resolve(layers).project == Setting("option-project", "VERTEX_ENV_PROJECT")

@@ -107,11 +107,15 @@ def drive(  # noqa: PLR0913
 ) -> tuple[dict[str, str], str]:
     """What a command gets in a shell that has sourced *hook*, after its first prompt, and what was said."""
     place.calls_file.unlink(missing_ok=True)
-    source = f"source {shlex.quote(str(hook or hook_file(name)))}\n{PROMPTED[name] if prompted else ''}"
+    source = (
+        f"source {shlex.quote(str(hook or hook_file(name)))}\n{PROMPTED[name] if prompted else ''}"
+    )
     script = f"{before}\n{source}\n{after}\n{need('env')} -0 </dev/null\n"
     argv = [need(name), *SHELLS[name], "-c", script]
     environ = {**place.env, **(env or {})}
-    done = subprocess.run(argv, env=environ, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        argv, env=environ, capture_output=True, timeout=60, check=False, stdin=subprocess.DEVNULL
+    )
     said = done.stdout.decode(errors="surrogateescape")
     found = dict(entry.split("=", 1) for entry in said.split("\0") if "=" in entry)
     return found, done.stderr.decode()
@@ -129,7 +133,8 @@ def with_line(line: str) -> Callable[[list[str]], list[str]]:
 
 def with_base_url(url: str) -> Callable[[list[str]], list[str]]:
     return lambda lines: [
-        f"set OPENAI_BASE_URL={url}" if line.startswith("set OPENAI_BASE_URL") else line for line in lines
+        f"set OPENAI_BASE_URL={url}" if line.startswith("set OPENAI_BASE_URL") else line
+        for line in lines
     ]
 
 
@@ -158,7 +163,12 @@ def test_no_name_but_ours_is_set(name: str, place: Place) -> None:
     whole = (place.cache / "shell.snapshot").read_text()
     weak = weakened(place, name, *ANY_NAME[name])
     shown = 0
-    for forged in (*DANGEROUS.split(), "OPENAI_API_KEY AIDER_OPENAI_API_KEY", "OPENAI_API_KEY[0]", ""):
+    for forged in (
+        *DANGEROUS.split(),
+        "OPENAI_API_KEY AIDER_OPENAI_API_KEY",
+        "OPENAI_API_KEY[0]",
+        "",
+    ):
         forge(place, with_line(f"set {forged}=/forged"))
         seen, _ = drive(place, name)
         assert place.calls == [ASK], forged
@@ -279,7 +289,11 @@ def test_snapshot_that_comes_with_a_repository(name: str, place: Place) -> None:
         path.chmod(0o644)
     env = {"XDG_CACHE_HOME": str(cloned.parent), "VERTEX_ENV_CACHE_DIR": ""}
     forged = cloned / "shell.snapshot"
-    lines = [line for line in forged.read_text().splitlines() if not line.startswith("same VERTEX_ENV_CACHE_DIR")]
+    lines = [
+        line
+        for line in forged.read_text().splitlines()
+        if not line.startswith("same VERTEX_ENV_CACHE_DIR")
+    ]
     forged.write_text("\n".join([*lines, ""]))
     seen, _ = drive(place, name, env=env)
     assert place.calls == [ASK]
@@ -294,7 +308,9 @@ def test_prompt_command_from_a_repository_is_not_executed(place: Place) -> None:
     executed = place.folder / "executed"
     forge(place, with_line(f"set PROMPT_COMMAND={need('touch')} {executed}"))
     for hook, is_executed in ((None, False), (weakened(place, "bash", *ANY_NAME["bash"]), True)):
-        with Shell("bash", place.env, f"source {shlex.quote(str(hook or hook_file('bash')))}\n") as sh:
+        with Shell(
+            "bash", place.env, f"source {shlex.quote(str(hook or hook_file('bash')))}\n"
+        ) as sh:
             sh.enter()
             sh.enter()
             assert executed.exists() == is_executed
@@ -384,7 +400,11 @@ def test_token_of_the_future_is_not_loaded(name: str, place: Place) -> None:
 
 def test_header_that_would_carry_other_credentials(name: str, place: Place) -> None:
     """Its value is not in the snapshot: the hook looks for the word."""
-    for value, calls in (("X-Note: 1", []), ("authorIZATION: Bearer mine", [ASK]), ("X-Api-Key: s3cret\nX-B: 2", [])):
+    for value, calls in (
+        ("X-Note: 1", []),
+        ("authorIZATION: Bearer mine", [ASK]),
+        ("X-Api-Key: s3cret\nX-B: 2", []),
+    ):
         drive(place, name, env={"OPENAI_CUSTOM_HEADERS": value})
         assert (value, place.calls) == (value, calls)
 
@@ -400,7 +420,12 @@ def test_switch_that_the_user_has_set(name: str, place: Place) -> None:
     """Unset and ours are one state; another value is the user's own, and not replaced by ours."""
     assert f"fits {TRACING}=1" in (place.cache / "shell.snapshot").read_text().splitlines()
     env: dict[str, str]
-    for env, calls in (({}, []), ({TRACING: "1"}, []), ({TRACING: "0"}, [ASK]), ({TRACING: "false"}, [ASK])):
+    for env, calls in (
+        ({}, []),
+        ({TRACING: "1"}, []),
+        ({TRACING: "0"}, [ASK]),
+        ({TRACING: "false"}, [ASK]),
+    ):
         seen, _ = drive(place, name, env=env)
         assert (env, place.calls) == (env, calls)
         assert seen[TRACING] == env.get(TRACING, "1")
@@ -437,9 +462,14 @@ SWITCH = f"set {TRACING}=1"
         *(([f"unset {TRACING}"], value) for value in (None, "", "1")),
     ],
 )
-def test_switch_of_tracing_is_set_with_the_key(name: str, place: Place, forged: list[str], value: str | None) -> None:
+def test_switch_of_tracing_is_set_with_the_key(
+    name: str, place: Place, forged: list[str], value: str | None
+) -> None:
     """While it is on, openai-agents takes the key to OpenAI at each run."""
-    forge(place, lambda lines: [line for line in lines if line != SWITCH and not line.startswith("fits ")])
+    forge(
+        place,
+        lambda lines: [line for line in lines if line != SWITCH and not line.startswith("fits ")],
+    )
     forge(place, lambda lines: [*lines[:-2], *forged, *lines[-2:]])
     env = {} if value is None else {TRACING: value}
     seen, _ = drive(place, name, env=env)
@@ -453,7 +483,10 @@ def test_switch_of_tracing_is_set_with_the_key(name: str, place: Place, forged: 
 
 @pytest.mark.parametrize("value", ["0", "1", "true"])
 def test_own_switch_of_tracing_is_enough(name: str, place: Place, value: str) -> None:
-    forge(place, lambda lines: [line for line in lines if line != SWITCH and not line.startswith("fits ")])
+    forge(
+        place,
+        lambda lines: [line for line in lines if line != SWITCH and not line.startswith("fits ")],
+    )
     seen, _ = drive(place, name, env={TRACING: value})
     assert (seen[TRACING], seen["OPENAI_API_KEY"][:7], place.calls) == (value, "stored-", [])
 
@@ -487,7 +520,10 @@ def test_names_in_small_letters_are_others(place: Place) -> None:
 
 
 LEAKS = {
-    "bash": (("if builtin unset -v $1; then", "if builtin unset -v $1 || :; then"), ('"${@:2}" &&', '"${@:2}";')),
+    "bash": (
+        ("if builtin unset -v $1; then", "if builtin unset -v $1 || :; then"),
+        ('"${@:2}" &&', '"${@:2}";'),
+    ),
     "zsh": (("[[ ${(Pt)name} == *readonly* ]] || continue", "continue"),),
     "fish": (('test "$$argv[1]" = $argv[2]; and return', "return"),),
 }
@@ -504,16 +540,27 @@ def test_url_that_cannot_be_set_gets_no_key(name: str, place: Place, *, warm: bo
     """A client would send it to that host. All is as it was, and that is said once."""
     if not warm:
         (place.cache / "shell.snapshot").unlink()
-        place.becomes("printf 'set %s\\n' OPENAI_BASE_URL=https://x.googleapis.com OPENAI_API_KEY=stored-x")
+        place.becomes(
+            "printf 'set %s\\n' OPENAI_BASE_URL=https://x.googleapis.com OPENAI_API_KEY=stored-x"
+        )
     mine = {"OPENAI_API_KEY": "sk-mine", "OPENAI_ORG_ID": "org"}
     seen, said = drive(place, name, before=READ_ONLY[name], after=PROMPTED[name], env=mine)
     assert seen["OPENAI_BASE_URL"] == "https://corp.example/v1"
     assert {n: seen.get(n) for n in mine} == mine
-    assert [n for n in seen if n.startswith(("VERTEX_ENV_E", "VERTEX_ENV_R", "VERTEX_ENV_ST"))] == []
-    assert said.count("vertex-env: error: ") == said.count("vertex-env: hint: ") == said.count("OPENAI_BASE_URL") == 1
+    assert [
+        n for n in seen if n.startswith(("VERTEX_ENV_E", "VERTEX_ENV_R", "VERTEX_ENV_ST"))
+    ] == []
+    assert (
+        said.count("vertex-env: error: ")
+        == said.count("vertex-env: hint: ")
+        == said.count("OPENAI_BASE_URL")
+        == 1
+    )
     assert place.calls == ([] if warm else [ASK])
     if warm and name != "zsh":
-        leaked, _ = drive(place, name, weakened(place, name, *LEAKS[name]), before=READ_ONLY[name], env=mine)
+        leaked, _ = drive(
+            place, name, weakened(place, name, *LEAKS[name]), before=READ_ONLY[name], env=mine
+        )
         assert leaked["OPENAI_API_KEY"].startswith("stored-")
         assert leaked["OPENAI_BASE_URL"] == "https://corp.example/v1"
 
@@ -534,7 +581,12 @@ def test_attributes_of_a_variable(place: Place, declared: str) -> None:
 
 @pytest.mark.parametrize(
     "declared",
-    ["typeset -i OPENAI_API_BASE", "typeset -a OPENAI_API_BASE=(x)", "typeset -F OPENAI_API_KEY", "typeset -i X_URL"],
+    [
+        "typeset -i OPENAI_API_BASE",
+        "typeset -a OPENAI_API_BASE=(x)",
+        "typeset -F OPENAI_API_KEY",
+        "typeset -i X_URL",
+    ],
 )
 def test_attributes_of_a_variable_of_zsh(place: Place, declared: str) -> None:
     """All is set, and nothing evaluated; the control: without the unset, it stops half way, or evaluates the text."""
@@ -545,16 +597,26 @@ def test_attributes_of_a_variable_of_zsh(place: Place, declared: str) -> None:
     assert seen["OPENAI_API_BASE"] == seen["OPENAI_BASE_URL"]
     assert seen["OPENAI_API_KEY"].startswith("stored-")
     assert (seen["X_URL"][:6], file.exists()) == ("path[$", False)
-    hook = weakened(place, "zsh", ('builtin unset "${name%=}"\n', '[[ $name == *= ]] || unset "$name"\n'))
+    hook = weakened(
+        place, "zsh", ('builtin unset "${name%=}"\n', '[[ $name == *= ]] || unset "$name"\n')
+    )
     left, _ = drive(place, "zsh", hook, before=declared, after=asked)
-    assert file.exists() if "X_URL" in declared else not left.get("OPENAI_API_KEY", "").startswith("stored-")
+    assert (
+        file.exists()
+        if "X_URL" in declared
+        else not left.get("OPENAI_API_KEY", "").startswith("stored-")
+    )
 
 
 def test_huge_stamp_is_not_read(place: Place) -> None:
     """At a prompt of zsh, which would read all of it; the control: without the limit, it reads 4 MiB."""
     stamp = next(place.cache.glob("*.stamp"))
     stamp.write_bytes(b"1" * (4 << 20) + b"\n")
-    due = {"VERTEX_ENV_STAMP": str(stamp), "VERTEX_ENV_REFRESH_AT": "9999999999", "OPENAI_API_KEY": "sk-mine"}
+    due = {
+        "VERTEX_ENV_STAMP": str(stamp),
+        "VERTEX_ENV_REFRESH_AT": "9999999999",
+        "OPENAI_API_KEY": "sk-mine",
+    }
     counted = ("|| at=''", "|| at=''; typeset -gx read_in=${#at}")
     found = []
     for changes in ([counted], [counted, ("(N.UL-256)", "(N.U)")]):
@@ -567,7 +629,10 @@ def test_huge_stamp_is_not_read(place: Place) -> None:
 HALF_WAY = {
     "bash": (
         ("if builtin unset -v $1; then", "if builtin unset -v $1 || :; then"),
-        ('builtin export "${@:2}" && return', 'for it in "${@:2}"; do builtin export "$it" || return 3; done; return'),
+        (
+            'builtin export "${@:2}" && return',
+            'for it in "${@:2}"; do builtin export "$it" || return 3; done; return',
+        ),
     ),
     "zsh": (("[[ ${(Pt)name} == *readonly* ]] || continue", "continue"),),
     "fish": (("__vertex_env_off\n    builtin printf", "builtin printf"),),
@@ -584,7 +649,11 @@ def test_key_is_the_last_to_be_set(name: str, place: Place) -> None:
     seen, _ = drive(place, name, weak, before=before, prompted=False)
     assert "VERTEX_ENV_EXPIRES_AT" in seen
     assert "OPENAI_API_KEY" not in seen
-    key = [line for line in (place.cache / "shell.snapshot").read_text().splitlines() if "set OPENAI_API_KEY" in line]
+    key = [
+        line
+        for line in (place.cache / "shell.snapshot").read_text().splitlines()
+        if "set OPENAI_API_KEY" in line
+    ]
 
     def key_first(lines: list[str]) -> list[str]:
         others = [line for line in lines if line not in key]
@@ -604,7 +673,10 @@ def test_key_is_the_last_to_be_set(name: str, place: Place) -> None:
 
 def test_inherited_state_is_not_evaluated_by_off(place: Place) -> None:
     file = place.folder / "evaluated"
-    env = {"__vertex_env_names": f"DIRSTACK[$(touch${{IFS}}{file})]", "__vertex_env_before": "PATH=/forged"}
+    env = {
+        "__vertex_env_names": f"DIRSTACK[$(touch${{IFS}}{file})]",
+        "__vertex_env_before": "PATH=/forged",
+    }
     seen, _ = drive(place, "bash", after="vertex-env off", env=env)
     assert not file.exists()
     assert seen["PATH"] == place.env["PATH"]
@@ -613,14 +685,20 @@ def test_inherited_state_is_not_evaluated_by_off(place: Place) -> None:
         place,
         "bash",
         ("-z ${__vertex_env_here[1]+set}", "-z ${__vertex_env_names+set}"),
-        ("case $entry in [0-9]* | *[!A-Za-z0-9_]*) ;; *) builtin unset", "case $entry in '') ;; *) builtin unset"),
+        (
+            "case $entry in [0-9]* | *[!A-Za-z0-9_]*) ;; *) builtin unset",
+            "case $entry in '') ;; *) builtin unset",
+        ),
     )
     drive(place, "bash", weak, after="vertex-env off", env=env)
     assert file.exists()
 
 
 def test_inherited_state_is_dropped(name: str, place: Place) -> None:
-    env = {f"__vertex_env_{n}": "HOME" for n in ("names", "before", "failed", "retry", "inherited", "here", "now")}
+    env = {
+        f"__vertex_env_{n}": "HOME"
+        for n in ("names", "before", "failed", "retry", "inherited", "here", "now")
+    }
     env |= {"__vertex_env_before_OPENAI_API_KEY": "-gx"}
     seen, _ = drive(place, name, after="vertex-env off", env=env)
     assert seen["HOME"] == place.env["HOME"]
@@ -632,7 +710,10 @@ BELIEVED = {
     "bash": (("-z ${__vertex_env_here[1]+set}", "-z ${__vertex_env_names+set}"),),
     "zsh": (("${(t)__vertex_env_before-} != association*", "-z ${__vertex_env_before+set}"),),
     "fish": (
-        ("if not set -qgu __vertex_env_names; or set -qgx __vertex_env_names", "if not set -q __vertex_env_names"),
+        (
+            "if not set -qgu __vertex_env_names; or set -qgx __vertex_env_names",
+            "if not set -q __vertex_env_names",
+        ),
     ),
 }
 
@@ -645,6 +726,13 @@ def test_inherited_state_names_nothing_to_take_away(name: str, place: Place) -> 
     before = f"trap '{need('env')} -0' EXIT" if name == "zsh" else ""
     seen, _ = drive(place, name, before=before, after="vertex-env off", env=env)
     assert seen["HOME"] == place.env["HOME"]
-    seen, _ = drive(place, name, weakened(place, name, *BELIEVED[name]), before=before, after="vertex-env off", env=env)
+    seen, _ = drive(
+        place,
+        name,
+        weakened(place, name, *BELIEVED[name]),
+        before=before,
+        after="vertex-env off",
+        env=env,
+    )
     assert "HOME" not in seen
     assert place.calls == []

@@ -76,7 +76,9 @@ def enter() -> Iterator[Enter]:
     """Opens a shell with direnv and goes into the folder of the project; closes all in the end."""
     with ExitStack() as stack:
 
-        def enter(name: str, place: Place, line: str = "use vertex", order: str = "without") -> Shell:
+        def enter(
+            name: str, place: Place, line: str = "use vertex", order: str = "without"
+        ) -> Shell:
             allow(place, line)
             direnv = f'eval "$({need("direnv")} hook {name})"\n'
             ours = source(name)
@@ -89,7 +91,9 @@ def enter() -> Iterator[Enter]:
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_loads_on_entering_and_then_is_quiet(name: str, place: Place, enter: Enter, order: str) -> None:
+def test_loads_on_entering_and_then_is_quiet(
+    name: str, place: Place, enter: Enter, order: str
+) -> None:
     sh = enter(name, place, order=order)
     assert sh.entered.count(RELOAD) == 1
     assert "error" not in sh.entered
@@ -122,7 +126,9 @@ def test_hook_renews_in_time(name: str, place: Place, enter: Enter, order: str) 
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_last_minute_is_worth_waiting_for(name: str, place: Place, enter: Enter, order: str) -> None:
+def test_last_minute_is_worth_waiting_for(
+    name: str, place: Place, enter: Enter, order: str
+) -> None:
     sh = enter(name, place, order=order)
     session = place.session()
     FileStore(place.cache).delete(session.identity.key)
@@ -143,7 +149,9 @@ def test_leaving_gives_back_what_there_was(name: str, place: Place, enter: Enter
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_leaving_gives_back_what_our_hook_had_loaded(name: str, place: Place, enter: Enter, order: str) -> None:
+def test_leaving_gives_back_what_our_hook_had_loaded(
+    name: str, place: Place, enter: Enter, order: str
+) -> None:
     place.config.write_text('[profile.work]\nproject = "work-project"\n')
     backdate(place.config)
     place.store()
@@ -191,7 +199,9 @@ def test_configuration_that_is_corrected_heals_it(name: str, place: Place, enter
 
 @pytest.mark.parametrize("line", ["use vertex", "use vertex --quota-project other-project"])
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_outage_that_ends_heals_it(name: str, empty: Place, enter: Enter, order: str, line: str) -> None:
+def test_outage_that_ends_heals_it(
+    name: str, empty: Place, enter: Enter, order: str, line: str
+) -> None:
     empty.google.fail(Fault(1000, 503))
     sh = enter(name, empty, line, order)
     assert "no token for now" in sh.entered
@@ -234,7 +244,9 @@ def test_colleague_without_the_program_sees_nothing(empty: Place, enter: Enter) 
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_short_tokens_do_not_stay_dead_after_one_failure(name: str, tmp_path: Path, enter: Enter, order: str) -> None:
+def test_short_tokens_do_not_stay_dead_after_one_failure(
+    name: str, tmp_path: Path, enter: Enter, order: str
+) -> None:
     """Half a minute without another attempt would be twice the life of such a token."""
     with prepared(tmp_path, lifetime_s=16) as place:
         place.store(left_s=5, life_s=16)
@@ -284,7 +296,9 @@ def test_settings(place: Place, enter: Enter, option: Option[Any]) -> None:
     if option.name == "lifetime":
         words += ["--impersonate", VALUES["impersonate"]]
     if option.name == "endpoint":
-        FileStore(place.cache).forget(None)  # for Google to be asked, which wants a token of its own
+        FileStore(place.cache).forget(
+            None
+        )  # for Google to be asked, which wants a token of its own
         words += ["--location", "europe-west4"]
     sh = enter("bash", place, "use vertex " + " ".join(map(shlex.quote, words)))
     assert "error" not in sh.entered
@@ -296,7 +310,9 @@ def test_settings(place: Place, enter: Enter, option: Option[Any]) -> None:
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_token_that_nothing_stores_is_renewed(name: str, tmp_path: Path, enter: Enter, order: str) -> None:
+def test_token_that_nothing_stores_is_renewed(
+    name: str, tmp_path: Path, enter: Enter, order: str
+) -> None:
     with prepared(tmp_path, lifetime_s=6) as place:
         sh = enter(name, place, "use vertex --store none", order)
         old = sh.value(KEY)
@@ -305,7 +321,9 @@ def test_token_that_nothing_stores_is_renewed(name: str, tmp_path: Path, enter: 
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_option_that_is_none_is_not_tried_at_each_prompt(name: str, place: Place, enter: Enter, order: str) -> None:
+def test_option_that_is_none_is_not_tried_at_each_prompt(
+    name: str, place: Place, enter: Enter, order: str
+) -> None:
     sh = enter(name, place, "use vertex --nope", order)
     assert "no such option" in sh.entered
     assert "".join(sh.run("") for _ in range(5)).count(RELOAD) <= 1
@@ -319,8 +337,14 @@ def test_wrong_setting_is_said(name: str, place: Place, enter: Enter) -> None:
 
 
 @pytest.mark.parametrize("line", ["use vertex --profile nobody", "use vertex --format sh"])
-def test_failure_leaves_nobody_with_the_key_of_another_folder(name: str, place: Place, enter: Enter, line: str) -> None:
-    place.env |= {KEY: "outside", "OPENAI_BASE_URL": "https://outside.example", "OPENAI_API_BASE": "outside"}
+def test_failure_leaves_nobody_with_the_key_of_another_folder(
+    name: str, place: Place, enter: Enter, line: str
+) -> None:
+    place.env |= {
+        KEY: "outside",
+        "OPENAI_BASE_URL": "https://outside.example",
+        "OPENAI_API_BASE": "outside",
+    }
     sh = enter(name, place, line)
     assert [sh.value(each) for each in (KEY, "OPENAI_BASE_URL", "OPENAI_API_BASE")] == ["unset"] * 3
     sh.run("cd ..")
@@ -328,7 +352,9 @@ def test_failure_leaves_nobody_with_the_key_of_another_folder(name: str, place: 
 
 
 @pytest.mark.parametrize("word", ["--help", "-h", "--format json", "--format=lines"])
-def test_what_is_no_setting_is_said_and_not_evaluated(place: Place, enter: Enter, word: str) -> None:
+def test_what_is_no_setting_is_said_and_not_evaluated(
+    place: Place, enter: Enter, word: str
+) -> None:
     sh = enter("bash", place, f"use vertex {word}")
     assert "use vertex takes settings" in sh.entered
     assert "command not found" not in sh.entered
@@ -368,8 +394,14 @@ def library(place: Place, *replaced: tuple[str, str]) -> None:
 def test_read_only_url_gets_no_key(place: Place, enter: Enter, *, checked: bool) -> None:
     """Whatever the statements are: these set the key though the URL cannot be."""
     statements = ('eval "$statements" ||', "export OPENAI_API_KEY=leaked ||")
-    library(place, statements, *([] if checked else [("if ! unset OPENAI", "if unset nothing OPENAI")]))
-    sh = enter("bash", place, "readonly OPENAI_BASE_URL=https://corp.example/v1\nexport OPENAI_BASE_URL\nuse vertex")
+    library(
+        place, statements, *([] if checked else [("if ! unset OPENAI", "if unset nothing OPENAI")])
+    )
+    sh = enter(
+        "bash",
+        place,
+        "readonly OPENAI_BASE_URL=https://corp.example/v1\nexport OPENAI_BASE_URL\nuse vertex",
+    )
     assert sh.value("OPENAI_BASE_URL") == "https://corp.example/v1"
     assert sh.value(KEY) == ("unset" if checked else "leaked")
     assert ("hint: take the readonly out" in sh.entered) is checked
@@ -378,7 +410,10 @@ def test_read_only_url_gets_no_key(place: Place, enter: Enter, *, checked: bool)
 @pytest.mark.parametrize("checked", [True, False], ids=["checked", "control"])
 def test_stamp_from_outside_is_forgotten(place: Place, enter: Enter, *, checked: bool) -> None:
     place.env["VERTEX_ENV_STAMP"] = "/tmp/theirs"
-    library(place, *([] if checked else [("OPENAI_API_BASE VERTEX_ENV_STAMP; then", "OPENAI_API_BASE; then")]))
+    library(
+        place,
+        *([] if checked else [("OPENAI_API_BASE VERTEX_ENV_STAMP; then", "OPENAI_API_BASE; then")]),
+    )
     assert enter("bash", place, "use vertex --profile nobody").value("VERTEX_ENV_STAMP") == (
         "unset" if checked else "/tmp/theirs"
     )
@@ -393,12 +428,18 @@ def waiting(place: Place) -> list[str]:
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if b"keep-fresh" in (process / "cmdline").read_bytes():
-                found += [process.name] * (str(place.cache).encode() in (process / "environ").read_bytes())
+                found += [process.name] * (
+                    str(place.cache).encode() in (process / "environ").read_bytes()
+                )
     return found
 
 
-@pytest.mark.parametrize("line", ["use vertex --keep-fresh --min-ttl 1s", "use vertex --min-ttl 1s --keep-fresh"])
-def test_keep_fresh_renews_without_our_hook(name: str, empty: Place, enter: Enter, line: str) -> None:
+@pytest.mark.parametrize(
+    "line", ["use vertex --keep-fresh --min-ttl 1s", "use vertex --min-ttl 1s --keep-fresh"]
+)
+def test_keep_fresh_renews_without_our_hook(
+    name: str, empty: Place, enter: Enter, line: str
+) -> None:
     old = empty.store(left_s=15 + 7, life_s=60)  # due in seven seconds
     shells = [enter(name, empty, line)]
     assert shells[0].value(KEY) == old  # it did not wait

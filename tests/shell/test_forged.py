@@ -19,7 +19,12 @@ GOOGLE = "https://aiplatform.googleapis.com/v1/projects/p/locations/global/endpo
 
 CHECKS: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
     "nu": {
-        "owner": [('$it.type == $type and $it.user == $me and $it.mode in ["rw-------" "rwx------"]', "true")],
+        "owner": [
+            (
+                '$it.type == $type and $it.user == $me and $it.mode in ["rw-------" "rwx------"]',
+                "true",
+            )
+        ],
         "content": [("if not (__vertex_env_is_harmless $changes) { return null }", "")],
         "place": [
             (
@@ -38,9 +43,13 @@ CHECKS: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
         "undo": [("        __vertex_env_off\n        print -e", "        print -e")],
     },
     "xonsh": {
-        "owner": [("return mine and os.path.isabs(path) and is_kind(status.st_mode)", "return True")],
+        "owner": [
+            ("return mine and os.path.isabs(path) and is_kind(status.st_mode)", "return True")
+        ],
         "content": [("if not self.is_harmless(changes, environ):", "if False:")],
-        "place": [("if path != os.path.join(folder, name) or not re.fullmatch(", "if not re.fullmatch(")],
+        "place": [
+            ("if path != os.path.join(folder, name) or not re.fullmatch(", "if not re.fullmatch(")
+        ],
         "issued": [(" or is_after(issued, now + 300)", "")],
         "home": [
             ('return folder.rstrip("/") if os.path.isabs(folder) else None', "return folder"),
@@ -87,7 +96,9 @@ def change(place: Place, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def seen(shell: Shell, place: Place, source: str, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
+def seen(
+    shell: Shell, place: Place, source: str, env: Mapping[str, str | None] | None = None
+) -> dict[str, str]:
     """What a command gets after *source* and the first prompt, with the calls of the program as `calls`."""
     run = place.script(shell, source, shell.hook, "REPORT", env=env)
     return {**run.reports[0], "calls": " ".join(place.calls)}
@@ -95,7 +106,11 @@ def seen(shell: Shell, place: Place, source: str, env: Mapping[str, str | None] 
 
 def test_another_host_in_an_open_folder(shell: Shell, place: Place) -> None:
     """Others may write there. Either check alone is enough."""
-    [url] = [line for line in place.one("snapshot").read_text().splitlines() if line.startswith("set OPENAI_BASE_URL=")]
+    [url] = [
+        line
+        for line in place.one("snapshot").read_text().splitlines()
+        if line.startswith("set OPENAI_BASE_URL=")
+    ]
     change(place, url, f"set OPENAI_BASE_URL={EVIL}")
     forged = place.one("snapshot").read_text()
     cache = place.files / "cache"
@@ -165,7 +180,14 @@ def test_a_stamp_of_others_at_renewal(shell: Shell, place: Place) -> None:
     }
 
     def renewed(source: str) -> tuple[str, str]:
-        lines = (source, shell.hook, "REPORT", shell.assign("VERTEX_ENV_REFRESH_AT", "1"), shell.hook, "REPORT")
+        lines = (
+            source,
+            shell.hook,
+            "REPORT",
+            shell.assign("VERTEX_ENV_REFRESH_AT", "1"),
+            shell.hook,
+            "REPORT",
+        )
         run = place.script(shell, *lines, env=env)
         assert run.reports[0]["OPENAI_API_KEY"] == "old"
         assert run.reports[1]["OPENAI_API_KEY"] != "old"
@@ -195,7 +217,9 @@ def test_off_takes_the_inherited_switch_of_tracing_away(shell: Shell, place: Pla
     """It is part of what the outer shell has set; another value is the user's own."""
     env = {"OPENAI_API_KEY": "old", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
     for value, left in (("1", None), ("0", "0")):
-        run = place.script(shell, shell.source, "vertex-env off", "REPORT", env={**env, TRACING: value})
+        run = place.script(
+            shell, shell.source, "vertex-env off", "REPORT", env={**env, TRACING: value}
+        )
         assert (run.reports[0].get(TRACING), run.reports[0].get("OPENAI_API_KEY")) == (left, None)
 
 
@@ -203,7 +227,9 @@ def test_a_token_from_the_future(shell: Shell, place: Place) -> None:
     """The clock was set back since: nobody knows when it ends."""
     now = time.time()
     key = place.one("token").stem
-    place.one("token").write_bytes(private.format_token(key, "ya29.future", now + 7200, now + 10800))
+    place.one("token").write_bytes(
+        private.format_token(key, "ya29.future", now + 7200, now + 10800)
+    )
     place.one("stamp").write_text(f"{int(now) + 10000} {int(now + 10800)} 5\n")
     assert seen(shell, place, without(shell, place, "issued"))["OPENAI_API_KEY"] == "ya29.future"
     got = seen(shell, place, shell.source)
@@ -215,8 +241,17 @@ def clone(place: Place, folder: Path, written: str, mode: int) -> None:
     folder.mkdir(parents=True, mode=0o700 | mode)
     now = time.time()
     key = "0" * 64
-    lines = ["vertex-env-snapshot 2", "gone NOT_SET", f"token {written}/{key}.token", f"stamp {written}/{key}.stamp"]
-    lines += [f"set OPENAI_BASE_URL={GOOGLE}", f"set OPENAI_API_BASE={GOOGLE}", "set OPENAI_AGENTS_DISABLE_TRACING=1"]
+    lines = [
+        "vertex-env-snapshot 2",
+        "gone NOT_SET",
+        f"token {written}/{key}.token",
+        f"stamp {written}/{key}.stamp",
+    ]
+    lines += [
+        f"set OPENAI_BASE_URL={GOOGLE}",
+        f"set OPENAI_API_BASE={GOOGLE}",
+        "set OPENAI_AGENTS_DISABLE_TRACING=1",
+    ]
     files = {
         "shell.snapshot": "\n".join([*lines, "set OPENAI_API_KEY=\x1f", "end", ""]),
         f"{key}.token": private.format_token(key, "ya29.cloned", now, now + 3600).decode(),
@@ -234,8 +269,17 @@ def test_a_cloned_folder(shell: Shell, place: Place) -> None:
     def found(source: str, folder: Path) -> tuple[str | None, str]:
         clone(place, folder, str(folder), 0o044)
         file = folder / "shell.snapshot"
-        file.write_text(file.read_text().replace("set OPENAI_BASE", "set PYTHONSTARTUP=/evil.py\nset OPENAI_BASE"))
-        got = seen(shell, place, source, {"VERTEX_ENV_CACHE_DIR": None, "XDG_CACHE_HOME": str(folder.parent)})
+        file.write_text(
+            file.read_text().replace(
+                "set OPENAI_BASE", "set PYTHONSTARTUP=/evil.py\nset OPENAI_BASE"
+            )
+        )
+        got = seen(
+            shell,
+            place,
+            source,
+            {"VERTEX_ENV_CACHE_DIR": None, "XDG_CACHE_HOME": str(folder.parent)},
+        )
         return got.get("PYTHONSTARTUP"), got["calls"]
 
     # A folder each, because Python mends it.
@@ -255,7 +299,11 @@ def test_a_relative_home(shell: Shell, place: Place) -> None:
     assert (got["OPENAI_API_KEY"] != "ya29.cloned", got["calls"]) == (True, ASK)
 
 
-BASE = (f"set OPENAI_BASE_URL={GOOGLE}", f"set OPENAI_API_BASE={GOOGLE}", "set OPENAI_AGENTS_DISABLE_TRACING=1")
+BASE = (
+    f"set OPENAI_BASE_URL={GOOGLE}",
+    f"set OPENAI_API_BASE={GOOGLE}",
+    "set OPENAI_AGENTS_DISABLE_TRACING=1",
+)
 KEY = "set OPENAI_API_KEY=\x1f"
 REFUSED = re.findall(
     r"\S+",
@@ -295,11 +343,19 @@ URLS = {
 }
 CASES: Mapping[tuple[str, ...], bool] = {
     (*BASE, KEY): True,
-    (*BASE, KEY, "set OPENAI_MODEL=google/gemini-2.5-flash", "unset OPENAI_ORG_ID", "unset API_BASE_URL"): True,
+    (
+        *BASE,
+        KEY,
+        "set OPENAI_MODEL=google/gemini-2.5-flash",
+        "unset OPENAI_ORG_ID",
+        "unset API_BASE_URL",
+    ): True,
     **{(*BASE, KEY, f"set {name}=x"): False for name in REFUSED},
     **{(*BASE, KEY, f"unset {name}"): False for name in ("PATH", "HOME", "VERTEX_ENV_ALLOW_HOST")},
     **{(*BASE, KEY, f"set OPENAI_HOST={url}"): good for url, good in URLS.items()},
-    **{tuple(line for line in (*BASE, KEY) if line != left_out): False for left_out in (*BASE, KEY)},
+    **{
+        tuple(line for line in (*BASE, KEY) if line != left_out): False for left_out in (*BASE, KEY)
+    },
     (*BASE, "set OPENAI_API_KEY=ya29.theirs"): False,
     (*BASE, KEY, "set OPENAI_MODEL=\x1f"): False,
     (*BASE, KEY, "set OPENAI_MODEL=https://evil.example"): False,
@@ -367,4 +423,7 @@ def test_state_from_the_environment_is_dropped(place: Place) -> None:
     assert check in file.read_text()
     assert seen(nu, place, source, {"__vertex_env": "[a]"})["OPENAI_API_KEY"].startswith("ya29.")
     file.write_text(file.read_text().replace(check, "if $env.__vertex_env? == null {"))
-    assert "OPENAI_API_KEY" not in place.script(nu, source, "REPORT", env={"__vertex_env": "[a]"}).reports[0]
+    assert (
+        "OPENAI_API_KEY"
+        not in place.script(nu, source, "REPORT", env={"__vertex_env": "[a]"}).reports[0]
+    )

@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import until
-from tests.support.shells import POSIX_SHELLS, PROMPT, Place, Shell, backdate, hook_file, settle, source
+from tests.support.shells import (
+    POSIX_SHELLS,
+    PROMPT,
+    Place,
+    Shell,
+    backdate,
+    hook_file,
+    settle,
+    source,
+)
 from tests.support.tools import need
 from vertex_env.sandbox.faults import Fault
 
@@ -55,7 +64,15 @@ def opened() -> Iterator[Open]:
 
 def traced(trace: Path) -> tuple[str, ...]:
     """What has strace write to *trace* each process that is started."""
-    return (need("strace"), "-f", "-qq", "-o", str(trace), "-e", "trace=execve,clone,clone3,fork,vfork")
+    return (
+        need("strace"),
+        "-f",
+        "-qq",
+        "-o",
+        str(trace),
+        "-e",
+        "trace=execve,clone,clone3,fork,vfork",
+    )
 
 
 def started(trace: Path) -> list[str]:
@@ -74,12 +91,16 @@ def test_first_prompt_has_the_stored_token_without_a_process(
     assert sh.start == ""
     assert started(trace) == []
     assert sh.value("OPENAI_API_KEY") == place.stored
-    assert sh.value("OPENAI_BASE_URL").startswith(f"{place.google.url}/v1/projects/sandbox-project/")
+    assert sh.value("OPENAI_BASE_URL").startswith(
+        f"{place.google.url}/v1/projects/sandbox-project/"
+    )
     assert int(sh.value("VERTEX_ENV_REFRESH_AT")) < int(sh.value("VERTEX_ENV_EXPIRES_AT"))
     assert sh.value("VERTEX_ENV_STAMP") == str(place.stamp)
 
 
-def test_first_prompt_of_a_login_that_names_no_folder_of_gclouds(name: str, empty: Place, opened: Open) -> None:
+def test_first_prompt_of_a_login_that_names_no_folder_of_gclouds(
+    name: str, empty: Place, opened: Open
+) -> None:
     del empty.env["CLOUDSDK_CONFIG"]
     planted = empty.store()
     sh = opened(name, empty.env, source(name))
@@ -87,7 +108,9 @@ def test_first_prompt_of_a_login_that_names_no_folder_of_gclouds(name: str, empt
     assert empty.calls == []
 
 
-def test_first_prompt_has_a_token_where_none_is_stored(name: str, empty: Place, opened: Open) -> None:
+def test_first_prompt_has_a_token_where_none_is_stored(
+    name: str, empty: Place, opened: Open
+) -> None:
     sh = opened(name, empty.env, source(name))
     assert sh.start == ""
     assert sh.value("OPENAI_API_KEY") == empty.stored != ""
@@ -97,7 +120,10 @@ def test_first_prompt_has_a_token_where_none_is_stored(name: str, empty: Place, 
 
 def test_shell_within_a_shell_asks_nobody(name: str, place: Place, opened: Open) -> None:
     first = opened(name, place.env, source(name))
-    inherited = {n: first.value(n) for n in ("OPENAI_API_KEY", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT")}
+    inherited = {
+        n: first.value(n)
+        for n in ("OPENAI_API_KEY", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT")
+    }
     shutil.rmtree(place.cache)
     second = opened(name, {**place.env, **inherited}, source(name))
     assert second.value("OPENAI_API_KEY") == inherited["OPENAI_API_KEY"]
@@ -128,7 +154,9 @@ def test_last_minute_is_worth_waiting_for(name: str, place: Place, opened: Open)
     assert place.calls == [ASK]
 
 
-def test_first_command_after_a_night_has_a_fresh_token(name: str, tmp_path: Path, opened: Open) -> None:
+def test_first_command_after_a_night_has_a_fresh_token(
+    name: str, tmp_path: Path, opened: Open
+) -> None:
     """Before bash 5.3, which cannot tell that a command is about to run, it is the second one."""
     with settle(tmp_path, lifetime_s=6) as place:
         sh = opened(name, place.env, source(name))
@@ -153,7 +181,9 @@ def test_what_is_shown_before_commands_is_kept(place: Place, opened: Open) -> No
     assert sh.run("echo $OPENAI_API_KEY") == f"<mine>{place.stored}\n"
 
 
-def test_another_shells_token_is_taken_over_without_a_process(name: str, place: Place, opened: Open) -> None:
+def test_another_shells_token_is_taken_over_without_a_process(
+    name: str, place: Place, opened: Open
+) -> None:
     sh = opened(name, place.env, source(name))
     new = place.store()
     sh.run(DUE)
@@ -161,7 +191,9 @@ def test_another_shells_token_is_taken_over_without_a_process(name: str, place: 
     assert place.calls == []
 
 
-def test_shells_that_are_due_at_once_have_one_token_minted(name: str, place: Place, opened: Open) -> None:
+def test_shells_that_are_due_at_once_have_one_token_minted(
+    name: str, place: Place, opened: Open
+) -> None:
     shells = [opened(name, place.env, source(name)) for _ in range(2)]
     place.store(left_s=50)
     for sh in shells:
@@ -189,7 +221,9 @@ def test_offline_nobody_waits_twice(name: str, place: Place, opened: Open) -> No
     assert place.stored == old
 
 
-def test_network_that_is_back_heals_it_without_waiting(name: str, place: Place, opened: Open) -> None:
+def test_network_that_is_back_heals_it_without_waiting(
+    name: str, place: Place, opened: Open
+) -> None:
     sh = opened(name, place.env, source(name))
     place.store(left_s=50)
     place.becomes("false")
@@ -214,7 +248,9 @@ def test_start_without_network_heals(name: str, empty: Place, opened: Open) -> N
 # --- nobody notices ---
 
 
-def test_thousand_prompts_start_no_process(name: str, place: Place, opened: Open, tmp_path: Path) -> None:
+def test_thousand_prompts_start_no_process(
+    name: str, place: Place, opened: Open, tmp_path: Path
+) -> None:
     trace = tmp_path / "trace"
     sh = opened(name, place.env, source(name), before=traced(trace))
     sh.run("for ((i = 0; i < 1000; i++)); do __vertex_env_hook; done")
@@ -330,7 +366,11 @@ def test_sourced_twice_is_hooked_once(name: str, place: Place, opened: Open) -> 
     ],
 )
 def test_prompt_command_of_any_form(place: Place, opened: Open, before: str) -> None:
-    sh = opened("bash", place.env, f"others() {{ called=$((${{called-0}} + 1)); }}\n{before}\n{source('bash') * 2}")
+    sh = opened(
+        "bash",
+        place.env,
+        f"others() {{ called=$((${{called-0}} + 1)); }}\n{before}\n{source('bash') * 2}",
+    )
     assert sh.start == ""
     assert hooks_of(sh) == 1
     new = place.store()
@@ -350,7 +390,9 @@ and ble.sh (b99cadb `ble.pp`, 2026-03), whose hooks are set by a function."""
 
 
 @pytest.mark.parametrize("loaded", ["later", "before"])
-def test_preexec_of_others_is_found_at_the_first_prompt(place: Place, opened: Open, loaded: str) -> None:
+def test_preexec_of_others_is_found_at_the_first_prompt(
+    place: Place, opened: Open, loaded: str
+) -> None:
     for name, others in LATER.items():
         rc = [source("bash"), others + "\n"]
         sh = opened("bash", place.env, "".join(rc if loaded == "later" else reversed(rc)))
@@ -381,11 +423,15 @@ printed until it expands the first prompt, after all precmd functions, for a mis
 
 
 @pytest.mark.parametrize("waits", [True, False], ids=["waits", "control"])
-def test_message_at_the_start_is_no_output_of_zshrc(empty: Place, opened: Open, *, waits: bool) -> None:
+def test_message_at_the_start_is_no_output_of_zshrc(
+    empty: Place, opened: Open, *, waits: bool
+) -> None:
     empty.program.unlink()
     text = hook_file("zsh").read_text()
     file = empty.folder / "hook.zsh"
-    file.write_text(text if waits else text.replace("${__p9k_instant_prompt_active-}", "${nothing-}"))
+    file.write_text(
+        text if waits else text.replace("${__p9k_instant_prompt_active-}", "${nothing-}")
+    )
     sh = opened("zsh", empty.env, f"{INSTANT}source {file}\n")
     assert ("WARNING" in sh.start) is not waits
     if waits:
@@ -412,7 +458,10 @@ prompt and, under extdebug, does not run a command of which one of the functions
 @pytest.mark.parametrize("when", ["before", "after", "both"])
 def test_bash_preexec(place: Place, opened: Open, when: str) -> None:
     ours = source("bash")
-    rc = {"before": ours + PREEXEC.replace("'install;'", '"install;$PROMPT_COMMAND"'), "after": PREEXEC + ours}
+    rc = {
+        "before": ours + PREEXEC.replace("'install;'", '"install;$PROMPT_COMMAND"'),
+        "after": PREEXEC + ours,
+    }
     sh = opened("bash", place.env, rc.get(when, rc["before"] + ours))
     sh.enter()
     assert hooks_of(sh) == 1
@@ -424,7 +473,15 @@ def test_bash_preexec(place: Place, opened: Open, when: str) -> None:
 
 
 STRICT = {
-    "bash": ("set -u", "set -e", "set -euo pipefail", "set -o noclobber", "set -f", "IFS=:x", "shopt -s nocasematch"),
+    "bash": (
+        "set -u",
+        "set -e",
+        "set -euo pipefail",
+        "set -o noclobber",
+        "set -f",
+        "IFS=:x",
+        "shopt -s nocasematch",
+    ),
     "zsh": (
         "setopt nounset",
         "setopt ksharrays",
@@ -439,7 +496,9 @@ STRICT = {
 }
 
 
-@pytest.mark.parametrize(("name", "options"), [(n, o) for n, options in STRICT.items() for o in options])
+@pytest.mark.parametrize(
+    ("name", "options"), [(n, o) for n, options in STRICT.items() for o in options]
+)
 def test_strict_options(place: Place, opened: Open, name: str, options: str) -> None:
     sh = opened(name, place.env, f"{options}\n{source(name) * 2}")
     assert sh.start == ""
@@ -456,8 +515,12 @@ def test_strict_options(place: Place, opened: Open, name: str, options: str) -> 
     assert place.calls == [ASK]
 
 
-@pytest.mark.parametrize(("name", "options"), [(n, o) for n, options in STRICT.items() for o in options])
-def test_strict_options_where_nothing_is_stored(empty: Place, opened: Open, name: str, options: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"), [(n, o) for n, options in STRICT.items() for o in options]
+)
+def test_strict_options_where_nothing_is_stored(
+    empty: Place, opened: Open, name: str, options: str
+) -> None:
     """None of the hook's variables is set yet: `set -u` must not make that an error."""
     sh = opened(name, empty.env, f"{options}\n{source(name)}")
     assert sh.start == ""
@@ -533,7 +596,13 @@ def without_prompt(name: str, place: Place, line: str, *options: str) -> tuple[s
     env = {**place.env, "BASH_ENV": str(place.folder / ".bashrc"), "ZDOTDIR": str(place.folder)}
     argv = [need(name), *(rc if name == "bash" else []), *options, "-c", line]
     done = subprocess.run(
-        argv, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
+        argv,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     return done.stdout, done.stderr
 
@@ -553,7 +622,11 @@ def test_without_a_prompt_nobody_is_asked(name: str, empty: Place) -> None:
 
 def test_without_a_prompt_an_old_token_stays(name: str, place: Place) -> None:
     place.store(left_s=50)
-    place.env |= {"OPENAI_API_KEY": "old", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": "2"}
+    place.env |= {
+        "OPENAI_API_KEY": "old",
+        "VERTEX_ENV_REFRESH_AT": "1",
+        "VERTEX_ENV_EXPIRES_AT": "2",
+    }
     assert without_prompt(name, place, KEY) == ("old due\n", "")
     assert place.calls == []
 
@@ -564,7 +637,9 @@ def test_without_a_prompt_nothing_is_said_of_what_is_read_only(name: str, place:
     place.env["OPENAI_API_KEY"] = "theirs"
     place.env["VERTEX_ENV_REFRESH_AT"] = "1"
     argv = [need(name), *(["-f"] if name == "zsh" else []), "-c", line]
-    done = subprocess.run(argv, env=place.env, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        argv, env=place.env, capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stderr == ""
     assert place.stored not in done.stdout
     assert place.calls == []
@@ -582,12 +657,24 @@ def test_interactive_shell_with_a_command_has_a_token(name: str, empty: Place) -
 
 def left_by_direnv(place: Place) -> dict[str, str]:
     """What a shell inherits in a folder whose .envrc says `use vertex`, an hour later."""
-    dead = {"OPENAI_API_KEY": "dead", "VERTEX_ENV_STAMP": str(place.stamp), "DIRENV_DIR": f"-{place.folder}"}
-    return {**place.env, **dead, "VERTEX_ENV_VIA": "direnv", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": "2"}
+    dead = {
+        "OPENAI_API_KEY": "dead",
+        "VERTEX_ENV_STAMP": str(place.stamp),
+        "DIRENV_DIR": f"-{place.folder}",
+    }
+    return {
+        **place.env,
+        **dead,
+        "VERTEX_ENV_VIA": "direnv",
+        "VERTEX_ENV_REFRESH_AT": "1",
+        "VERTEX_ENV_EXPIRES_AT": "2",
+    }
 
 
 @pytest.mark.parametrize("hooked", [False, True], ids=["without", "control"])
-def test_shell_without_direnvs_hook_renews_by_itself(name: str, place: Place, opened: Open, *, hooked: bool) -> None:
+def test_shell_without_direnvs_hook_renews_by_itself(
+    name: str, place: Place, opened: Open, *, hooked: bool
+) -> None:
     """The editor's terminal, tmux, `direnv exec . zsh`: what is inherited says that direnv sets the variables."""
     hook = "_direnv_hook() { :; }\n" if hooked else ""
     sh = opened(name, left_by_direnv(place), hook + source(name))
@@ -604,7 +691,9 @@ def test_shell_without_direnvs_hook_renews_by_itself(name: str, place: Place, op
     said = sh.run("vertex-env off; echo $?")
     assert said.endswith("0\n")
     assert ("direnv sets them again" in said) is hooked
-    assert [sh.value(n) for n in ("OPENAI_API_KEY", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP")] == ["unset"] * 3
+    assert [
+        sh.value(n) for n in ("OPENAI_API_KEY", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_STAMP")
+    ] == ["unset"] * 3
 
 
 # --- how long an attempt is not repeated ---
@@ -638,7 +727,9 @@ def test_pause_ends_when_others_set_a_new_token(name: str, place: Place, opened:
     assert place.calls == [ASK, ASK]
 
 
-@pytest.mark.parametrize("variable", ["REFRESH_AT", "EXPIRES_AT", "STAMP", "PROFILE", "CACHE_DIR", "VIA"])
+@pytest.mark.parametrize(
+    "variable", ["REFRESH_AT", "EXPIRES_AT", "STAMP", "PROFILE", "CACHE_DIR", "VIA"]
+)
 @pytest.mark.parametrize(
     "value", ["a[$(touch {})]", "$(touch {})", "`touch {}`", "../x;touch {}", "x\n$(touch {})", ""]
 )
@@ -666,7 +757,12 @@ def test_trace_has_no_token(name: str, place: Place, opened: Open) -> None:
     for command in ("use work", "refresh", "off"):
         sh.run(f"vertex-env {command}")
     key = place.store()
-    inherited = {**place.env, "OPENAI_API_KEY": key, "VERTEX_ENV_REFRESH_AT": "9", "VERTEX_ENV_EXPIRES_AT": "9"}
+    inherited = {
+        **place.env,
+        "OPENAI_API_KEY": key,
+        "VERTEX_ENV_REFRESH_AT": "9",
+        "VERTEX_ENV_EXPIRES_AT": "9",
+    }
     inner = opened(name, inherited, f"set -x\n{source(name)}")
     inner.run("vertex-env off")
     assert len(set(tokens)) == 3
@@ -686,9 +782,14 @@ WORDS = "local return command builtin break if case for while true false"
 
 @pytest.mark.parametrize("way", ["source", "eval"])
 @pytest.mark.parametrize("others", ["alias", "function"])
-def test_builtins_that_mean_something_else(name: str, place: Place, opened: Open, others: str, way: str) -> None:
+def test_builtins_that_mean_something_else(
+    name: str, place: Place, opened: Open, others: str, way: str
+) -> None:
     called = place.folder / "called"
-    define = {"alias": "alias {0}='touch {1}; echo {0}'", "function": "function {0} {{ touch {1}; echo {0}; }}"}[others]
+    define = {
+        "alias": "alias {0}='touch {1}; echo {0}'",
+        "function": "function {0} {{ touch {1}; echo {0}; }}",
+    }[others]
     words = BUILTINS[name] + (f" {WORDS}" if (name, others) == ("bash", "alias") else "")
     rc = "\n".join(define.format(word, called) for word in words.split())
     hook = source(name) if way == "source" else f'eval "$(<{hook_file(name)})"\n'
@@ -711,7 +812,9 @@ def test_builtins_that_mean_something_else(name: str, place: Place, opened: Open
 @pytest.fixture
 def work(place: Place) -> Place:
     """A home with a profile in its config.toml, a token for both, and no Python started so far."""
-    place.config.write_text('[profile.work]\nproject = "work-project"\nset = ["WORK_URL={base_url}"]\n')
+    place.config.write_text(
+        '[profile.work]\nproject = "work-project"\nset = ["WORK_URL={base_url}"]\n'
+    )
     backdate(place.config)
     return place
 
@@ -723,10 +826,14 @@ def test_use_takes_another_profile(name: str, work: Place, opened: Open) -> None
     assert sh.value("VERTEX_ENV_PROFILE") == "work"
     assert sh.value("WORK_URL") == sh.value("OPENAI_BASE_URL")
     assert sh.run("vertex-env off; echo $?") == "0\n"
-    assert [sh.value(n) for n in ("OPENAI_BASE_URL", "VERTEX_ENV_PROFILE", "WORK_URL")] == ["unset"] * 3
+    assert [sh.value(n) for n in ("OPENAI_BASE_URL", "VERTEX_ENV_PROFILE", "WORK_URL")] == [
+        "unset"
+    ] * 3
 
 
-def test_use_of_a_profile_that_is_not_there_changes_nothing(name: str, work: Place, opened: Open) -> None:
+def test_use_of_a_profile_that_is_not_there_changes_nothing(
+    name: str, work: Place, opened: Open
+) -> None:
     sh = opened(name, work.env, source(name))
     before = sh.run("env | sort | grep -v ^_=")
     said = sh.run("vertex-env use nope")
@@ -743,7 +850,9 @@ def test_refresh_mints_anew(name: str, place: Place, opened: Open) -> None:
     assert sh.value("OPENAI_API_KEY") == place.stored != old
 
 
-def test_refresh_that_fails_says_so_and_keeps_the_token(name: str, place: Place, opened: Open) -> None:
+def test_refresh_that_fails_says_so_and_keeps_the_token(
+    name: str, place: Place, opened: Open
+) -> None:
     sh = opened(name, place.env, source(name))
     place.google.fail(Fault(1000, 403))
     said = sh.run("vertex-env refresh; echo $?")
@@ -776,14 +885,22 @@ def test_off_gives_back_a_common_name(name: str, empty: Place, opened: Open) -> 
     sh.run("vertex-env off")
     assert [sh.value(each) for each in MODELS] == ["unset", "unset", "mine"]
     # The control: without the client nothing of it is touched.
-    other = opened(name, empty.env | {"MODEL": "mine", "VERTEX_ENV_MODEL": "google/g"}, source(name))
+    other = opened(
+        name, empty.env | {"MODEL": "mine", "VERTEX_ENV_MODEL": "google/g"}, source(name)
+    )
     assert other.value("OPENAI_MODEL") == "google/g"
     assert [other.value(each) for each in MODELS] == ["unset", "unset", "mine"]
 
 
 def test_off_within_a_shell_that_inherited_a_token(name: str, place: Place, opened: Open) -> None:
     outer = opened(name, place.env, source(name))
-    names = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_STAMP")
+    names = (
+        "OPENAI_API_KEY",
+        "OPENAI_BASE_URL",
+        "VERTEX_ENV_REFRESH_AT",
+        "VERTEX_ENV_EXPIRES_AT",
+        "VERTEX_ENV_STAMP",
+    )
     sh = opened(name, place.env | {n: outer.value(n) for n in names}, source(name))
     sh.run("vertex-env off")
     assert {sh.value(n) for n in names} == {"unset"}
@@ -796,7 +913,9 @@ LEFT_OVER = {
 }
 
 
-def test_left_over_names_keep_nobody_from_the_snapshot(name: str, empty: Place, opened: Open) -> None:
+def test_left_over_names_keep_nobody_from_the_snapshot(
+    name: str, empty: Place, opened: Open
+) -> None:
     """Nor does what we set: a later shell, one within another, and a renewal need builtins only."""
     env = empty.env | LEFT_OVER
     for _ in range(3):
@@ -823,21 +942,31 @@ def test_wrong_number_of_arguments(name: str, place: Place, opened: Open, comman
     assert place.calls == []
 
 
-@pytest.mark.parametrize("command", ["use --help", "use -h", "use --no-such x", "refresh --help", "off --help"])
+@pytest.mark.parametrize(
+    "command", ["use --help", "use -h", "use --no-such x", "refresh --help", "off --help"]
+)
 @pytest.mark.parametrize("via", ["", "direnv"])
-def test_options_are_the_programs(name: str, place: Place, opened: Open, command: str, via: str) -> None:
+def test_options_are_the_programs(
+    name: str, place: Place, opened: Open, command: str, via: str
+) -> None:
     """It has the help; an option is no profile, and changes nothing. A name is one: the control."""
     place.becomes("""sh -c 'printf "<%s>" "$@"; exit 5' - "$@" """)
     sh = opened(name, place.env, source(name))
     sh.run(f"export VERTEX_ENV_VIA={via}")
-    assert sh.run(f"vertex-env {command}; echo $?") == "".join(f"<{word}>" for word in command.split()) + "5\n"
+    assert (
+        sh.run(f"vertex-env {command}; echo $?")
+        == "".join(f"<{word}>" for word in command.split()) + "5\n"
+    )
     assert "<use>" not in sh.run("vertex-env use work")
 
 
 def test_other_commands_pass_through(name: str, place: Place, opened: Open) -> None:
     place.becomes("""sh -c 'cat; printf "<%s>" "$@"; exit 5' - "$@" """)
     sh = opened(name, place.env, source(name))
-    assert sh.run("echo in | vertex-env token --format 'a b' ''; echo $?") == "in\n<token><--format><a b><>5\n"
+    assert (
+        sh.run("echo in | vertex-env token --format 'a b' ''; echo $?")
+        == "in\n<token><--format><a b><>5\n"
+    )
 
 
 # --- a snapshot that has gone stale ---
@@ -888,7 +1017,9 @@ STALE: dict[str, Callable[[Place], object]] = {
     "gcloud configuration appears": lambda p: (p.folder / "sandbox/gcloud/active_config").touch(),
     "token replaced": lambda p: edit(token_file(p), "expiry 1", "expiry 9"),
     "token with another character": lambda p: edit(token_file(p), p.stored, p.stored + "$(id)"),
-    "token of another version": lambda p: edit(token_file(p), "vertex-env-token 1", "vertex-env-token 2"),
+    "token of another version": lambda p: edit(
+        token_file(p), "vertex-env-token 1", "vertex-env-token 2"
+    ),
     "token cut": lambda p: token_file(p).write_text("vertex-env-token 1\n"),
     "token is a link": lambda p: linked(token_file(p)),
     "no token": lambda p: token_file(p).unlink(),
@@ -899,8 +1030,12 @@ STALE: dict[str, Callable[[Place], object]] = {
     "snapshot is a link": lambda p: linked(snapshot(p)),
     "snapshot cut": lambda p: edit(snapshot(p), "end\n", ""),
     "snapshot of another version": lambda p: edit(snapshot(p), "snapshot 2", "snapshot 1"),
-    "snapshot is a folder": lambda p: snapshot(p).rename(p.cache / "moved").parent.joinpath("shell.snapshot").mkdir(),
-    "snapshot sets a strange name": lambda p: edit(snapshot(p), "set OPENAI_API_KEY", "set a[$(touch x)]"),
+    "snapshot is a folder": lambda p: (
+        snapshot(p).rename(p.cache / "moved").parent.joinpath("shell.snapshot").mkdir()
+    ),
+    "snapshot sets a strange name": lambda p: edit(
+        snapshot(p), "set OPENAI_API_KEY", "set a[$(touch x)]"
+    ),
     "snapshot in the last minute": lambda p: p.store(left_s=59),
     "snapshot of yesterday": lambda p: edit(snapshot(p), "file ", "until 1\nfile "),
     "no snapshot": lambda p: snapshot(p).unlink(),
@@ -935,7 +1070,9 @@ def test_what_another_profile_has_seen_makes_no_snapshot_current(
     backdate(place.config)
     place.store()
     old = place.store(VERTEX_ENV_PROFILE="work")
-    (mark,) = re.findall(rf"^file \S+ (\S+) {re.escape(str(place.adc))}$", snapshot(place).read_text(), re.MULTILINE)
+    (mark,) = re.findall(
+        rf"^file \S+ (\S+) {re.escape(str(place.adc))}$", snapshot(place).read_text(), re.MULTILINE
+    )
     edit(place.adc, "-refresh-token", "-refresh-token-of-another")
     at = place.adc.stat().st_mtime_ns - 30_000_000_000
     at -= at % 1_000_000_000 if stamp == "whole second" else 0
@@ -962,7 +1099,9 @@ def test_name_in_other_letters_is_another(name: str, empty: Place, opened: Open)
     assert empty.calls == [ASK]
 
 
-def test_changed_credentials_are_noticed_by_the_next_shell_only(name: str, place: Place, opened: Open) -> None:
+def test_changed_credentials_are_noticed_by_the_next_shell_only(
+    name: str, place: Place, opened: Open
+) -> None:
     """A shell that runs keeps its token until that is due."""
     sh = opened(name, place.env, source(name))
     os.utime(place.adc)

@@ -135,7 +135,11 @@ def test_without_a_snapshot_the_program_is_asked(shell: Shell, place: Place) -> 
 def test_an_inherited_fresh_environment_is_left_alone(shell: Shell, place: Place) -> None:
     """And `off` takes it away."""
     place.prepare()
-    inherited = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
+    inherited = {
+        "OPENAI_API_KEY": "theirs",
+        "VERTEX_ENV_REFRESH_AT": FAR,
+        "VERTEX_ENV_EXPIRES_AT": FAR,
+    }
     run = place.script(shell, shell.begin, "REPORT", "vertex-env off", "REPORT", env=inherited)
     assert ours(run.reports[0]) == inherited
     assert ours(run.reports[1]) == {}
@@ -145,10 +149,16 @@ def test_an_inherited_fresh_environment_is_left_alone(shell: Shell, place: Place
 def test_off_leaves_what_an_outer_shell_added_by_set(shell: Shell, place: Place) -> None:
     """A shell cannot know those names; the control: in the shell that has set it, `off` takes it away."""
     place.prepare()
-    inherited = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": FAR, "VERTEX_ENV_EXPIRES_AT": FAR}
+    inherited = {
+        "OPENAI_API_KEY": "theirs",
+        "VERTEX_ENV_REFRESH_AT": FAR,
+        "VERTEX_ENV_EXPIRES_AT": FAR,
+    }
     for outer, left in ((inherited, "theirs"), ({}, None)):
         mine = {"LLM_KEY": "theirs"} if outer else {"VERTEX_ENV_SET": "LLM_KEY={token}"}
-        run = place.script(shell, shell.begin, "REPORT", "vertex-env off", "REPORT", env={**outer, **mine})
+        run = place.script(
+            shell, shell.begin, "REPORT", "vertex-env off", "REPORT", env={**outer, **mine}
+        )
         before, after = run.reports
         assert before["LLM_KEY"] == before["OPENAI_API_KEY"]
         assert after.get("LLM_KEY") == left
@@ -176,7 +186,17 @@ def change(place: Place, what: str) -> None:
 def test_a_stale_snapshot_is_not_loaded(shell: Shell, place: Place) -> None:
     """Anything that it depends on is not as it was: the program is asked. With a new token it leaves a new one."""
     place.prepare()
-    for what in ("credentials", "config", "appeared", "token", "nothing", "cut", "token", "nothing", "stamp"):
+    for what in (
+        "credentials",
+        "config",
+        "appeared",
+        "token",
+        "nothing",
+        "cut",
+        "token",
+        "nothing",
+        "stamp",
+    ):
         change(place, what)
         run = place.script(shell, shell.begin, "REPORT")
         assert (what, place.calls) == (what, [] if what == "nothing" else [ASK])
@@ -206,17 +226,30 @@ def test_inherited_values_are_not_evaluated(shell: Shell, place: Place) -> None:
     place.prepare()
     for name in ("VERTEX_ENV_REFRESH_AT", "VERTEX_ENV_EXPIRES_AT", "VERTEX_ENV_STAMP"):
         for value in ("a[$(touch F)];`touch F`;(touch F);@(open('F', 'w'))", "!"):
-            env = {"OPENAI_API_KEY": "theirs", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": FAR, name: value}
+            env = {
+                "OPENAI_API_KEY": "theirs",
+                "VERTEX_ENV_REFRESH_AT": "1",
+                "VERTEX_ENV_EXPIRES_AT": FAR,
+                name: value,
+            }
             due = shell.assign("VERTEX_ENV_REFRESH_AT", "1")
             run = place.script(shell, shell.begin, "REPORT", due, shell.hook, "REPORT", env=env)
-            assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1"] * 2
+            assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == [
+                "ya29.sandbox-1"
+            ] * 2
             assert run.ended.stderr == ""
     assert list(place.home.rglob("F")) == []
 
 
 def test_a_hostile_profile_is_not_evaluated(shell: Shell, place: Place) -> None:
     """It is refused by the program, as a profile that is not there."""
-    run = place.script(shell, shell.begin, shell.hook, "REPORT", env={"VERTEX_ENV_PROFILE": "../$(touch F);`touch F`"})
+    run = place.script(
+        shell,
+        shell.begin,
+        shell.hook,
+        "REPORT",
+        env={"VERTEX_ENV_PROFILE": "../$(touch F);`touch F`"},
+    )
     assert run.ended.stderr.count("there is no profile") == 1
     assert run.reports[0]["VERTEX_ENV_REFRESH_AT"] == "0"
     assert list(place.home.rglob("F")) == []
@@ -233,12 +266,22 @@ def test_nothing_is_started_while_nothing_is_due(shell: Shell, place: Place) -> 
         trace = place.home / "trace"
         script = place.home / f"idle{shell.suffix}"
         script.write_text("\n".join([*lines, ""]))
-        argv = [need("strace"), "-f", "-qq", "-e", "trace=execve,fork,vfork,clone,clone3", "-e", "signal=none"]
+        argv = [
+            need("strace"),
+            "-f",
+            "-qq",
+            "-e",
+            "trace=execve,fork,vfork,clone,clone3",
+            "-e",
+            "signal=none",
+        ]
         argv += ["-o", str(trace), need(shell.name), *shell.script, str(script)]
         subprocess.run(argv, env=place.env, check=True, stdin=subprocess.DEVNULL, timeout=60)
         calls = trace.read_text().splitlines()
         return [
-            call for call in calls if "CLONE_THREAD" not in call and "resumed>" not in call and "ENOENT" not in call
+            call
+            for call in calls
+            if "CLONE_THREAD" not in call and "resumed>" not in call and "ENOENT" not in call
         ]
 
     assert len(started(shell.source, shell.repeat.format(shell.hook))) == len(started())
@@ -248,7 +291,12 @@ def test_nothing_is_started_while_nothing_is_due(shell: Shell, place: Place) -> 
 def test_who_is_offline_is_not_kept_waiting(shell: Shell, place: Place) -> None:
     """After a failure it is said once, and prompts go on without asking again."""
     run = place.script(
-        shell, shell.begin, shell.hook, shell.hook, "REPORT", env={"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"}
+        shell,
+        shell.begin,
+        shell.hook,
+        shell.hook,
+        "REPORT",
+        env={"GOOGLE_APPLICATION_CREDENTIALS": "/nowhere"},
     )
     assert run.ended.stderr.count("error:") == 1
     assert "OPENAI_API_KEY" not in run.reports[0]
@@ -292,7 +340,11 @@ def test_another_profile_leaves_no_name_that_redirects(shell: Shell, place: Plac
     """On a terminal, with variables set already; the control: before, and after `off`, they are there."""
     (place.files / "config.toml").write_text("[profile.work]\n[profile.home]\n")
     place.age(place.files / "config.toml", timedelta(hours=1))
-    mine = {"OPENAI_ORG_ID": "org", "OPENAI_API_HOST": "api.example.com", "OPENAI_CUSTOM_HEADERS": "Authorization: x"}
+    mine = {
+        "OPENAI_ORG_ID": "org",
+        "OPENAI_API_HOST": "api.example.com",
+        "OPENAI_CUSTOM_HEADERS": "Authorization: x",
+    }
     seen = []
     with Terminal(shell, place, mine) as terminal:
         seen.append(terminal.report())
@@ -311,14 +363,19 @@ def test_another_profile_leaves_no_name_that_redirects(shell: Shell, place: Plac
 def test_refresh_takes_a_new_token(shell: Shell, place: Place) -> None:
     place.prepare()
     run = place.script(shell, shell.begin, "REPORT", "vertex-env refresh", "REPORT")
-    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1", "ya29.sandbox-2"]
+    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == [
+        "ya29.sandbox-1",
+        "ya29.sandbox-2",
+    ]
     assert place.calls == [f"{ASK} --refresh"]
 
 
 def test_other_commands_are_the_programs_own(shell: Shell, place: Place) -> None:
     """With their output, arguments and status."""
     place.prepare()
-    run = place.script(shell, shell.begin, "vertex-env token --format header", 'vertex-env token "a b"')
+    run = place.script(
+        shell, shell.begin, "vertex-env token --format header", 'vertex-env token "a b"'
+    )
     assert run.ended.stdout.startswith("Authorization: Bearer ya29.sandbox-1-")
     assert place.calls == ["token --format header", "token a b"]
     assert run.ended.stderr.startswith("vertex-env: error:")
@@ -331,7 +388,9 @@ def test_options_are_the_programs(shell: Shell, place: Place) -> None:
     run = place.script(shell, shell.source, f"vertex-env use --help{shown}", "REPORT")
     assert re.search("usage:.*vertex-env use", run.ended.stdout, re.IGNORECASE | re.DOTALL)
     assert run.reports[0]["OPENAI_API_KEY"].startswith("ya29.")
-    wrong = place.script(shell, shell.source, shell.failing.format("vertex-env refresh --no-such"), "REPORT")
+    wrong = place.script(
+        shell, shell.source, shell.failing.format("vertex-env refresh --no-such"), "REPORT"
+    )
     assert "no-such" in wrong.ended.stderr
     assert "wrong number" not in wrong.ended.stderr
     assert place.calls == ([] if shell.name == "nu" else ["use --help", "refresh --no-such"])
@@ -342,7 +401,11 @@ def test_options_are_the_programs(shell: Shell, place: Place) -> None:
 
 def test_off_gives_back_a_common_name(shell: Shell, place: Place) -> None:
     """MODEL may be another program's. It comes from the snapshot: the program is started once."""
-    env = {"VERTEX_ENV_CLIENT": "aider,gptme,shell-gpt", "VERTEX_ENV_MODEL": "google/g", "MODEL": "mine"}
+    env = {
+        "VERTEX_ENV_CLIENT": "aider,gptme,shell-gpt",
+        "VERTEX_ENV_MODEL": "google/g",
+        "MODEL": "mine",
+    }
     for _ in range(2):
         run = place.script(shell, shell.begin, "REPORT", "vertex-env off", "REPORT", env=env)
         first, off = run.reports
@@ -368,7 +431,14 @@ def test_direnv_is_left_to_its_work(shell: Shell, place: Place, *, hooked: bool)
     env = {"VERTEX_ENV_VIA": "direnv", "VERTEX_ENV_REFRESH_AT": "1", "VERTEX_ENV_EXPIRES_AT": "2"}
     env |= {"OPENAI_API_KEY": "dead", "VERTEX_ENV_STAMP": str(place.one("stamp"))}
     use = shell.failing.format("vertex-env use nobody")
-    lines = [DIRENV[shell.name] if hooked else "", shell.begin, "REPORT", use, "vertex-env off", "REPORT"]
+    lines = [
+        DIRENV[shell.name] if hooked else "",
+        shell.begin,
+        "REPORT",
+        use,
+        "vertex-env off",
+        "REPORT",
+    ]
     run = place.script(shell, *lines, env=env)
     assert (run.reports[0]["OPENAI_API_KEY"] == "dead") is hooked
     assert place.calls == (["token"] if hooked else [ASK])
@@ -391,7 +461,11 @@ def test_inherited_from_direnv_is_kept_fresh(shell: Shell, place: Place) -> None
     due = shell.assign("VERTEX_ENV_REFRESH_AT", "1")
     lines = [shell.begin, "REPORT", due, shell.hook, "REPORT", "vertex-env refresh", "REPORT"]
     run = place.script(shell, *lines, env=env | {"VERTEX_ENV_STAMP": str(place.one("stamp"))})
-    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["x", "ya29.sandbox-1", "ya29.sandbox-2"]
+    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == [
+        "x",
+        "ya29.sandbox-1",
+        "ya29.sandbox-2",
+    ]
     assert place.calls == [f"{ASK} --refresh"]
 
 
@@ -419,7 +493,14 @@ def test_missing_program_is_said_once_and_found_later(shell: Shell, place: Place
         "xonsh": f"$PATH = {path.split(':')!r}",
     }[shell.name]
     tools = f"{place.home}/tools/"
-    lines = [shell.begin, shell.hook, shell.hook, found, shell.hook, f"{tools}report {place.home}/seen"]
+    lines = [
+        shell.begin,
+        shell.hook,
+        shell.hook,
+        found,
+        shell.hook,
+        f"{tools}report {place.home}/seen",
+    ]
     run = place.script(shell, *lines, env={"PATH": path.replace(f"{place.home}/tools:", "")})
     assert run.ended.stderr.splitlines() == [
         "vertex-env: error: there is no vertex-env on PATH",
@@ -444,9 +525,14 @@ def test_fish_functions_do_not_matter(place: Place) -> None:
     need("fish")
     place.prepare()
     names = ("math", "contains", "printf", "path", "disown", "count", "functions", "true")
-    others = "\n".join(f"function {name}; command touch {place.home}/called; echo called; end" for name in names)
+    others = "\n".join(
+        f"function {name}; command touch {place.home}/called; echo called; end" for name in names
+    )
     run = place.script(SHELLS[0], others, SHELLS[0].begin, "REPORT", "vertex-env refresh", "REPORT")
-    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == ["ya29.sandbox-1", "ya29.sandbox-2"]
+    assert [report["OPENAI_API_KEY"][:14] for report in run.reports] == [
+        "ya29.sandbox-1",
+        "ya29.sandbox-2",
+    ]
     assert not (place.home / "called").exists()
     place.script(SHELLS[0], others, "contains a a")
     assert (place.home / "called").exists()
@@ -461,7 +547,13 @@ def test_sourced_twice_is_one_hook(shell: Shell, place: Place) -> None:
         "xonsh": "print(len(events.on_pre_prompt), len(events.on_precommand))",
     }[shell.name]
     again = place.script(
-        shell, shell.source, shell.source, count, "vertex-env off", "REPORT", env={"OPENAI_API_KEY": "mine"}
+        shell,
+        shell.source,
+        shell.source,
+        count,
+        "vertex-env off",
+        "REPORT",
+        env={"OPENAI_API_KEY": "mine"},
     )
     assert again.ended.stdout == place.script(shell, shell.source, count).ended.stdout
     assert again.ended.stdout
@@ -476,19 +568,26 @@ def test_a_trace_has_no_token(shell: Shell, place: Place) -> None:
     need(shell.name)
     place.prepare()
     traced = {"fish": "set -g fish_trace 1", "xonsh": "$XONSH_TRACE_SUBPROC = 1"}[shell.name]
-    run = place.script(shell, traced, shell.begin, shell.hook, "vertex-env refresh", "vertex-env off")
+    run = place.script(
+        shell, traced, shell.begin, shell.hook, "vertex-env refresh", "vertex-env off"
+    )
     assert "ya29" not in run.ended.stderr + run.ended.stdout
 
 
 def test_fish_file_is_clean() -> None:
     fish, file = need("fish"), str(SHELLS[0].file)
-    assert subprocess.run([fish, "--no-execute", file], check=True, capture_output=True).stderr == b""
+    assert (
+        subprocess.run([fish, "--no-execute", file], check=True, capture_output=True).stderr == b""
+    )
     subprocess.run([need("fish_indent"), "--check", file], check=True)
 
 
 def test_nu_file_is_clean() -> None:
     told = subprocess.run(
-        [need("nu"), "--ide-check", "100", str(SHELLS[1].file)], check=True, capture_output=True, text=True
+        [need("nu"), "--ide-check", "100", str(SHELLS[1].file)],
+        check=True,
+        capture_output=True,
+        text=True,
     ).stdout
     assert not re.search('"severity":"(Error|Warning)"', told), told
 

@@ -15,7 +15,9 @@ from tests.support.tools import need
 from vertex_env.sandbox.server import Sandbox
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.split("### Shells")[1].split("### CI")[0], re.DOTALL)
+BLOCKS = re.findall(
+    r"```(\w+)\n(.*?)```", README.split("### Shells")[1].split("### CI")[0], re.DOTALL
+)
 
 
 @pytest.fixture
@@ -28,11 +30,15 @@ def env(tmp_path: Path) -> Iterator[dict[str, str]]:
         programs.mkdir()
         program = programs / "vertex-env"
         root = shlex.quote(base["PYTHONPATH"]) if "PYTHONPATH" in base else ""
-        program.write_text(f'#!/bin/sh\nPYTHONPATH={root} exec {shlex.quote(sys.executable)} -P -m vertex_env "$@"\n')
+        program.write_text(
+            f'#!/bin/sh\nPYTHONPATH={root} exec {shlex.quote(sys.executable)} -P -m vertex_env "$@"\n'
+        )
         program.chmod(0o755)
         config = tmp_path / ".config" / "vertex-env" / "config.toml"
         config.parent.mkdir(parents=True)
-        config.write_text('[profile.work]\nmodel = "google/gemini-2.5-flash"\nallow-host = ["127.0.0.1"]\n')
+        config.write_text(
+            '[profile.work]\nmodel = "google/gemini-2.5-flash"\nallow-host = ["127.0.0.1"]\n'
+        )
         yield {**env, "PATH": f"{programs}:{env['PATH']}", "VERTEX_ENV_CONFIG": str(config)}
 
 
@@ -45,7 +51,13 @@ def block(language: str, containing: str) -> str:
 def run(argv: list[str], env: dict[str, str], folder: Path) -> str:
     """What the program prints; it has no terminal, so shells complain about that."""
     done = subprocess.run(
-        argv, env=env, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        argv,
+        env=env,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -66,10 +78,18 @@ def paste(shell: list[str], text: str, env: dict[str, str], folder: Path) -> Non
     ],
 )
 def test_without_the_guard_there_are_three_lines(  # noqa: PLR0913, PLR0917
-    env: dict[str, str], tmp_path: Path, shell: str, language: str, containing: str, guard: str, file: str
+    env: dict[str, str],
+    tmp_path: Path,
+    shell: str,
+    language: str,
+    containing: str,
+    guard: str,
+    file: str,
 ) -> None:
     """The control of what is below: the block without its guard, pasted as often."""
-    text, found = re.subn(guard, lambda match: match[1] if match.lastindex else "", block(language, containing))
+    text, found = re.subn(
+        guard, lambda match: match[1] if match.lastindex else "", block(language, containing)
+    )
     assert found == 1
     paste([need(shell), "--login" if shell == "nu" else "-i", "-c"], text, env, tmp_path)
     assert len((tmp_path / file).read_text().splitlines()) == 3
@@ -98,7 +118,9 @@ def test_fish(env: dict[str, str], tmp_path: Path) -> None:
     assert (tmp_path / ".config" / "fish" / "config.fish").read_text() == start
     script = "__vertex_env_hook; string length $OPENAI_API_KEY; type -t vertex-env"
     assert run([fish, "-i", "-c", script], env, tmp_path) == "189\nfunction"
-    assert "restart" in run([fish, "-c", 'complete -C "vertex-env run --on-expiry "'], env, tmp_path)
+    assert "restart" in run(
+        [fish, "-c", 'complete -C "vertex-env run --on-expiry "'], env, tmp_path
+    )
 
 
 def test_nu(env: dict[str, str], tmp_path: Path) -> None:
@@ -106,7 +128,14 @@ def test_nu(env: dict[str, str], tmp_path: Path) -> None:
     nu = need("nu")
     paste([nu, "--login", "-c"], block("nu", "hook nu"), env, tmp_path)
     assert (tmp_path / ".config" / "nushell" / "config.nu").read_text() == "source vertex-env.nu\n"
-    assert run([nu, "--login", "-c", "__vertex_env_hook; $env.OPENAI_API_KEY | str length"], env, tmp_path) == "189"
+    assert (
+        run(
+            [nu, "--login", "-c", "__vertex_env_hook; $env.OPENAI_API_KEY | str length"],
+            env,
+            tmp_path,
+        )
+        == "189"
+    )
 
 
 def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
@@ -116,9 +145,13 @@ def test_xonsh(env: dict[str, str], tmp_path: Path) -> None:
     xonsh = need("xonsh")
     env = {**env, "XONSH_HISTORY_BACKEND": "dummy"}
     paste([xonsh, "--interactive", "--shell-type", "dumb", "-c"], line[1], env, tmp_path)
-    assert [path.name for path in (tmp_path / ".config" / "xonsh" / "rc.d").iterdir()] == ["vertex-env.py"]
+    assert [path.name for path in (tmp_path / ".config" / "xonsh" / "rc.d").iterdir()] == [
+        "vertex-env.py"
+    ]
     script = "events.on_pre_prompt.fire(); print(len(${...}.get('OPENAI_API_KEY', '')))"
-    assert run([xonsh, "--interactive", "--shell-type", "dumb", "-c", script], env, tmp_path).endswith("189")
+    assert run(
+        [xonsh, "--interactive", "--shell-type", "dumb", "-c", script], env, tmp_path
+    ).endswith("189")
 
 
 def test_direnv(env: dict[str, str], tmp_path: Path) -> None:
@@ -129,7 +162,10 @@ def test_direnv(env: dict[str, str], tmp_path: Path) -> None:
     paste(["bash", "-i", "-c"], block("sh", "hook direnv"), env, project)
     assert (project / ".envrc").read_text() == "use vertex --profile work\n"
     script = 'echo "${#OPENAI_API_KEY} $OPENAI_MODEL"'
-    assert run([direnv, "exec", ".", "sh", "-c", script], env, project) == "189 google/gemini-2.5-flash"
+    assert (
+        run([direnv, "exec", ".", "sh", "-c", script], env, project)
+        == "189 google/gemini-2.5-flash"
+    )
 
 
 def test_mise(env: dict[str, str], tmp_path: Path) -> None:
@@ -142,7 +178,10 @@ def test_mise(env: dict[str, str], tmp_path: Path) -> None:
     project.mkdir()
     (project / "mise.toml").write_text(f"[env]\n{words[1]}\n{words[2]}\n")
     (project / words[3]).write_text(words[4] + "\n")
-    env |= {"PATH": f"{Path(mise).parent}:{env['PATH']}", "MISE_TRUSTED_CONFIG_PATHS": str(tmp_path)}
+    env |= {
+        "PATH": f"{Path(mise).parent}:{env['PATH']}",
+        "MISE_TRUSTED_CONFIG_PATHS": str(tmp_path),
+    }
     script = """
         eval "$(vertex-env hook bash)"
         eval "$(mise activate bash)"
@@ -158,7 +197,9 @@ def test_mise(env: dict[str, str], tmp_path: Path) -> None:
     assert printed == "189 google/gemini-2.5-flash\n1 google/gemini-2.5-flash"
 
 
-def test_xonsh_says_at_a_prompt_that_the_program_is_missing(env: dict[str, str], tmp_path: Path) -> None:
+def test_xonsh_says_at_a_prompt_that_the_program_is_missing(
+    env: dict[str, str], tmp_path: Path
+) -> None:
     """And nothing while it starts; the control is the line that asks the program each time."""
     line = re.search(r"xonsh: `(.*?)`\.", README)
     assert line is not None
@@ -167,7 +208,9 @@ def test_xonsh_says_at_a_prompt_that_the_program_is_missing(env: dict[str, str],
     run([*start, line[1]], env, tmp_path)
     (tmp_path / "bin" / "vertex-env").unlink()
     script = "events.on_pre_prompt.fire(); events.on_pre_prompt.fire()"
-    ours = [text for text in said([*start, script], env, tmp_path).splitlines() if "vertex-env" in text]
+    ours = [
+        text for text in said([*start, script], env, tmp_path).splitlines() if "vertex-env" in text
+    ]
     assert ours == [
         "vertex-env: error: there is no vertex-env on PATH",
         "vertex-env: hint: put its folder on PATH, or install it",
@@ -179,5 +222,11 @@ def test_xonsh_says_at_a_prompt_that_the_program_is_missing(env: dict[str, str],
 def said(argv: list[str], env: dict[str, str], folder: Path) -> str:
     """What the program says on stderr."""
     return subprocess.run(
-        argv, env=env, cwd=folder, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
+        argv,
+        env=env,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
     ).stderr

@@ -50,7 +50,9 @@ def as_google(asked: Asked) -> Reply:
     """What Google answers; every token is `PLANTED`, and lives as long as was asked for."""
     if asked.path.endswith(":generateAccessToken"):
         expiry = datetime.now(UTC) + timedelta(seconds=int(asked.fields["lifetime"].rstrip("s")))
-        return Reply(body={"accessToken": PLANTED, "expireTime": expiry.strftime("%Y-%m-%dT%H:%M:%SZ")})
+        return Reply(
+            body={"accessToken": PLANTED, "expireTime": expiry.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        )
     if asked.path in ("/token", "/v1/token", "/v1/oauthtoken"):
         return Reply(body={"access_token": PLANTED, "expires_in": 3599, "token_type": "Bearer"})
     return Reply(404, "<html>not found</html>")
@@ -121,7 +123,11 @@ class Handler(BaseHTTPRequestHandler):
     def send(self, reply: Reply) -> None:
         """Answer with *reply*."""
         self.send_response(reply.status)
-        headers = {"Content-Type": reply.kind, "Content-Length": str(len(reply.data)), **reply.headers}
+        headers = {
+            "Content-Type": reply.kind,
+            "Content-Length": str(len(reply.data)),
+            **reply.headers,
+        }
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()

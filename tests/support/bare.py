@@ -54,7 +54,9 @@ class Counts:
         """From a report in JUnit's format."""
         suites = list(ET.parse(report).getroot().iter("testsuite"))
         names = ("tests", "skipped", "failures", "errors")
-        tests, skipped, failures, errors = (sum(int(suite.get(name, "0")) for suite in suites) for name in names)
+        tests, skipped, failures, errors = (
+            sum(int(suite.get(name, "0")) for suite in suites) for name in names
+        )
         return cls(tests - skipped - failures - errors, skipped, failures + errors)
 
     @property
@@ -97,7 +99,10 @@ def main(arguments: Sequence[str], base: Mapping[str, str] = os.environ) -> int:
         counts = Counts.read(report) if report.exists() else Counts(0, 0, 0)
     print(f"bare machine: {counts.passed} passed, {counts.failed} failed, {counts.skipped} skipped")
     if counts.ran < LEAST:
-        print(f"bare machine: only {counts.ran:.0%} of the tests ran, of {LEAST:.0%} that have to", file=sys.stderr)
+        print(
+            f"bare machine: only {counts.ran:.0%} of the tests ran, of {LEAST:.0%} that have to",
+            file=sys.stderr,
+        )
         return status or 1
     return status
 

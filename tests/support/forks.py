@@ -53,12 +53,19 @@ class Forks:
     def __exit__(self, *_: object) -> None:
         self._process.communicate()
 
-    def run(self, *args: str, env: Mapping[str, str], warm: bool = True, caller: str = "python") -> Ended:
+    def run(
+        self, *args: str, env: Mapping[str, str], warm: bool = True, caller: str = "python"
+    ) -> Ended:
         """Run it once, from its console entry point or, unless *warm*, as the command line that it else becomes."""
         return self.run_at_once(1, *args, env=env, warm=warm, caller=caller)[0]
 
     def run_at_once(
-        self, count: int, *args: str, env: Mapping[str, str], warm: bool = True, caller: str = "python"
+        self,
+        count: int,
+        *args: str,
+        env: Mapping[str, str],
+        warm: bool = True,
+        caller: str = "python",
     ) -> list[Ended]:
         """Run it *count* times at once."""
         order = {"count": count, "args": args, "env": dict(env), "warm": warm, "caller": caller}
@@ -67,7 +74,9 @@ class Forks:
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         answers = json.loads(self._process.stdout.readline())
-        return [Ended(a["status"], _text(a["stdout"]), _text(a["stderr"]), a["hit"]) for a in answers]
+        return [
+            Ended(a["status"], _text(a["stdout"]), _text(a["stderr"]), a["hit"]) for a in answers
+        ]
 
 
 def _text(encoded: str) -> str:

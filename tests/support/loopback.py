@@ -47,9 +47,20 @@ GOOGLE_HOST = re.compile(
 
 TOKEN_URL = "https://oauth2.googleapis.com/token"
 STS_URL = "https://sts.googleapis.com/v1/token"
-IAM_URL = "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:generateAccessToken"
+IAM_URL = (
+    "https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/{}:generateAccessToken"
+)
 
-HOP_BY_HOP = {"connection", "proxy-connection", "keep-alive", "transfer-encoding", "te", "trailer", "upgrade", "expect"}
+HOP_BY_HOP = {
+    "connection",
+    "proxy-connection",
+    "keep-alive",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+}
 """Headers about one connection: each side of the proxy has its own."""
 
 
@@ -90,7 +101,9 @@ def _leaf(name: x509.GeneralName, purpose: x509.ObjectIdentifier) -> tuple[str, 
     return certificate.public_bytes(Encoding.PEM).decode(), _pem(key)
 
 
-def _unsigned(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+def _unsigned(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
+) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -286,7 +299,9 @@ class _Client(_Connection):
 class _Tunnel(_Connection):
     """What a client says to a host of Google's."""
 
-    def __init__(self, host: str, tls: ssl.SSLSocket, client_address: Any, server: GoogleProxy) -> None:
+    def __init__(
+        self, host: str, tls: ssl.SSLSocket, client_address: Any, server: GoogleProxy
+    ) -> None:
         self.host = host
         super().__init__(tls, client_address, server)
 
@@ -299,7 +314,9 @@ class _Tunnel(_Connection):
             try:
                 upstream.connect()
             except OSError as error:
-                self.send_error(HTTPStatus.BAD_GATEWAY, f"no upstream at {self.server.upstream}: {error}")
+                self.send_error(
+                    HTTPStatus.BAD_GATEWAY, f"no upstream at {self.server.upstream}: {error}"
+                )
                 return
             with self.server.held(upstream.sock):
                 upstream.putrequest(self.command, path, skip_accept_encoding=True)
@@ -350,14 +367,17 @@ class _Tunnel(_Connection):
         if chunked:
             self.wfile.write(b"0\r\n\r\n")
         if response.length:
-            self.close_connection = True  # cut short by upstream: the client finds out in the same way
+            self.close_connection = (
+                True  # cut short by upstream: the client finds out in the same way
+            )
 
 
 Info = dict[str, Any]
 """The content of an ADC file. What a test needs otherwise, it sets: `authorized_user() | {"refresh_token": "…"}`."""
 
 WORKLOAD_AUDIENCE = (
-    "//iam.googleapis.com/projects/123456789012/locations/global/workloadIdentityPools/fake/providers/fake"
+    "//iam.googleapis.com/projects/123456789012/locations/global"
+    "/workloadIdentityPools/fake/providers/fake"
 )
 WORKFORCE_AUDIENCE = "//iam.googleapis.com/locations/global/workforcePools/fake/providers/fake"
 
@@ -446,7 +466,9 @@ def external_account_url(base: str) -> Info:
     return _external_account({"url": f"{base}/subject", "headers": {"Metadata": "True"}}, base)
 
 
-def external_account_executable(command: str, base: str | None = None, output_file: Path | None = None) -> Info:
+def external_account_executable(
+    command: str, base: str | None = None, output_file: Path | None = None
+) -> Info:
     """The same with a subject token from a program, run only if `GOOGLE_EXTERNAL_ACCOUNT_ALLOW_EXECUTABLES=1`."""
     executable: dict[str, object] = {"command": command, "timeout_millis": 5000}
     if output_file is not None:
@@ -464,7 +486,9 @@ def external_account_aws(base: str) -> Info:
         # Signed, never called: Google's STS would call it.
         "regional_cred_verification_url": "https://sts.{region}.amazonaws.com?Action=GetCallerIdentity&Version=2011-06-15",
     }
-    return _external_account(source, base) | {"subject_token_type": "urn:ietf:params:aws:token-type:aws4_request"}
+    return _external_account(source, base) | {
+        "subject_token_type": "urn:ietf:params:aws:token-type:aws4_request"
+    }
 
 
 def external_account_x509(directory: Path, base: str | None = None) -> Info:
@@ -473,15 +497,21 @@ def external_account_x509(directory: Path, base: str | None = None) -> Info:
     Without *base* the exchange is at sts.mtls.googleapis.com, where `GoogleProxy` insists on that certificate.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    name = x509.UniformResourceIdentifier("spiffe://sandbox-project.svc.id.goog/ns/fake/sa/workload")
+    name = x509.UniformResourceIdentifier(
+        "spiffe://sandbox-project.svc.id.goog/ns/fake/sa/workload"
+    )
     certificate, key = _leaf(name, ExtendedKeyUsageOID.CLIENT_AUTH)
     files = {"cert_path": directory / "workload.pem", "key_path": directory / "workload-key.pem"}
     files["cert_path"].write_text(certificate)
     files["key_path"].touch(mode=0o600)
     files["key_path"].write_text(key)
     config = directory / "certificate_config.json"
-    config.write_text(json.dumps({"cert_configs": {"workload": {key: str(file) for key, file in files.items()}}}))
-    return _external_account({"certificate": {"certificate_config_location": str(config)}}, base) | {
+    config.write_text(
+        json.dumps({"cert_configs": {"workload": {key: str(file) for key, file in files.items()}}})
+    )
+    return _external_account(
+        {"certificate": {"certificate_config_location": str(config)}}, base
+    ) | {
         "subject_token_type": "urn:ietf:params:oauth:token-type:mtls",
         "token_url": _url("https://sts.mtls.googleapis.com/v1/token", base, "/v1/token"),
     }
@@ -565,10 +595,19 @@ def run_cli(
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-P", "-m", "vertex_env", *args]
         ended = subprocess.run(
-            command, env=env, cwd=folder, stdin=stdin, capture_output=True, timeout=timeout, check=False
+            command,
+            env=env,
+            cwd=folder,
+            stdin=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
         )
     # Decoded here rather than by `text=True`, which would hide carriage returns.
-    return Completed(ended.returncode, *(out.decode(errors="surrogateescape") for out in (ended.stdout, ended.stderr)))
+    return Completed(
+        ended.returncode,
+        *(out.decode(errors="surrogateescape") for out in (ended.stdout, ended.stderr)),
+    )
 
 
 def clean_environ(home: Path) -> dict[str, str]:

@@ -19,7 +19,15 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.support.forking import fork
 
-TOLD = (signal.SIGHUP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGUSR2, signal.SIGQUIT, signal.SIGTERM, signal.SIGCHLD)
+TOLD = (
+    signal.SIGHUP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGUSR2,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGCHLD,
+)
 
 
 def main(log: str) -> None:

@@ -63,7 +63,11 @@ def become(case: dict[str, Any], home: Path, said: Path) -> None:
         os.dup2(out, 2)
         config = home / "config.toml"
         config.write_text(case["config"])
-        own = {"HOME": str(home), "VERTEX_ENV_CONFIG": str(config), "VERTEX_ENV_CACHE_DIR": str(home / "cache")}
+        own = {
+            "HOME": str(home),
+            "VERTEX_ENV_CONFIG": str(config),
+            "VERTEX_ENV_CACHE_DIR": str(home / "cache"),
+        }
         os.environ.clear()
         os.environ.update(own | case["environ"])
         sys.argv = ["vertex-env", *case["args"]]

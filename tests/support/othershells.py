@@ -122,7 +122,9 @@ class Place:
         self._count = 0
         tools = home / "tools"
         tools.mkdir(parents=True)
-        log, hold, python = (shlex.quote(str(path)) for path in (self._log, self.hold, sys.executable))
+        log, hold, python = (
+            shlex.quote(str(path)) for path in (self._log, self.hold, sys.executable)
+        )
         self._write(
             tools / "vertex-env",
             f'echo "$*" >>{log}\ni=0\nwhile [ -e {hold} ] && [ $i -lt 600 ]; do sleep 0.1; i=$((i+1)); done\n'
@@ -133,7 +135,11 @@ class Place:
             'out=$1\nshift\n{ printf "REPORT=%s\\n" "$*"; env; } >"$out.tmp"\nmv "$out.tmp" "$out"\n',
         )
         base = clean_environ(home)
-        base |= {"PATH": f"{tools}{os.pathsep}{base['PATH']}", "TERM": "xterm", "XDG_CONFIG_HOME": str(home / "config")}
+        base |= {
+            "PATH": f"{tools}{os.pathsep}{base['PATH']}",
+            "TERM": "xterm",
+            "XDG_CONFIG_HOME": str(home / "config"),
+        }
         self.env = google.environ(str(self.files), base)
         # As old as files usually are: of young ones no snapshot is taken.
         for path in (self.files / "credentials.json", self.files / "config.toml"):
@@ -164,7 +170,10 @@ class Place:
     def prepare(self) -> None:
         """Have a token stored, and a snapshot for shells."""
         subprocess.run(
-            ["vertex-env", "export", "--format", "lines"], env=self.env, check=True, stdout=subprocess.DEVNULL
+            ["vertex-env", "export", "--format", "lines"],
+            env=self.env,
+            check=True,
+            stdout=subprocess.DEVNULL,
         )
         assert list((self.files / "cache").glob("shell.snapshot"))
         assert self.calls == ["export --format lines"]
@@ -174,7 +183,9 @@ class Place:
         [path] = (self.files / "cache").glob(f"*.{suffix}")
         return path
 
-    def script(self, shell: Shell, *lines: str, env: Mapping[str, str | None] | None = None) -> "Run":
+    def script(
+        self, shell: Shell, *lines: str, env: Mapping[str, str | None] | None = None
+    ) -> "Run":
         """Run *lines* in a shell without a terminal; `REPORT` in them is a new report."""
         self._count += 1
         folder = self.home / f"script-{self._count}"
@@ -187,7 +198,9 @@ class Place:
             return f"report {reports[-1]}"
 
         path.write_text(re.sub("REPORT", report, "\n".join([shell.nothing, *lines]) + "\n"))
-        environ = {name: value for name, value in {**self.env, **(env or {})}.items() if value is not None}
+        environ = {
+            name: value for name, value in {**self.env, **(env or {})}.items() if value is not None
+        }
         ended = subprocess.run(
             [need(shell.name), *shell.script, str(path)],
             env=environ,
@@ -218,7 +231,11 @@ def read_report(path: Path) -> dict[str, str]:
 
 def ours(environ: Mapping[str, str]) -> dict[str, str]:
     """What the integration sets."""
-    return {n: v for n, v in environ.items() if n.startswith(("OPENAI_", "VERTEX_ENV_E", "VERTEX_ENV_R"))}
+    return {
+        n: v
+        for n, v in environ.items()
+        if n.startswith(("OPENAI_", "VERTEX_ENV_E", "VERTEX_ENV_R"))
+    }
 
 
 class Terminal:

@@ -2,8 +2,12 @@
 
 _LOCALE = "without /proc there is no telling whether LC_CTYPE is Python's own where that means C"
 _LEFT = "what leaves the group is the first process's child, not ours"
-_ORIGIN = "without siginfo, a real fault and a signal that was sent look the same: neither is caught"
-_QUEUE = "a handler in Python is called once for all that came meanwhile; macOS has no real-time signals"
+_ORIGIN = (
+    "without siginfo, a real fault and a signal that was sent look the same: neither is caught"
+)
+_QUEUE = (
+    "a handler in Python is called once for all that came meanwhile; macOS has no real-time signals"
+)
 
 LINUX_ONLY = {
     "test_start.py::test_the_environment[run-none]": _LOCALE,

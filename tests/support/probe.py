@@ -37,8 +37,19 @@ WORDS = {
     "all": "notes the signals that stop a process, and some that do nothing, too",
 }
 
-SOMETIMES = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ}
-NOTED = {int(number) for number in signal.valid_signals()} - {signal.SIGKILL, signal.SIGSTOP} - SOMETIMES
+SOMETIMES = {
+    signal.SIGTSTP,
+    signal.SIGTTIN,
+    signal.SIGTTOU,
+    signal.SIGCHLD,
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+}
+NOTED = (
+    {int(number) for number in signal.valid_signals()}
+    - {signal.SIGKILL, signal.SIGSTOP}
+    - SOMETIMES
+)
 ENDING = ("INT", "TERM", "HUP", "QUIT")
 
 CHILD = """
@@ -154,7 +165,10 @@ def _about() -> dict[str, Any]:
     }
     with suppress(OSError):
         fd = os.open("/dev/tty", os.O_RDWR)
-        about |= {"foreground": os.tcgetpgrp(fd), "cooked": bool(termios.tcgetattr(fd)[3] & termios.ICANON)}
+        about |= {
+            "foreground": os.tcgetpgrp(fd),
+            "cooked": bool(termios.tcgetattr(fd)[3] & termios.ICANON),
+        }
         os.close(fd)
     return about
 

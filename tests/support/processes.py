@@ -76,7 +76,10 @@ def side_by_side(
     here = [item for item in items if item.path == request.path and "scenario" in item.fixturenames]
     chosen = [item.callspec.params["scenario"] for item in here]
     with ThreadPoolExecutor(4) as pool:  # two cores have to be enough
-        yield {scenario: pool.submit(scenario, tmp_path_factory.mktemp(scenario.__name__)) for scenario in chosen}
+        yield {
+            scenario: pool.submit(scenario, tmp_path_factory.mktemp(scenario.__name__))
+            for scenario in chosen
+        }
 
 
 @contextmanager
@@ -100,7 +103,9 @@ def warmed(folder: Path) -> Iterator[dict[str, str]]:
 def stat(pid: int) -> tuple[str, int, int, int] | None:
     """State, parent, group and session of a process, if there is one; a state is `S`, `T`, `Z`, ..."""
     with suppress(OSError):
-        state, parent, group, session = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+        state, parent, group, session = (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:4]
+        )
         return state, int(parent), int(group), int(session)
     return None
 
@@ -130,7 +135,11 @@ def children(pid: int) -> dict[int, str]:
 
 def group(number: int) -> list[int]:
     """The processes in a group, dead ones left out."""
-    return [pid for pid, (state, _, members, _) in _processes() if members == number and state not in "ZX"]
+    return [
+        pid
+        for pid, (state, _, members, _) in _processes()
+        if members == number and state not in "ZX"
+    ]
 
 
 def end_session(number: int) -> None:
@@ -178,11 +187,15 @@ class Process:
 
     popen: subprocess.Popen[bytes]
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], folder: Path, **more: Any) -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], folder: Path, **more: Any
+    ) -> None:
         self._out, self._err = folder / "stdout", folder / "stderr"
         with self._out.open("wb") as out, self._err.open("wb") as err:
             streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err}
-            self.popen = subprocess.Popen(argv, env=dict(env), cwd=folder, start_new_session=True, **streams | more)
+            self.popen = subprocess.Popen(
+                argv, env=dict(env), cwd=folder, start_new_session=True, **streams | more
+            )
         self.pid = self.popen.pid
 
     def __enter__(self) -> Self:
@@ -220,14 +233,21 @@ class Terminal:
         how: `foreground`, `background` or `leader`.
     """
 
-    def __init__(self, argv: Sequence[str], env: Mapping[str, str], how: str = "foreground") -> None:
+    def __init__(
+        self, argv: Sequence[str], env: Mapping[str, str], how: str = "foreground"
+    ) -> None:
         self.master, slave = pty.openpty()
         os.set_blocking(self.master, False)
         termios.tcsetwinsize(slave, (24, 80))
         self._reports, report = os.pipe()
         os.set_blocking(self._reports, False)
         self._heard = self._screen = b""
-        streams: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave, "pass_fds": [report]}
+        streams: dict[str, Any] = {
+            "stdin": slave,
+            "stdout": slave,
+            "stderr": slave,
+            "pass_fds": [report],
+        }
         command = [*_SHELL, how, str(report), *argv]
         self.shell = subprocess.Popen(command, env=dict(env), start_new_session=True, **streams)
         os.close(slave)

@@ -57,9 +57,15 @@ class Runner:
         self.log: list[str] = []
         self.status = 0
         # A script of bash's, as the wrappers of pyenv are: bash reads $BASH_ENV for it, too.
-        program(self.folder / "bin", "vertex-env", f'#!/usr/bin/env bash\nexec {shlex.join(PROGRAM)} "$@"\n')
         program(
-            self.folder / "bin", "show", f"#!{sys.executable}\nimport json, os\nprint(json.dumps(dict(os.environ)))\n"
+            self.folder / "bin",
+            "vertex-env",
+            f'#!/usr/bin/env bash\nexec {shlex.join(PROGRAM)} "$@"\n',
+        )
+        program(
+            self.folder / "bin",
+            "show",
+            f"#!{sys.executable}\nimport json, os\nprint(json.dumps(dict(os.environ)))\n",
         )
 
     def step(self, script: str, env: Mapping[str, str] | None = None) -> str:
@@ -113,10 +119,16 @@ class Github(Runner):
     shell: ClassVar[tuple[str, ...]] = ("bash", "--noprofile", "--norc", "-eo", "pipefail")
 
     def before(self) -> dict[str, str]:
-        files = {name: self.folder / name.lower() for name in ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH")}
+        files = {
+            name: self.folder / name.lower()
+            for name in ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH")
+        }
         for file in files.values():
             file.write_text("")
-        return {**{name: str(file) for name, file in files.items()}, "RUNNER_TEMP": str(self.folder)}
+        return {
+            **{name: str(file) for name, file in files.items()},
+            "RUNNER_TEMP": str(self.folder),
+        }
 
     def read(self, line: str) -> None:
         if line.startswith("::add-mask::"):
@@ -166,7 +178,13 @@ class Azure(Runner):
             return
         properties = dict(item.split("=", 1) for item in (command[2] or "").split(";") if item)
         value = command[3]
-        for escape, meaning in (("%3B", ";"), ("%0D", "\r"), ("%0A", "\n"), ("%5D", "]"), ("%AZP25", "%")):
+        for escape, meaning in (
+            ("%3B", ";"),
+            ("%0D", "\r"),
+            ("%0A", "\n"),
+            ("%5D", "]"),
+            ("%AZP25", "%"),
+        ):
             value = value.replace(escape, meaning)
         if command[1] == "task.setsecret":
             self.secrets.append(value)
@@ -195,7 +213,10 @@ class CircleCi(Runner):
 class Buildkite(Runner):
     """https://github.com/buildkite/agent `clicommand/redactor_add.go`, `env_set.go`, `env_unset.go`."""
 
-    sign: ClassVar[Mapping[str, str]] = {"BUILDKITE": "true", "BUILDKITE_AGENT_JOB_API_SOCKET": "/run/job.sock"}
+    sign: ClassVar[Mapping[str, str]] = {
+        "BUILDKITE": "true",
+        "BUILDKITE_AGENT_JOB_API_SOCKET": "/run/job.sock",
+    }
 
     def __init__(self, folder: Path, env: Mapping[str, str], status: int = 0) -> None:
         super().__init__(folder, env)
@@ -217,7 +238,11 @@ class Buildkite(Runner):
                 case ["env", "set", "--input-format=json", "--output-format=quiet", "-"]:
                     # It reads line by line.
                     (line,) = stdin.splitlines()
-                    assert all(value in self.secrets for value in json.loads(line).values() if "ya29." in value)
+                    assert all(
+                        value in self.secrets
+                        for value in json.loads(line).values()
+                        if "ya29." in value
+                    )
                     self.variables |= json.loads(line)
                 case ["env", "unset", "--input-format=json", "--output-format=quiet", "-"]:
                     for name in json.loads(stdin):
@@ -238,7 +263,9 @@ class TeamCity(Runner):
         return {name: "" for name in self.passwords if name not in self.variables}
 
     def read(self, line: str) -> None:
-        message = re.fullmatch(r"##teamcity\[setParameter name='env\.(\w+)' value='((?:[^|'\[\]]|\|.)*)'\]", line)
+        message = re.fullmatch(
+            r"##teamcity\[setParameter name='env\.(\w+)' value='((?:[^|'\[\]]|\|.)*)'\]", line
+        )
         assert message is not None or "##teamcity" not in line
         if message is None:
             return

@@ -144,14 +144,20 @@ class Shell(Terminal):
         self.name = name
         folder = Path(env["HOME"]) / f"rc-{os.urandom(4).hex()}"
         folder.mkdir()
-        quiet = "unset HISTFILE MAILCHECK\n" if name == "bash" else "unset HISTFILE\nunsetopt prompt_cr prompt_sp\n"
+        quiet = (
+            "unset HISTFILE MAILCHECK\n"
+            if name == "bash"
+            else "unset HISTFILE\nunsetopt prompt_cr prompt_sp\n"
+        )
         file = folder / (".zshrc" if name == "zsh" else "bashrc")
         file.write_text(f"PS1={shlex.quote(PROMPT)} PS2=\n{quiet}{rc}")
         arguments = ["--noprofile", "--rcfile", str(file)] if name == "bash" else ["-d"]
         # Wide enough that no line is broken; a later change would have the prompt drawn anew.
         wide = ("sh", "-c", 'stty cols 5000; exec "$@"', "-")
         command = [*wide, *before, need(name), *arguments, "-i"]
-        super().__init__(command, {**env, "ZDOTDIR": str(folder)} if name == "zsh" else env, "leader")
+        super().__init__(
+            command, {**env, "ZDOTDIR": str(folder)} if name == "zsh" else env, "leader"
+        )
         self._prompts = 0
         self.start = self.wait()
 

@@ -22,7 +22,9 @@ def test_path_has_the_base_system_only(tmp_path: Path) -> None:
     path = f"{more}:{os.environ['PATH']}"
     (folder := tmp_path / "bin").mkdir()
     bare.fill(folder, path)
-    environ = bare.environ_for(folder, {"PATH": path, "VERTEX_ENV_TESTS_STRICT": "1", "VERTEX_ENV_TESTS_ZSH": "/z"})
+    environ = bare.environ_for(
+        folder, {"PATH": path, "VERTEX_ENV_TESTS_STRICT": "1", "VERTEX_ENV_TESTS_ZSH": "/z"}
+    )
     assert environ == {"PATH": str(folder)}
     for name in ("sh", "bash", "grep", "sed", "stty", "env", "git", "python3"):
         assert shutil.which(name, path=environ["PATH"]), name
@@ -37,7 +39,9 @@ def test_python_is_not_that_of_the_virtual_environment(tmp_path: Path) -> None:
     """It runs, and has nothing of the environment's packages."""
     bare.fill(tmp_path)
     show = "import sys; print(sys.version_info[:2], sys.prefix == sys.base_prefix)"
-    done = subprocess.run([tmp_path / "python3", "-I", "-c", show], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [tmp_path / "python3", "-I", "-c", show], capture_output=True, text=True, check=True
+    )
     assert done.stdout == f"{sys.version_info[:2]} True\n"
 
 
@@ -69,13 +73,28 @@ def test_{n}():
     ids=["enough", "too few", "a failure", "none"],
 )
 def test_enough_have_to_run(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path, ran: int, skipped: int, failed: int, status: int
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    ran: int,
+    skipped: int,
+    failed: int,
+    status: int,
 ) -> None:
     """It prints passed and skipped, and fails if a test does or fewer than 60 % ran."""
     tests = [RUNS] * ran + [SKIPS] * skipped + [FAILS] * failed
-    (tmp_path / "test_suite.py").write_text(SUITE + "".join(text.format(n=n) for n, text in enumerate(tests)))
+    (tmp_path / "test_suite.py").write_text(
+        SUITE + "".join(text.format(n=n) for n, text in enumerate(tests))
+    )
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "VERTEX_ENV_TESTS_STRICT": "1"}
-    arguments = ["-q", "-p", "no:cacheprovider", f"--rootdir={tmp_path}", "-c", os.devnull, str(tmp_path)]
+    arguments = [
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--rootdir={tmp_path}",
+        "-c",
+        os.devnull,
+        str(tmp_path),
+    ]
     assert bare.main(arguments, {**environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}) == status
     said = capfd.readouterr()
     assert f"bare machine: {ran} passed, {failed} failed, {skipped} skipped\n" in said.out
@@ -90,5 +109,7 @@ def test_a_run_without_a_report_fails(capfd: pytest.CaptureFixture[str]) -> None
 
 def test_the_gate_runs_it_last() -> None:
     """After the strict run, in the same virtual environment."""
-    commands = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and line[0] != "#"]
+    commands = [
+        line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and line[0] != "#"
+    ]
     assert commands[-1] == ".venv/bin/python -m tests.support.bare -n4"

@@ -50,7 +50,9 @@ def runs(folder: Path, ways: Mapping[str, int], before: str = "") -> int:
     (folder / "test_suite.py").write_text(IN_A_SCRIPT + before + SUITE.format(ways=dict(ways)))
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_suite.py"]
     env = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        argv, cwd=folder, env=env, capture_output=True, text=True, check=False, timeout=120
+    )
     assert before or done.returncode == 0, done.stdout
     return (folder / "seen").read_text().count("once")
 
@@ -77,7 +79,11 @@ def bare_forks(text: str) -> list[str]:
 def test_nothing_else_forks() -> None:
     """Tests, and the scripts in them, fork by `tests.support.forking` only."""
     texts = {path: path.read_text() for path in TESTS.rglob("*.py")}
-    found = {str(path.relative_to(TESTS)): lines for path, text in texts.items() if (lines := bare_forks(text))}
+    found = {
+        str(path.relative_to(TESTS)): lines
+        for path, text in texts.items()
+        if (lines := bare_forks(text))
+    }
     calls = [f"pid = {OS}.fork()", f"pid, terminal = {PTY}.fork()"]
     assert found == {"support/forking.py": calls}
 

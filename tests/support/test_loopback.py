@@ -23,13 +23,24 @@ from google.auth.transport.requests import Request
 
 import vertex_env
 from tests.support import loopback as google
-from tests.support.loopback import GoogleProxy, Info, clean_environ, gcloud_marker, run_cli, write_adc
+from tests.support.loopback import (
+    GoogleProxy,
+    Info,
+    clean_environ,
+    gcloud_marker,
+    run_cli,
+    write_adc,
+)
 from tests.support.tools import need
 
 TARGET = "target@sandbox-project.iam.gserviceaccount.com"
 USER = ("oauth2.googleapis.com", "POST", "/token")
 STS = ("sts.googleapis.com", "POST", "/v1/token")
-IAM = ("iamcredentials.googleapis.com", "POST", f"/v1/projects/-/serviceAccounts/{TARGET}:generateAccessToken")
+IAM = (
+    "iamcredentials.googleapis.com",
+    "POST",
+    f"/v1/projects/-/serviceAccounts/{TARGET}:generateAccessToken",
+)
 
 
 class Upstream(BaseHTTPRequestHandler):
@@ -48,7 +59,11 @@ class Upstream(BaseHTTPRequestHandler):
             "/latest/meta-data/placement/availability-zone": lambda: self.send(b"us-east-2b"),
             "/latest/meta-data/iam/security-credentials": lambda: self.send(b"fake-role"),
             "/latest/meta-data/iam/security-credentials/fake-role": lambda: self.send_json(
-                {"AccessKeyId": "fake-id", "SecretAccessKey": "fake-secret", "Token": "fake-session"}
+                {
+                    "AccessKeyId": "fake-id",
+                    "SecretAccessKey": "fake-secret",
+                    "Token": "fake-session",
+                }
             ),
         }
         answers.get(self.path, self.echo)()
@@ -66,10 +81,14 @@ class Upstream(BaseHTTPRequestHandler):
         if self.path == "/echo":
             self.echo(body)
         elif self.path.endswith(":generateAccessToken"):
-            self.send_json({"accessToken": "ya29.fake-impersonated", "expireTime": "2099-01-01T00:00:00Z"})
+            self.send_json(
+                {"accessToken": "ya29.fake-impersonated", "expireTime": "2099-01-01T00:00:00Z"}
+            )
         else:
             issued = "urn:ietf:params:oauth:token-type:access_token"
-            self.send_json({"access_token": "ya29.fake", "issued_token_type": issued, "expires_in": 3599})
+            self.send_json(
+                {"access_token": "ya29.fake", "issued_token_type": issued, "expires_in": 3599}
+            )
 
     def echo(self, body: str = "") -> None:
         self.send_json({"path": self.path, "headers": dict(self.headers.items()), "body": body})
@@ -161,7 +180,9 @@ def subject_command(path: Path) -> str:
 
 
 # google-auth asks to name the type when credentials come from strangers; here the choice is part of what is shown.
-by_type = pytest.mark.filterwarnings("ignore:The load_credentials_from_dict method:DeprecationWarning")
+by_type = pytest.mark.filterwarnings(
+    "ignore:The load_credentials_from_dict method:DeprecationWarning"
+)
 
 
 @by_type
@@ -171,19 +192,35 @@ by_type = pytest.mark.filterwarnings("ignore:The load_credentials_from_dict meth
         pytest.param(lambda _: google.authorized_user(), [USER], id="authorized_user"),
         pytest.param(lambda _: google.service_account(), [USER], id="service_account"),
         pytest.param(
-            lambda _: google.impersonated_service_account(google.authorized_user()), [USER, IAM], id="impersonated user"
+            lambda _: google.impersonated_service_account(google.authorized_user()),
+            [USER, IAM],
+            id="impersonated user",
         ),
         pytest.param(
-            lambda _: google.impersonated_service_account(google.service_account()), [USER, IAM], id="impersonated key"
+            lambda _: google.impersonated_service_account(google.service_account()),
+            [USER, IAM],
+            id="impersonated key",
         ),
-        pytest.param(lambda path: google.external_account_file(subject_file(path)), [STS], id="file"),
         pytest.param(
-            lambda path: google.external_account_file(subject_file(path), impersonate=TARGET, lifetime_s=600),
+            lambda path: google.external_account_file(subject_file(path)), [STS], id="file"
+        ),
+        pytest.param(
+            lambda path: google.external_account_file(
+                subject_file(path), impersonate=TARGET, lifetime_s=600
+            ),
             [STS, IAM],
             id="file, impersonated",
         ),
-        pytest.param(lambda path: google.external_account_executable(subject_command(path)), [STS], id="executable"),
-        pytest.param(google.external_account_x509, [("sts.mtls.googleapis.com", "POST", "/v1/token")], id="x509"),
+        pytest.param(
+            lambda path: google.external_account_executable(subject_command(path)),
+            [STS],
+            id="executable",
+        ),
+        pytest.param(
+            google.external_account_x509,
+            [("sts.mtls.googleapis.com", "POST", "/v1/token")],
+            id="x509",
+        ),
         pytest.param(
             lambda _: google.external_account_authorized_user(),
             [("sts.googleapis.com", "POST", "/v1/oauthtoken")],
@@ -210,18 +247,26 @@ def test_google_auth_reaches_its_production_urls(
     "build",
     [
         pytest.param(lambda _, base: google.service_account(base), id="service_account"),
-        pytest.param(lambda path, base: google.external_account_file(subject_file(path), base), id="file"),
         pytest.param(
-            lambda path, base: google.external_account_file(subject_file(path), base, impersonate=TARGET),
+            lambda path, base: google.external_account_file(subject_file(path), base), id="file"
+        ),
+        pytest.param(
+            lambda path, base: google.external_account_file(
+                subject_file(path), base, impersonate=TARGET
+            ),
             id="file, impersonated",
         ),
         pytest.param(lambda _, base: google.external_account_url(base), id="url"),
         pytest.param(lambda _, base: google.external_account_aws(base), id="aws"),
         pytest.param(
-            lambda path, base: google.external_account_executable(subject_command(path), base), id="executable"
+            lambda path, base: google.external_account_executable(subject_command(path), base),
+            id="executable",
         ),
         pytest.param(google.external_account_x509, id="x509"),
-        pytest.param(lambda _, base: google.external_account_authorized_user(base), id="external authorized user"),
+        pytest.param(
+            lambda _, base: google.external_account_authorized_user(base),
+            id="external authorized user",
+        ),
         pytest.param(lambda _, base: google.gdch_service_account(base), id="gdch"),
     ],
 )
@@ -280,7 +325,10 @@ def test_certificate_is_accepted(host: str, proxy: GoogleProxy) -> None:
         ("https://example.com/", "example.com:443"),
         ("https://googleapis.com.example.com/", "googleapis.com.example.com:443"),
         ("https://evilgoogleapis.com/", "evilgoogleapis.com:443"),
-        ("https://prediction.vertexai.goog.example.com/", "prediction.vertexai.goog.example.com:443"),
+        (
+            "https://prediction.vertexai.goog.example.com/",
+            "prediction.vertexai.goog.example.com:443",
+        ),
         ("https://oauth2.googleapis.com:8443/", "oauth2.googleapis.com:8443"),
     ],
 )
@@ -298,11 +346,15 @@ def test_plain_http_is_refused(proxy: GoogleProxy) -> None:
     assert proxy.refused == ["http://169.254.169.254/computeMetadata/v1/"]
 
 
-def tunnel(proxy: GoogleProxy, host: str, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
+def tunnel(
+    proxy: GoogleProxy, host: str, context: ssl.SSLContext | None = None
+) -> http.client.HTTPSConnection:
     """A connection to *host* whose socket can be watched."""
     context = context or ssl.create_default_context(cafile=proxy.ca_file)
     address = urlsplit(proxy.url)
-    connection = http.client.HTTPSConnection(str(address.hostname), address.port, timeout=10, context=context)
+    connection = http.client.HTTPSConnection(
+        str(address.hostname), address.port, timeout=10, context=context
+    )
     connection.set_tunnel(host, 443)
     return connection
 
@@ -369,7 +421,9 @@ def test_absent_upstream_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert f"no upstream at 127.0.0.1:{port}" in answer.reason
 
 
-def test_clients_that_leave_are_passed_over(upstream: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_clients_that_leave_are_passed_over(
+    upstream: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """At whatever point a client hangs up, or does not, the proxy says nothing and does not wait for it."""
     connect = b"CONNECT oauth2.googleapis.com:443 HTTP/1.1\r\n\r\n"
     waiting = []
@@ -388,7 +442,10 @@ def test_clients_that_leave_are_passed_over(upstream: str, tmp_path: Path, capfd
         with pytest.raises(ssl.SSLCertVerificationError):
             distrustful.request("GET", "/echo")
         distrustful.close()
-        for said in (b"POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nab", b"GET /hang HTTP/1.1\r\n\r\n"):
+        for said in (
+            b"POST /echo HTTP/1.1\r\nContent-Length: 5\r\n\r\nab",
+            b"GET /hang HTTP/1.1\r\n\r\n",
+        ):
             for stays in (False, True):
                 connection = tunnel(proxy, HOSTS[0])
                 connection.connect()
@@ -406,16 +463,32 @@ def test_real_clients_follow_the_environment(proxy: GoogleProxy, tmp_path: Path)
     """A child with `clean_environ` and the proxy's variables reaches Google's names, through curl as well."""
     curl = need("curl")
     environ = clean_environ(tmp_path) | proxy.environ
-    command = [curl, "--silent", "--show-error", "--fail", "--max-time", "10", f"https://{HOSTS[4]}/subject"]
-    assert subprocess.run(command, env=environ, capture_output=True, text=True, check=False).stdout == (
-        "fake-subject-token"
-    )
+    command = [
+        curl,
+        "--silent",
+        "--show-error",
+        "--fail",
+        "--max-time",
+        "10",
+        f"https://{HOSTS[4]}/subject",
+    ]
+    assert subprocess.run(
+        command, env=environ, capture_output=True, text=True, check=False
+    ).stdout == ("fake-subject-token")
     assert proxy.requests == [(HOSTS[4], "GET", "/subject")]
 
 
-def test_clean_environ_has_nothing_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clean_environ_has_nothing_of_the_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What the developer has set for Google, OpenAI, proxies and certificates stays outside."""
-    for name in ("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CONFIG", "OPENAI_API_KEY", "VERTEX_ENV_MODEL", "HTTPS_PROXY"):
+    for name in (
+        "GOOGLE_CLOUD_PROJECT",
+        "CLOUDSDK_CONFIG",
+        "OPENAI_API_KEY",
+        "VERTEX_ENV_MODEL",
+        "HTTPS_PROXY",
+    ):
         monkeypatch.setenv(name, "of the machine")
     environ = clean_environ(tmp_path)
     assert "of the machine" not in environ.values()
@@ -428,7 +501,10 @@ def test_started_gcloud_leaves_a_mark(tmp_path: Path) -> None:
     home = tmp_path / "it's $HOME"
     environ = clean_environ(home)
     assert not gcloud_marker(home).exists()
-    assert subprocess.run("gcloud config get project", shell=True, env=environ, check=False).returncode == 1
+    assert (
+        subprocess.run("gcloud config get project", shell=True, env=environ, check=False).returncode
+        == 1
+    )
     assert gcloud_marker(home).read_text() == "config get project\n"
 
 
@@ -455,7 +531,9 @@ def test_run_cli_finds_the_package_under_test(tmp_path: Path) -> None:
     """In a clean environment too, whether it is installed or not."""
     environ = clean_environ(tmp_path)
     command = [sys.executable, "-P", "-c", "import vertex_env; print(vertex_env.__file__)"]
-    ended = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=True)
+    ended = subprocess.run(
+        command, env=environ, cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert ended.stdout.strip() == vertex_env.__file__
 
 

@@ -18,7 +18,9 @@ def need(program: str) -> str:
     cannot lose a shell without anybody noticing.
     """
     folders = os.pathsep.join([*os.get_exec_path(), str(Path(sys.executable).parent)])
-    path = os.environ.get(f"VERTEX_ENV_TESTS_{program.upper()}") or shutil.which(program, path=folders)
+    path = os.environ.get(f"VERTEX_ENV_TESTS_{program.upper()}") or shutil.which(
+        program, path=folders
+    )
     return path or missing(f"{program} is not installed")
 
 

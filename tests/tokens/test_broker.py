@@ -14,9 +14,23 @@ KEY = "k"
 
 
 def broker(
-    source: FakeSource, store: MemoryStore | None, clock: FakeClock, said: list[str], *, late: bool = False
+    source: FakeSource,
+    store: MemoryStore | None,
+    clock: FakeClock,
+    said: list[str],
+    *,
+    late: bool = False,
 ) -> Broker:
-    return Broker(source, store, KEY, timedelta(minutes=5), clock, said.append, late, lambda: said.append("behind"))
+    return Broker(
+        source,
+        store,
+        KEY,
+        timedelta(minutes=5),
+        clock,
+        said.append,
+        late,
+        lambda: said.append("behind"),
+    )
 
 
 def test_a_fresh_token_is_not_minted_again() -> None:
@@ -139,7 +153,9 @@ def test_a_failed_mint_stores_nothing() -> None:
         pytest.param(3600, 3299, True, [], id="a metadata server's token"),
     ],
 )
-def test_when_the_next_token_is_fetched_behind(lifetime_s: float, age_s: float, said: list[str], *, late: bool) -> None:
+def test_when_the_next_token_is_fetched_behind(
+    lifetime_s: float, age_s: float, said: list[str], *, late: bool
+) -> None:
     """The stored token is given out all the same, and nothing is minted here."""
     clock, store, heard = FakeClock(), MemoryStore(), []  # type: FakeClock, MemoryStore, list[str]
     store.save(KEY, token(lifetime_s=lifetime_s, issued=clock()))

@@ -89,7 +89,9 @@ def new_desktop(state: str) -> Iterator[Desktop]:
     services.mkdir(parents=True)
     (home / "run").mkdir(mode=0o700)
     prompted = home / "prompted"
-    (services / "org.gnome.keyring.SystemPrompter.service").write_text(PROMPTER.format(marker=prompted))
+    (services / "org.gnome.keyring.SystemPrompter.service").write_text(
+        PROMPTER.format(marker=prompted)
+    )
     environ = {
         "HOME": str(home),
         "PATH": os.environ["PATH"],
@@ -135,7 +137,11 @@ def login(google: Sandbox, folder: Path, desktop: Desktop | None = None) -> dict
     """The variables of somebody with a keychain, and a home in *folder*."""
     environ = google.environ(str(folder), clean_environ(folder))
     of_bus = () if desktop is None else ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR")
-    return {**environ, **{name: desktop.environ[name] for name in of_bus if desktop}, "VERTEX_ENV_STORE": "keyring"}
+    return {
+        **environ,
+        **{name: desktop.environ[name] for name in of_bus if desktop},
+        "VERTEX_ENV_STORE": "keyring",
+    }
 
 
 def minted(*args: str, env: Mapping[str, str]) -> str:
@@ -156,7 +162,9 @@ def check_refused(done: Completed, message: str) -> None:
 
 
 def files_with(text: str, folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+    return [
+        path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()
+    ]
 
 
 def names(folder: Path) -> list[str]:
@@ -165,7 +173,9 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in files if not path.name.startswith("lock-"))
 
 
-def test_the_token_is_in_the_keychain_and_in_no_file(google: Sandbox, desktop: Desktop, tmp_path: Path) -> None:
+def test_the_token_is_in_the_keychain_and_in_no_file(
+    google: Sandbox, desktop: Desktop, tmp_path: Path
+) -> None:
     """Every later process has it from there, whatever it prints; no answer is remembered."""
     env = login(google, tmp_path, desktop)
     value = minted(env=env)
@@ -213,7 +223,9 @@ def test_many_processes_mint_once(google: Sandbox, desktop: Desktop, tmp_path: P
 
 
 @pytest.mark.parametrize("everything", [False, True], ids=["logout", "logout --all"])
-def test_logout_leaves_nothing_of_ours(google: Sandbox, desktop: Desktop, tmp_path: Path, *, everything: bool) -> None:
+def test_logout_leaves_nothing_of_ours(
+    google: Sandbox, desktop: Desktop, tmp_path: Path, *, everything: bool
+) -> None:
     """Items, what is known about them, file tokens and answers; other identities' only with `--all`."""
     env = login(google, tmp_path, desktop)
     with_scope = {**env, "VERTEX_ENV_SCOPE": "openid"}
@@ -239,10 +251,14 @@ def test_logout_leaves_nothing_of_ours(google: Sandbox, desktop: Desktop, tmp_pa
     assert google.counts["token"] == count + 1
 
 
-def test_a_damaged_item_is_a_miss(desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_item_is_a_miss(
+    desktop: Desktop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever somebody did to it; the next one is kept as if nothing had been."""
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", desktop.environ["DBUS_SESSION_BUS_ADDRESS"])
-    write_private(tmp_path / "keychain.pin", b'{"backend": "keyring.backends.SecretService.Keyring"}')
+    write_private(
+        tmp_path / "keychain.pin", b'{"backend": "keyring.backends.SecretService.Keyring"}'
+    )
     store, saved = KeyringStore(tmp_path), now_minted()
     store.save(KEY, saved)
     (good,) = desktop.items().values()
@@ -282,19 +298,28 @@ def test_a_locked_keychain_is_an_error_without_a_prompt(google: Sandbox, tmp_pat
         assert not desktop.prompted.exists()
         # The same question by keyring itself: the marker would have told.
         ask = "import keyring; keyring.get_password('vertex-env', 'x')"
-        assert subprocess.run([sys.executable, "-c", ask], env=env, capture_output=True, check=False).returncode != 0
+        assert (
+            subprocess.run(
+                [sys.executable, "-c", ask], env=env, capture_output=True, check=False
+            ).returncode
+            != 0
+        )
         assert desktop.prompted.exists()
 
 
 def test_a_missing_collection_is_not_created(google: Sandbox, tmp_path: Path) -> None:
     """To create one is to ask for a password."""
     with new_desktop("new") as desktop:
-        check_refused(run_cli("token", env=login(google, tmp_path, desktop)), "no default collection")
+        check_refused(
+            run_cli("token", env=login(google, tmp_path, desktop)), "no default collection"
+        )
         assert not desktop.prompted.exists()
     assert google.counts["token"] == 0
 
 
-@pytest.mark.parametrize("address", [None, "unix:path=/nowhere/bus", "nonsense"], ids=["none", "stale", "malformed"])
+@pytest.mark.parametrize(
+    "address", [None, "unix:path=/nowhere/bus", "nonsense"], ids=["none", "stale", "malformed"]
+)
 @pytest.mark.parametrize("known", [False, True], ids=["cold", "warm"])
 def test_no_session_is_an_error(
     google: Sandbox, desktop: Desktop, tmp_path: Path, address: str | None, *, known: bool
@@ -318,7 +343,10 @@ def test_logout_removes_what_is_in_files_though_the_keychain_is_out_of_reach(
     minted(env=env)
     minted("--store", "file", env=env)
     minted("--store", "file", "--scope", "openid", env=env)
-    check_refused(run_cli("logout", "--all", env={**env, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}), "D-Bus")
+    check_refused(
+        run_cli("logout", "--all", env={**env, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nowhere"}),
+        "D-Bus",
+    )
     assert FileStore(tmp_path / "cache").keys() == []
     assert len(desktop.items()) == 1
     assert run_cli("logout", "--all", env=env).status == 0
@@ -326,7 +354,9 @@ def test_logout_removes_what_is_in_files_though_the_keychain_is_out_of_reach(
     assert names(tmp_path) == []
 
 
-def test_without_a_folder_nothing_is_left_in_the_keychain(google: Sandbox, desktop: Desktop, tmp_path: Path) -> None:
+def test_without_a_folder_nothing_is_left_in_the_keychain(
+    google: Sandbox, desktop: Desktop, tmp_path: Path
+) -> None:
     """What `logout` could not find again is not stored."""
     env = login(google, tmp_path, desktop)
     (tmp_path / "cache").write_text("")
@@ -346,7 +376,12 @@ def faulty(google: Sandbox, tmp_path: Path) -> dict[str, str]:
     shutil.copy(Path(keychains.__file__), modules)
     env = login(google, tmp_path)
     path = os.pathsep.join(filter(None, (str(modules), env.get("PYTHONPATH"))))
-    return {**env, "PYTHONPATH": path, "TESTS_KEYCHAIN": str(items), **preferring("keychains.Keychain")}
+    return {
+        **env,
+        "PYTHONPATH": path,
+        "TESTS_KEYCHAIN": str(items),
+        **preferring("keychains.Keychain"),
+    }
 
 
 def install(faulty: Mapping[str, str]) -> None:
@@ -391,15 +426,20 @@ def test_a_keychain_that_hangs_is_given_up(google: Sandbox, faulty: Mapping[str,
     assert time.monotonic() - started < 30
     assert google.counts["token"] == 0
     write_private(
-        Path(faulty["VERTEX_ENV_CACHE_DIR"]) / "keychain.pin", json.dumps({"backend": "keychains.Hanging"}).encode()
+        Path(faulty["VERTEX_ENV_CACHE_DIR"]) / "keychain.pin",
+        json.dumps({"backend": "keychains.Hanging"}).encode(),
     )
     check_refused(run_cli("token", env=faulty, timeout=40), "did not answer within 3 s")
     assert google.counts["token"] == 0
 
 
-def test_an_error_does_not_quote_the_token(google: Sandbox, faulty: Mapping[str, str], tmp_path: Path) -> None:
+def test_an_error_does_not_quote_the_token(
+    google: Sandbox, faulty: Mapping[str, str], tmp_path: Path
+) -> None:
     """Though the keychain's own does."""
-    check_refused(run_cli("token", env={**faulty, **preferring("keychains.Talkative")}), "PasswordSetError")
+    check_refused(
+        run_cli("token", env={**faulty, **preferring("keychains.Talkative")}), "PasswordSetError"
+    )
     assert google.counts["token"] == 1
     assert files_with("ya29.", tmp_path / "cache") == []
 
@@ -414,7 +454,10 @@ def test_another_preference_does_not_hide_the_token(faulty: Mapping[str, str]) -
     assert minted(env=faulty) == second
     assert run_cli("logout", "--all", env=faulty).status == 0
     assert list(Path(faulty["TESTS_KEYCHAIN"]).iterdir()) == []
-    check_refused(run_cli("token", env={**faulty, **preferring("keyring.backends.null.Keyring")}), "no keychain")
+    check_refused(
+        run_cli("token", env={**faulty, **preferring("keyring.backends.null.Keyring")}),
+        "no keychain",
+    )
 
 
 def test_an_uninstalled_keychain_is_replaced(google: Sandbox, faulty: Mapping[str, str]) -> None:
@@ -562,7 +605,11 @@ def test_a_damaged_pin_is_made_anew(faulty: Mapping[str, str], tmp_path: Path) -
         "for folder in pathlib.Path(sys.argv[1]).iterdir(): KeyringStore(folder).ready()"
     )
     done = subprocess.run(
-        [sys.executable, "-P", "-c", program, str(folder)], env=faulty, capture_output=True, text=True, check=False
+        [sys.executable, "-P", "-c", program, str(folder)],
+        env=faulty,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.stdout, done.stderr) == ("", "")
     pins = [json.loads(path.read_bytes()) for path in folder.glob("*/keychain.pin")]

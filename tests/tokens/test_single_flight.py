@@ -56,9 +56,15 @@ def test_200_at_once_make_one_request(google: Sandbox, env: dict[str, str], fork
 
 def test_real_processes_at_once_make_one_request(google: Sandbox, env: dict[str, str]) -> None:
     """The same with interpreters that each start for themselves, some for `export`."""
-    commands = [[*PROGRAM, *args] for args in (("token",), ("export", "--format", "json")) for _ in range(10)]
+    commands = [
+        [*PROGRAM, *args]
+        for args in (("token",), ("export", "--format", "json"))
+        for _ in range(10)
+    ]
     processes = [
-        subprocess.Popen(c, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        subprocess.Popen(
+            c, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
         for c in commands
     ]
     ended = [(process.communicate(timeout=120), process.returncode) for process in processes]
@@ -67,7 +73,9 @@ def test_real_processes_at_once_make_one_request(google: Sandbox, env: dict[str,
     assert google.counts["token"] == 1
 
 
-def test_a_herd_that_wants_new_tokens_shares_them(google: Sandbox, env: dict[str, str], forks: Forks) -> None:
+def test_a_herd_that_wants_new_tokens_shares_them(
+    google: Sandbox, env: dict[str, str], forks: Forks
+) -> None:
     """With --refresh whoever waits for the lock takes the token that was minted meanwhile."""
     old = forks.run("token", env=env).stdout
     runs = forks.run_at_once(200, "token", "--refresh", env=env)
@@ -127,7 +135,9 @@ def test_a_thousand_kills_leave_a_store_that_works(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", "-m", "tests.support.kills", str(folder), "1000"]
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(
+        command, env=environ, capture_output=True, text=True, timeout=120, check=False
+    )
     assert (ended.returncode, ended.stderr) == (0, "")
     assert int(ended.stdout) > 500
     leftovers = sorted(path for path in folder.iterdir() if path.suffix == ".tmp")
@@ -143,12 +153,16 @@ def test_the_program_killed_thirty_times(env: Mapping[str, str], google: Sandbox
     dice = random.Random(7)
     for _ in range(30):
         command = [*PROGRAM, "token", "--refresh"]
-        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         time.sleep(dice.random() * 0.7)
         process.kill()
         process.wait()
     for command in ([*PROGRAM, "token"], [*PROGRAM, "token", "--refresh"], [*PROGRAM, "token"]):
-        ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20, check=False)
+        ended = subprocess.run(
+            command, env=env, capture_output=True, text=True, timeout=20, check=False
+        )
         assert (ended.returncode, ended.stderr) == (0, "")
         assert ended.stdout.startswith("ya29.sandbox-")
     assert google.counts["token"] >= 2
@@ -195,7 +209,9 @@ def test_without_a_lock_it_goes_on(tmp_path: Path, what: str) -> None:
 
 def test_lengths_of_waits_add_up() -> None:
     """A holder that needs all the time it may take for a mint still lets the others in before they give up."""
-    pauses = itertools.accumulate(itertools.repeat(None, 50), lambda p, _: min(p * 1.5, 0.1), initial=0.01)
+    pauses = itertools.accumulate(
+        itertools.repeat(None, 50), lambda p, _: min(p * 1.5, 0.1), initial=0.01
+    )
     assert max(pauses) == 0.1
     for mint_s in (1.0, 10.0, 300.0):
         for kind in (FileStore, KeyringStore):

@@ -183,7 +183,10 @@ def test_a_folder_of_somebody_else_is_not_used(tmp_path: Path) -> None:
     os.chown(tmp_path / "cache", 12345, 12345)
     assert store.load(KEY) is None
     store.save("1" * 64, TOKEN)
-    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [f"{KEY}.stamp", f"{KEY}.token"]
+    assert sorted(p.name for p in (tmp_path / "cache").iterdir()) == [
+        f"{KEY}.stamp",
+        f"{KEY}.token",
+    ]
 
 
 def test_a_folder_left_open_is_closed(folder: Path) -> None:
@@ -204,7 +207,9 @@ def test_old_files_are_removed(folder: Path) -> None:
     for path in folder.iterdir():
         os.utime(path, (long_ago, long_ago))
     store.save(KEY, TOKEN)
-    assert sorted(p.name for p in folder.iterdir()) == sorted([f"{KEY}.token", f"{KEY}.stamp", f"lock-{KEY[:2]}"])
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        [f"{KEY}.token", f"{KEY}.stamp", f"lock-{KEY[:2]}"]
+    )
 
 
 def _hold(folder: str, ready: str) -> None:
@@ -216,7 +221,9 @@ def _hold(folder: str, ready: str) -> None:
 def test_a_killed_holder_frees_the_lock(folder: Path, tmp_path: Path) -> None:
     """The lock goes with the process, however that ends."""
     ready = tmp_path / "ready"
-    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(str(folder), str(ready)))
+    holder = multiprocessing.get_context("spawn").Process(
+        target=_hold, args=(str(folder), str(ready))
+    )
     holder.start()
     while not ready.exists():
         time.sleep(0.01)

@@ -22,7 +22,9 @@ def s(seconds: float) -> timedelta:
 # --- Token ---
 
 
-@pytest.mark.parametrize("shown", [repr, str, "{}".format, "{0!a}".format], ids=["repr", "str", "format", "ascii"])
+@pytest.mark.parametrize(
+    "shown", [repr, str, "{}".format, "{0!a}".format], ids=["repr", "str", "format", "ascii"]
+)
 def test_value_stays_out_of_every_text_form(shown: object) -> None:
     """A token that is logged or shown in a traceback does not give itself away."""
     assert callable(shown)
@@ -53,7 +55,15 @@ def test_instants_of_other_zones_are_the_same_instants() -> None:
 @pytest.mark.parametrize(
     ("lifetime_s", "early_s"),
     [(43_200, 225), (3600, 225), (900, 225), (300, 75), (20, 5), (0, 0), (-60, 0)],
-    ids=["12 h", "an hour", "a quarter of 15 min is as much", "5 min", "20 s", "nothing", "came expired"],
+    ids=[
+        "12 h",
+        "an hour",
+        "a quarter of 15 min is as much",
+        "5 min",
+        "20 s",
+        "nothing",
+        "came expired",
+    ],
 )
 def test_due_before_expiry(lifetime_s: float, early_s: float) -> None:
     """A token is due 225 s before expiry, or at three quarters of a short life, never after expiry."""
@@ -153,7 +163,9 @@ def test_key_is_a_file_name() -> None:
 
 def test_key_is_the_same_for_equal_identities() -> None:
     """Two processes that mean the same identity find each other's token."""
-    again = Identity("authorized_user", "f" * 64, ("openid",), universe="googleapis.com", lifetime=None)
+    again = Identity(
+        "authorized_user", "f" * 64, ("openid",), universe="googleapis.com", lifetime=None
+    )
     assert again.key == PLAIN.key
 
 
@@ -197,7 +209,14 @@ def test_different_identities_have_different_keys(one: Identity, other: Identity
         (replace(PLAIN, quota_project="a"), replace(PLAIN, audience="a")),
         (replace(PLAIN, lifetime=None), replace(PLAIN, lifetime=timedelta(0))),
     ],
-    ids=["empty scope", "NUL in a scope", "scope or delegate", "empty account", "neighbours", "no lifetime"],
+    ids=[
+        "empty scope",
+        "NUL in a scope",
+        "scope or delegate",
+        "empty account",
+        "neighbours",
+        "no lifetime",
+    ],
 )
 def test_near_identities_have_different_keys(one: Identity, other: Identity) -> None:
     """What differs only in how it is cut, or in empty against absent, differs."""

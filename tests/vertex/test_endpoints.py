@@ -15,7 +15,14 @@ from tests.support.loopback import Completed, GoogleProxy, clean_environ, run_cl
 from vertex_env.errors import RefusedError, SettingsError, UnavailableError
 from vertex_env.sandbox.server import Sandbox
 from vertex_env.vertex import endpoints
-from vertex_env.vertex.endpoints import Endpoint, Get, find_endpoint, http_get, list_endpoints, list_locations
+from vertex_env.vertex.endpoints import (
+    Endpoint,
+    Get,
+    find_endpoint,
+    http_get,
+    list_endpoints,
+    list_locations,
+)
 from vertex_env.vertex.refusals import Who
 
 ROOT = "https://us-central1-aiplatform.googleapis.com/v1"
@@ -24,13 +31,19 @@ WHO = Who("authorized_user", None, "adc.json (from a test)")
 
 
 def item(number: str, name: object = "x", **more: object) -> dict[str, object]:
-    return {"name": f"projects/1/locations/us-central1/endpoints/{number}", "displayName": name, **more}
+    return {
+        "name": f"projects/1/locations/us-central1/endpoints/{number}",
+        "displayName": name,
+        **more,
+    }
 
 
 class FakeApi:
     """A `Get` that knows *pages* of a list, and single endpoints by ID; it keeps the questions."""
 
-    def __init__(self, pages: Sequence[Mapping[str, object]] = (), **single: Mapping[str, object]) -> None:
+    def __init__(
+        self, pages: Sequence[Mapping[str, object]] = (), **single: Mapping[str, object]
+    ) -> None:
         self.pages, self.single = list(pages), single
         self.asked: list[tuple[str, dict[str, str]]] = []
 
@@ -48,8 +61,17 @@ class FakeApi:
 def test_fields() -> None:
     """What is taken from Google's answer."""
     host = "2.us-central1-1.prediction.vertexai.goog"
-    models = [{"displayName": "llama", "model": "projects/1/models/5"}, {"model": "projects/1/models/6"}, {}]
-    page = {"endpoints": [item("1", "one"), item("2", "two", dedicatedEndpointDns=host, deployedModels=models)]}
+    models = [
+        {"displayName": "llama", "model": "projects/1/models/5"},
+        {"model": "projects/1/models/6"},
+        {},
+    ]
+    page = {
+        "endpoints": [
+            item("1", "one"),
+            item("2", "two", dedicatedEndpointDns=host, deployedModels=models),
+        ]
+    }
     assert list(list_endpoints(FakeApi([page]), ROOT, PARENT)) == [
         Endpoint("1", "one", "us-central1", (), None),
         Endpoint("2", "two", "us-central1", ("llama", "projects/1/models/6", "?"), host),
@@ -77,7 +99,9 @@ def test_page_token_that_leads_nowhere(token: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "endpoints", [None, {}, "x", 5, [None, 5, "x", []]], ids=["null", "object", "text", "number", "list of others"]
+    "endpoints",
+    [None, {}, "x", 5, [None, 5, "x", []]],
+    ids=["null", "object", "text", "number", "list of others"],
 )
 def test_list_of_a_wrong_type(endpoints: object) -> None:
     """What is no endpoint is passed over."""
@@ -152,7 +176,9 @@ def test_ambiguous_name() -> None:
     ("listed", "hint"),
     [
         pytest.param([], "it may be elsewhere: vertex-env endpoints --all-locations", id="none"),
-        pytest.param([item("1", "one"), item("2", "two")], "endpoints there: 1 (one), 2 (two)", id="others"),
+        pytest.param(
+            [item("1", "one"), item("2", "two")], "endpoints there: 1 (one), 2 (two)", id="others"
+        ),
         pytest.param(
             [item("1", "\x1b[31mone\nvertex-env: hint: x")],
             "endpoints there: 1 ([31mone vertex-env: hint: x)",
@@ -160,7 +186,9 @@ def test_ambiguous_name() -> None:
         ),
         pytest.param([item("1", ["x"])], "endpoints there: 1 (['x'])", id="a wrong type"),
         pytest.param(
-            [item(str(n), "n") for n in range(9)], "endpoints there: 0 (n), 1 (n), 2 (n), 3 (n), 4 (n)", id="many"
+            [item(str(n), "n") for n in range(9)],
+            "endpoints there: 0 (n), 1 (n), 2 (n), 3 (n), 4 (n)",
+            id="many",
         ),
     ],
 )
@@ -168,7 +196,10 @@ def test_unknown_name(listed: list[dict[str, object]], hint: str) -> None:
     """What there is instead, so far as it can be shown on a line."""
     with pytest.raises(SettingsError) as caught:
         find_endpoint(FakeApi([{"endpoints": listed}]), ROOT, PARENT, "nobody")
-    assert (caught.value.message, caught.value.hint) == (f"there is no endpoint 'nobody' in {PARENT}", hint)
+    assert (caught.value.message, caught.value.hint) == (
+        f"there is no endpoint 'nobody' in {PARENT}",
+        hint,
+    )
 
 
 def test_names_that_only_differ_in_case() -> None:
@@ -189,7 +220,9 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_request() -> None:
     """The token is in the header and nowhere else; the quota project as Google wants it."""
     with Answers({"/x": Reply(body={"a": 1})}) as answers:
-        assert http_get(PLANTED, WHO, "quota-project", 10)(f"{answers.url}/x", {"pageSize": "1"}) == {"a": 1}
+        assert http_get(PLANTED, WHO, "quota-project", 10)(
+            f"{answers.url}/x", {"pageSize": "1"}
+        ) == {"a": 1}
     (asked,) = answers.asked
     assert asked.fields == {"pageSize": "1"}
     assert asked.headers["Authorization"] == f"Bearer {PLANTED}"
@@ -207,11 +240,22 @@ def test_no_quota_project() -> None:
     ("reply", "kind", "message"),
     [
         pytest.param(
-            Reply(200, "<html>"), UnavailableError, "{host} answered with something that is not JSON", id="HTML"
+            Reply(200, "<html>"),
+            UnavailableError,
+            "{host} answered with something that is not JSON",
+            id="HTML",
         ),
-        pytest.param(Reply(200, [1]), UnavailableError, "{host} answered with something that is not JSON", id="list"),
         pytest.param(
-            Reply(200, b"[" * 100_000), UnavailableError, "{host} answered with something that is not JSON", id="deep"
+            Reply(200, [1]),
+            UnavailableError,
+            "{host} answered with something that is not JSON",
+            id="list",
+        ),
+        pytest.param(
+            Reply(200, b"[" * 100_000),
+            UnavailableError,
+            "{host} answered with something that is not JSON",
+            id="deep",
         ),
         pytest.param(
             Reply(302, "", {"Location": "http://127.0.0.1:9/"}),
@@ -219,9 +263,14 @@ def test_no_quota_project() -> None:
             "{host} answered 302, but with nothing that can be used",
             id="redirect",
         ),
-        pytest.param(Reply(404, "<html>"), RefusedError, "{host} answered 404 to {who}", id="404 HTML"),
         pytest.param(
-            Reply(403, {"error": {"message": PLANTED}}), RefusedError, "{host} refused {who}: [hidden]", id="403"
+            Reply(404, "<html>"), RefusedError, "{host} answered 404 to {who}", id="404 HTML"
+        ),
+        pytest.param(
+            Reply(403, {"error": {"message": PLANTED}}),
+            RefusedError,
+            "{host} refused {who}: [hidden]",
+            id="403",
         ),
         pytest.param(
             Reply(429, {"error": {"message": "Slow down."}}),
@@ -250,7 +299,9 @@ def test_not_found() -> None:
 
 def test_nobody_there() -> None:
     """No connection is told as for tokens."""
-    with pytest.raises(UnavailableError, match=r"cannot reach 127\.0\.0\.1:9: the connection was refused"):
+    with pytest.raises(
+        UnavailableError, match=r"cannot reach 127\.0\.0\.1:9: the connection was refused"
+    ):
         http_get(PLANTED, WHO, None, 10)("http://127.0.0.1:9/x", {})
 
 
@@ -293,12 +344,18 @@ def base_url(ended: Completed) -> str:
     [
         pytest.param("1234567890123456789", API, "1234567890123456789", id="by ID"),
         pytest.param("sandbox-llama", API, "1234567890123456789", id="by name"),
-        pytest.param("2345678901234567890", DEDICATED, "2345678901234567890", id="dedicated, by ID"),
-        pytest.param("sandbox-dedicated", DEDICATED, "2345678901234567890", id="dedicated, by name"),
+        pytest.param(
+            "2345678901234567890", DEDICATED, "2345678901234567890", id="dedicated, by ID"
+        ),
+        pytest.param(
+            "sandbox-dedicated", DEDICATED, "2345678901234567890", id="dedicated, by name"
+        ),
         pytest.param("mg-endpoint-1a2b", API, "mg-endpoint-1a2b", id="an ID with letters"),
     ],
 )
-def test_base_url(wanted: str, host: str, number: str, sandbox: tuple[GoogleProxy, dict[str, str]]) -> None:
+def test_base_url(
+    wanted: str, host: str, number: str, sandbox: tuple[GoogleProxy, dict[str, str]]
+) -> None:
     """An ID or a name leads to the endpoint's own host, where it has one."""
     _, env = sandbox
     ended = run_cli("export", "--format", "json", "--endpoint", wanted, env=env)
@@ -363,14 +420,18 @@ def test_json_of_hostile_names(hostile: tuple[Answers, dict[str, str]]) -> None:
     """JSON keeps the names as they are, and plain ASCII."""
     ended = run_cli("endpoints", "--format", "json", env=hostile[1])
     assert ended.stdout.isascii()
-    assert [one["name"] for one in json.loads(ended.stdout)][:2] == [HOSTILE[0]["displayName"], "x" * 5000]  # type: ignore[index]
+    shown = [one["name"] for one in json.loads(ended.stdout)]
+    assert shown[0] == HOSTILE[0]["displayName"]  # type: ignore[index]
+    assert shown[1] == "x" * 5000
 
 
 @pytest.mark.parametrize(
     "host",
     [
         pytest.param("evil.example.com", id="another domain"),
-        pytest.param("1.us-central1-1.prediction.vertexai.goog.evil.example.com", id="behind Google's"),
+        pytest.param(
+            "1.us-central1-1.prediction.vertexai.goog.evil.example.com", id="behind Google's"
+        ),
         pytest.param("evilgoogleapis.com", id="no dot before Google's"),
         pytest.param("evil.example.com/.googleapis.com", id="path"),
         pytest.param("evil.example.com#.googleapis.com", id="fragment"),
@@ -397,7 +458,9 @@ def test_json_of_hostile_names(hostile: tuple[Answers, dict[str, str]]) -> None:
         pytest.param(7, id="number"),
     ],
 )
-def test_dedicated_host_that_is_not_googles(host: object, hostile: tuple[Answers, dict[str, str]]) -> None:
+def test_dedicated_host_that_is_not_googles(
+    host: object, hostile: tuple[Answers, dict[str, str]]
+) -> None:
     """The token is sent to no such host, whatever the API says, and nothing of it is remembered."""
     answers, env = hostile
     answers.routes[f"{LIST}/123"] = Reply(body=item("123", dedicatedEndpointDns=host))
@@ -412,7 +475,9 @@ def test_dedicated_host_that_is_not_googles(host: object, hostile: tuple[Answers
 def test_control_dedicated_host_that_is_googles(hostile: tuple[Answers, dict[str, str]]) -> None:
     """The same drive with a host that may have the token."""
     answers, env = hostile
-    answers.routes[f"{LIST}/123"] = Reply(body=item("123", dedicatedEndpointDns="a.prediction.vertexai.goog"))
+    answers.routes[f"{LIST}/123"] = Reply(
+        body=item("123", dedicatedEndpointDns="a.prediction.vertexai.goog")
+    )
     ended = run_cli("export", "--format", "json", "--endpoint", "123", env=env)
     assert (ended.status, ended.stderr) == (0, "")
     url = json.loads(ended.stdout)["OPENAI_BASE_URL"]
@@ -420,10 +485,14 @@ def test_control_dedicated_host_that_is_googles(hostile: tuple[Answers, dict[str
 
 
 @pytest.mark.parametrize("host", ["a.prediction.vertexai.goog:444/evil", 7, ["x"]])
-def test_remembered_host_that_is_none(host: object, hostile: tuple[Answers, dict[str, str]]) -> None:
+def test_remembered_host_that_is_none(
+    host: object, hostile: tuple[Answers, dict[str, str]]
+) -> None:
     """What has become of the note is not believed either: Google is asked again."""
     answers, env = hostile
-    answers.routes[f"{LIST}/123"] = Reply(body=item("123", dedicatedEndpointDns="a.prediction.vertexai.goog"))
+    answers.routes[f"{LIST}/123"] = Reply(
+        body=item("123", dedicatedEndpointDns="a.prediction.vertexai.goog")
+    )
     command = ("export", "--format", "json", "--endpoint", "123")
     assert run_cli(*command, env=env).status == 0
     (note,) = (Path(env["HOME"]) / ".cache" / "vertex-env").glob("endpoint-*")
@@ -432,7 +501,9 @@ def test_remembered_host_that_is_none(host: object, hostile: tuple[Answers, dict
     note.write_text(json.dumps(written).replace('"a.prediction.vertexai.goog"', json.dumps(host)))
     asked = len(answers.asked)
     ended = run_cli(*command, env=env)
-    assert json.loads(ended.stdout)["OPENAI_BASE_URL"].startswith("https://a.prediction.vertexai.goog/v1/")
+    assert json.loads(ended.stdout)["OPENAI_BASE_URL"].startswith(
+        "https://a.prediction.vertexai.goog/v1/"
+    )
     assert len(answers.asked) == asked + 1
 
 

@@ -22,7 +22,9 @@ from vertex_env.vertex.refusals import (
 
 USER = Who("authorized_user", None, "/home/me/adc.json (from a test)")
 ROBOT = Who("service_account", "robot@p.iam.gserviceaccount.com", "/key.json (from a test)")
-MACHINE = Who("metadata", "robot@p.iam.gserviceaccount.com", "the metadata server metadata.google.internal")
+MACHINE = Who(
+    "metadata", "robot@p.iam.gserviceaccount.com", "the metadata server metadata.google.internal"
+)
 API = "us-central1-aiplatform.googleapis.com"
 ENDPOINTS = "/v1/projects/my-project/locations/us-central1/endpoints"
 
@@ -40,20 +42,35 @@ def body(**error: object) -> bytes:
             ErrorBody("invalid_grant", "Expired", "invalid_rapt"),
             id="OAuth, all of it",
         ),
-        pytest.param(b'{"error": "x", "error_description": ["y"]}', ErrorBody("x"), id="OAuth, a wrong type"),
         pytest.param(
-            body(code=403, message="Denied.", status="PERMISSION_DENIED", details=[{"reason": "SERVICE_DISABLED"}]),
+            b'{"error": "x", "error_description": ["y"]}', ErrorBody("x"), id="OAuth, a wrong type"
+        ),
+        pytest.param(
+            body(
+                code=403,
+                message="Denied.",
+                status="PERMISSION_DENIED",
+                details=[{"reason": "SERVICE_DISABLED"}],
+            ),
             ErrorBody("PERMISSION_DENIED", "Denied", "SERVICE_DISABLED"),
             id="API",
         ),
-        pytest.param(b"[" + body(status="NOT_FOUND") + b"]", ErrorBody("NOT_FOUND"), id="API, in a list"),
         pytest.param(
-            body(details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/123"}}]),
+            b"[" + body(status="NOT_FOUND") + b"]", ErrorBody("NOT_FOUND"), id="API, in a list"
+        ),
+        pytest.param(
+            body(
+                details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/123"}}]
+            ),
             ErrorBody("", "", "SERVICE_DISABLED", "123"),
             id="API, with the project",
         ),
         pytest.param(
-            body(details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/1; rm -rf /"}}]),
+            body(
+                details=[
+                    {"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/1; rm -rf /"}}
+                ]
+            ),
             ErrorBody("", "", "SERVICE_DISABLED"),
             id="API, with a project that is none",
         ),
@@ -109,7 +126,9 @@ def test_answers(text: bytes, answer: ErrorBody | None) -> None:
             id="API, permission of the impersonated account",
         ),
         pytest.param(
-            Exchange(API, ENDPOINTS, 403, body(message="Off.", details=[{"reason": "SERVICE_DISABLED"}])),
+            Exchange(
+                API, ENDPOINTS, 403, body(message="Off.", details=[{"reason": "SERVICE_DISABLED"}])
+            ),
             USER,
             RefusedError,
             f"{API} refused {USER}: Off",
@@ -121,7 +140,11 @@ def test_answers(text: bytes, answer: ErrorBody | None) -> None:
                 API,
                 ENDPOINTS,
                 403,
-                body(details=[{"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/123"}}]),
+                body(
+                    details=[
+                        {"reason": "SERVICE_DISABLED", "metadata": {"consumer": "projects/123"}}
+                    ]
+                ),
             ),
             USER,
             RefusedError,
@@ -135,7 +158,10 @@ def test_answers(text: bytes, answer: ErrorBody | None) -> None:
                 ENDPOINTS,
                 403,
                 body(
-                    message="No.", details=[{"reason": "USER_PROJECT_DENIED", "metadata": {"consumer": "projects/q"}}]
+                    message="No.",
+                    details=[
+                        {"reason": "USER_PROJECT_DENIED", "metadata": {"consumer": "projects/q"}}
+                    ],
                 ),
             ),
             USER,
@@ -146,7 +172,12 @@ def test_answers(text: bytes, answer: ErrorBody | None) -> None:
             id="API, quota project",
         ),
         pytest.param(
-            Exchange(API, ENDPOINTS, 403, body(message="No.", details=[{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}])),
+            Exchange(
+                API,
+                ENDPOINTS,
+                403,
+                body(message="No.", details=[{"reason": "ACCESS_TOKEN_SCOPE_INSUFFICIENT"}]),
+            ),
             USER,
             RefusedError,
             f"the token of {USER} lacks a scope: No",
@@ -226,7 +257,9 @@ def test_answers(text: bytes, answer: ErrorBody | None) -> None:
         ),
     ],
 )
-def test_explanations(exchange: Exchange | None, who: Who, kind: type[Exception], message: str, hint: str) -> None:
+def test_explanations(
+    exchange: Exchange | None, who: Who, kind: type[Exception], message: str, hint: str
+) -> None:
     """Who asked, whom, what came back, and the command that cures it. The rest of the table is in test_bad_input.py."""
     error = explain(exchange, "the cause.", who)
     assert (type(error), error.message, error.hint) == (kind, message, hint)
@@ -237,7 +270,9 @@ def test_explanations(exchange: Exchange | None, who: Who, kind: type[Exception]
 
 
 IMPERSONATE = "/v1/projects/-/serviceAccounts/x@p.iam.gserviceaccount.com:generateAccessToken"
-NAMED = Who("authorized_user", None, "/adc.json (from a test)", named_by="GOOGLE_APPLICATION_CREDENTIALS")
+NAMED = Who(
+    "authorized_user", None, "/adc.json (from a test)", named_by="GOOGLE_APPLICATION_CREDENTIALS"
+)
 
 
 def disabled(consumer: str) -> bytes:
@@ -266,10 +301,15 @@ def test_no_quota_project(answer: bytes, path: str, project: str) -> None:
         f"set the quota project: gcloud auth application-default set-quota-project {project} (or {variable})"
     )
     # That command writes into the file of a login only.
-    assert explain(Exchange(API, path, 403, answer), "", NAMED).hint == f"set the quota project: {variable}"
+    assert (
+        explain(Exchange(API, path, 403, answer), "", NAMED).hint
+        == f"set the quota project: {variable}"
+    )
 
 
-@pytest.mark.parametrize(("path", "api"), [(ENDPOINTS, "aiplatform"), (IMPERSONATE, "iamcredentials")])
+@pytest.mark.parametrize(
+    ("path", "api"), [(ENDPOINTS, "aiplatform"), (IMPERSONATE, "iamcredentials")]
+)
 def test_a_disabled_api_in_a_project_of_the_users(path: str, api: str) -> None:
     """The control: any other project's API is one to enable."""
     for number in ("32555940558", "123"):
@@ -370,7 +410,11 @@ def test_unreachable(cause: str, kind: type[Exception], message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        pytest.param("two\nlines\tand\x1b[31m more\u202e.", "two lines and [31m more", id="control characters"),
+        pytest.param(
+            "two\nlines\tand\x1b[31m more\u202e.",
+            "two lines and [31m more",
+            id="control characters",
+        ),
         pytest.param("  Full stop. ", "Full stop", id="end"),
         pytest.param(None, "", id="nothing"),
         pytest.param(["x"], "", id="a wrong type"),
@@ -388,7 +432,9 @@ def test_unreachable(cause: str, kind: type[Exception], message: str) -> None:
             id="password in a URL",
         ),
         pytest.param("https://h/a@b is fine", "https://h/a@b is fine", id="at sign in a path"),
-        pytest.param("Bearer token was refused", "Bearer token was refused", id="a word about bearers"),
+        pytest.param(
+            "Bearer token was refused", "Bearer token was refused", id="a word about bearers"
+        ),
         pytest.param("keyJob and heyJude", "keyJob and heyJude", id="letters of a JWT in a word"),
         pytest.param(
             "constraints/iam.allowServiceAccountCredentialLifetimeExtension",
@@ -409,7 +455,9 @@ def test_one_line(text: object, line: str) -> None:
 
 @settings(deadline=None)
 @given(
-    st.text() | st.text().map(lambda t: f"{t}{PLANTED}{t}") | st.text().map(lambda t: f"{t} eyJhbGciOiJSUzI1NiJ9.{t}")
+    st.text()
+    | st.text().map(lambda t: f"{t}{PLANTED}{t}")
+    | st.text().map(lambda t: f"{t} eyJhbGciOiJSUzI1NiJ9.{t}")
 )
 def test_one_line_of_anything(text: str) -> None:
     """Whatever stands around it, a token does not get through, nor a control character, nor a second line."""
@@ -427,11 +475,18 @@ def test_one_line_of_anything(text: str) -> None:
     | st.recursive(
         st.none() | st.text(),
         lambda x: (
-            st.lists(x) | st.dictionaries(st.sampled_from(["error", "details", "reason", "message", "status"]), x)
+            st.lists(x)
+            | st.dictionaries(
+                st.sampled_from(["error", "details", "reason", "message", "status"]), x
+            )
         ),
     ).map(lambda x: json.dumps(x).encode()),
-    st.sampled_from(["/token", ENDPOINTS, "/v1/projects/-/serviceAccounts/x:generateAccessToken", "", "/\x1b\n"]),
-    st.sampled_from([USER, ROBOT, MACHINE, Who("external_account", None, "x"), Who("new", None, "x")]),
+    st.sampled_from(
+        ["/token", ENDPOINTS, "/v1/projects/-/serviceAccounts/x:generateAccessToken", "", "/\x1b\n"]
+    ),
+    st.sampled_from(
+        [USER, ROBOT, MACHINE, Who("external_account", None, "x"), Who("new", None, "x")]
+    ),
 )
 def test_explanation_of_anything(status: int | None, text: bytes, path: str, who: Who) -> None:
     """Every answer has an explanation of one line, and a cure of one line."""
@@ -447,7 +502,9 @@ def test_explanation_of_anything(status: int | None, text: bytes, path: str, who
 @pytest.mark.parametrize(
     ("kind", "named_by", "hint"),
     [
-        pytest.param("authorized_user", None, "run: gcloud auth application-default login", id="login"),
+        pytest.param(
+            "authorized_user", None, "run: gcloud auth application-default login", id="login"
+        ),
         pytest.param(
             "authorized_user",
             "--credentials",

@@ -133,12 +133,17 @@ def test_base_url_of_a_dedicated_host() -> None:
     """A dedicated host takes the place of the region's, the path stays."""
     host = "1234.europe-west4-998877665544.prediction.vertexai.goog"
     target = Target(PROJECT, "europe-west4", f"https://{host}", endpoint="1234")
-    assert target.base_url == f"https://{host}/v1/projects/my-project-123/locations/europe-west4/endpoints/1234"
+    assert (
+        target.base_url
+        == f"https://{host}/v1/projects/my-project-123/locations/europe-west4/endpoints/1234"
+    )
 
 
 def test_base_url_in_another_universe() -> None:
     """The path is the same in every universe."""
-    target = Target("s3ns:my-project", "u-france-east1", f"https://{api_host('u-france-east1', 's3nsapis.fr')}")
+    target = Target(
+        "s3ns:my-project", "u-france-east1", f"https://{api_host('u-france-east1', 's3nsapis.fr')}"
+    )
     assert target.base_url == (
         "https://u-france-east1-aiplatform.s3nsapis.fr/v1/projects/s3ns:my-project/locations/u-france-east1"
         "/endpoints/openapi"
@@ -148,7 +153,9 @@ def test_base_url_in_another_universe() -> None:
 @pytest.mark.parametrize("api", ["chat", "responses"])
 def test_verbatim_base_url_is_verbatim(api: Api) -> None:
     """What the user gave whole is used whole."""
-    target = Target("", "global", "https://x.googleapis.com", api, verbatim="https://x.googleapis.com/a")
+    target = Target(
+        "", "global", "https://x.googleapis.com", api, verbatim="https://x.googleapis.com/a"
+    )
     assert target.base_url == "https://x.googleapis.com/a"
 
 
@@ -200,7 +207,10 @@ def test_google_hosts_are_accepted(url: str) -> None:
 
 def test_trailing_slash_is_dropped() -> None:
     """Clients append /chat/completions, which must not come after two slashes."""
-    assert check_url("https://x.googleapis.com/v1/", what="w", allowed=()) == "https://x.googleapis.com/v1"
+    assert (
+        check_url("https://x.googleapis.com/v1/", what="w", allowed=())
+        == "https://x.googleapis.com/v1"
+    )
 
 
 def test_universe_counts_as_google() -> None:
@@ -379,7 +389,9 @@ def test_allowed_host(url: str, allowed: str) -> None:
         check_url(url, what="w", allowed=("other.example.com", f"x.{allowed}", "com", ""))
 
 
-@pytest.mark.parametrize("url", ["https://evil.example.com/v1", "http://[::1]:8080/v1", "https://LLM.example.com"])
+@pytest.mark.parametrize(
+    "url", ["https://evil.example.com/v1", "http://[::1]:8080/v1", "https://LLM.example.com"]
+)
 def test_hint_about_a_foreign_host_cures_it(url: str) -> None:
     """The option that the hint names is accepted and does what it says."""
     with pytest.raises(SettingsError) as e:
@@ -390,7 +402,9 @@ def test_hint_about_a_foreign_host_cures_it(url: str) -> None:
     assert check_url(url, what="w", allowed=resolve([layer]).allow_host.value) == url
 
 
-@pytest.mark.parametrize("host", ["evil.com@x", "*.example.com", "*", "a/b", "a:80", "", ".", "[::1", "é.com", "a\n"])
+@pytest.mark.parametrize(
+    "host", ["evil.com@x", "*.example.com", "*", "a/b", "a:80", "", ".", "[::1", "é.com", "a\n"]
+)
 def test_allowed_host_is_a_host(host: str) -> None:
     """`--allow-host` takes neither patterns nor URLs."""
     with pytest.raises(SettingsError, match="allow-host"):
@@ -423,11 +437,20 @@ SPLICES = st.sampled_from(
     ["", "@evil", ".", "/", "//", "\\", ":", "#", "?", "\n", "\t", "%2e", "\uff0e", "[::1]", "evil"]
 )
 URLS = st.builds(
-    "{}https://{}aiplatform{}googleapis{}com{}/v1{}".format, SPLICES, SPLICES, SPLICES, SPLICES, SPLICES, SPLICES
+    "{}https://{}aiplatform{}googleapis{}com{}/v1{}".format,
+    SPLICES,
+    SPLICES,
+    SPLICES,
+    SPLICES,
+    SPLICES,
+    SPLICES,
 )
 
 
-@given(url=URLS | st.text("htps:/@.[]#?%\\ \n:aiplatform.googleapis.com", max_size=60).map("https://".__add__))
+@given(
+    url=URLS
+    | st.text("htps:/@.[]#?%\\ \n:aiplatform.googleapis.com", max_size=60).map("https://".__add__)
+)
 @examples(deadline=None, max_examples=1000)
 def test_accepted_urls_are_googles_for_every_reader(url: str) -> None:
     """What is accepted has one reading only: a Google host, and a path of harmless characters."""
@@ -455,11 +478,27 @@ def matches(what: str, value: str) -> bool:
 
 
 GOOD = {
-    "project": ["my-project-123", "abcdef", "a" + "b" * 29, "123456789012", "example.com:my-project", "1"],
+    "project": [
+        "my-project-123",
+        "abcdef",
+        "a" + "b" * 29,
+        "123456789012",
+        "example.com:my-project",
+        "1",
+    ],
     "quota-project": ["my-project-123", "123456789012", "example.com:my-project"],
     "location": ["global", "us", "eu", "us-central1", "europe-west4", "northamerica-northeast1"],
     "endpoint ID": ["1", "12345678901234567890", "mg-endpoint-0c6f", "a", "a" * 63],
-    "endpoint": ["1234", "My endpoint", "gemma-3 (test)", "größer", "モデル", "a" * 128, "v1.2", "a_b"],
+    "endpoint": [
+        "1234",
+        "My endpoint",
+        "gemma-3 (test)",
+        "größer",
+        "モデル",
+        "a" * 128,
+        "v1.2",
+        "a_b",
+    ],
     "api-version": ["v1", "v1beta1", "v2alpha3"],
     "model": [
         "google/gemini-2.5-flash",
@@ -471,8 +510,16 @@ GOOD = {
     ],
     "universe": ["googleapis.com", "s3nsapis.fr", "apis-s3ns.fr"],
     "allow-host": ["llm.example.com", "localhost", "10.1.2.3", "[::1]", "LLM"],
-    "impersonate": ["robot@my-project.iam.gserviceaccount.com", "123-compute@developer.gserviceaccount.com", "1234567"],
-    "scope": ["https://www.googleapis.com/auth/cloud-platform", "openid", "https://mail.google.com/"],
+    "impersonate": [
+        "robot@my-project.iam.gserviceaccount.com",
+        "123-compute@developer.gserviceaccount.com",
+        "1234567",
+    ],
+    "scope": [
+        "https://www.googleapis.com/auth/cloud-platform",
+        "openid",
+        "https://mail.google.com/",
+    ],
     "profile": ["work", "work-2", "a", "a.b_c", "A1"],
 }
 
@@ -518,7 +565,13 @@ HOSTILE = {
     "surrogate": "\udcff",
 }
 # A display name is never in a URL: it is compared with those that Google lists. So letters of any script are fine.
-FINE_IN_A_NAME = {"Arabic digit", "fullwidth digit", "superscript digit", "Cyrillic letter", "Kelvin sign"}
+FINE_IN_A_NAME = {
+    "Arabic digit",
+    "fullwidth digit",
+    "superscript digit",
+    "Cyrillic letter",
+    "Kelvin sign",
+}
 
 ELSEWHERE = {"up": "/..", "up first": "../", "host": "@evil", "host with a dot": "@evil.com/"}
 
@@ -639,7 +692,8 @@ def test_zone(name: str, zone: bool) -> None:  # noqa: FBT001
 # Made of good pieces and hostile ones, so that most are nearly right.
 ALL_GOOD = sorted({value for values in GOOD.values() for value in values})
 NAMES = st.lists(
-    st.sampled_from([*ALL_GOOD, *HOSTILE.values(), *ELSEWHERE.values()]) | st.text(max_size=3), max_size=3
+    st.sampled_from([*ALL_GOOD, *HOSTILE.values(), *ELSEWHERE.values()]) | st.text(max_size=3),
+    max_size=3,
 ).map("".join)
 
 
@@ -649,13 +703,18 @@ def test_nothing_hostile_enters_a_base_url(values: Sequence[str], universe: str)
     """Whatever is given for every part of a base URL: it is refused, or the URL is harmless."""
     keys = ("project", "location", "endpoint", "api", "api_version")
     # Each one tried on its own as well: with all five at once nearly everything is refused for one of the others.
-    for given_values in [dict(zip(keys, values, strict=True)), *({k: v} for k, v in zip(keys, values, strict=True))]:
+    for given_values in [
+        dict(zip(keys, values, strict=True)),
+        *({k: v} for k, v in zip(keys, values, strict=True)),
+    ]:
         try:
             found = resolve([options_layer(given_values)])
         except SettingsError:
             continue
         endpoint = found.endpoint.value or ""
-        host = api_host(found.location.value, universe if matches("universe", universe) else "googleapis.com")
+        host = api_host(
+            found.location.value, universe if matches("universe", universe) else "googleapis.com"
+        )
         target = Target(
             found.project.value or "my-project",
             found.location.value,

@@ -36,7 +36,9 @@ from vertex_env.vertex.variables import (
 
 URL = "https://aiplatform.googleapis.com/v1/projects/my-project-123/locations/global/endpoints/openapi"
 TARGET = Target("my-project-123", "global", "https://aiplatform.googleapis.com")
-VERBATIM = Target("", "global", "https://x.googleapis.com", verbatim="https://x.googleapis.com:443/a/b")
+VERBATIM = Target(
+    "", "global", "https://x.googleapis.com", verbatim="https://x.googleapis.com:443/a/b"
+)
 UNSET: Mapping[str, str | None] = dict.fromkeys(
     (
         *("OPENAI_ORG_ID", "OPENAI_ORGANIZATION", "OPENAI_PROJECT_ID", "OPENAI_API_TYPE"),
@@ -69,7 +71,9 @@ def test_the_token_comes_last() -> None:
     names, unset = list(result), [n for n, value in result.items() if value is None]
     assert names[-1] == "OPENAI_API_KEY"
     after = names[names.index(first_key) :]
-    assert {"A_KEY", "AIDER_OPENAI_API_KEY", "GENERIC_OPEN_AI_API_KEY", "OPENAI_API_KEY"} == set(after)
+    assert {"A_KEY", "AIDER_OPENAI_API_KEY", "GENERIC_OPEN_AI_API_KEY", "OPENAI_API_KEY"} == set(
+        after
+    )
     before = names[: names.index("VERTEX_ENV_EXPIRES_AT")]
     hosts = [name for name, value in result.items() if value and "googleapis" in value]
     assert {"A_URL", "API_BASE_URL", "OPENAI_BASE_URL"} <= set(hosts) <= set(before)
@@ -79,8 +83,13 @@ def test_the_token_comes_last() -> None:
 def test_instants_are_whole_seconds() -> None:
     """Hooks compare the instants as text, so that a fraction is cut off, towards the earlier second."""
     expiry = datetime.fromtimestamp(1795352400.999, UTC)
-    result = environment(TARGET, Token("t", expiry=expiry, issued=datetime.fromtimestamp(1795348800.999, UTC)))
-    assert (result["VERTEX_ENV_EXPIRES_AT"], result["VERTEX_ENV_REFRESH_AT"]) == ("1795352400", "1795352175")
+    result = environment(
+        TARGET, Token("t", expiry=expiry, issued=datetime.fromtimestamp(1795348800.999, UTC))
+    )
+    assert (result["VERTEX_ENV_EXPIRES_AT"], result["VERTEX_ENV_REFRESH_AT"]) == (
+        "1795352400",
+        "1795352175",
+    )
 
 
 def test_model() -> None:
@@ -92,7 +101,9 @@ def test_model() -> None:
 def test_verbatim_base_url() -> None:
     """A base URL that the user gave is what both names get."""
     result = environment(VERBATIM, token())
-    assert result["OPENAI_BASE_URL"] == result["OPENAI_API_BASE"] == "https://x.googleapis.com:443/a/b"
+    assert (
+        result["OPENAI_BASE_URL"] == result["OPENAI_API_BASE"] == "https://x.googleapis.com:443/a/b"
+    )
 
 
 # --- what contradicts ---
@@ -122,7 +133,9 @@ def test_tables_of_names_are_complete() -> None:
         assert {n for n, value in result.items() if value is None} <= set(UNSETTABLE)
     everything = {*environment(TARGET, token(), model="m", clients=[*CLIENTS]), "VERTEX_ENV_STAMP"}
     assert set(SETTABLE) <= everything
-    assert {name for name in SETTABLE if acted_on_by(name)} <= {n for n in SETTABLE if n.startswith("VERTEX_ENV_")}
+    assert {name for name in SETTABLE if acted_on_by(name)} <= {
+        n for n in SETTABLE if n.startswith("VERTEX_ENV_")
+    }
     assert list(SETTABLE) == sorted(SETTABLE)
     assert list(UNSETTABLE) == sorted(UNSETTABLE)
 
@@ -136,7 +149,15 @@ def test_value_of_the_users_own_is_kept(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "kept"),
-    [("", False), ("1", False), ("0", True), ("false", True), ("true", True), (" 1", True), ("2", True)],
+    [
+        ("", False),
+        ("1", False),
+        ("0", True),
+        ("false", True),
+        ("true", True),
+        (" 1", True),
+        ("2", True),
+    ],
 )
 def test_tracing(value: str, kept: bool) -> None:  # noqa: FBT001
     """Unset, empty and 1 are one state; whatever else the user has said stands."""
@@ -202,7 +223,11 @@ ADDED: Mapping[str, Mapping[str, str | None]] = {
     "fabric": {"OPENAI_API_BASE_URL": URL},
     "gptme": {},
     "goose": {"OPENAI_HOST": HOST, "OPENAI_BASE_PATH": f"{PATH}/chat/completions"},
-    "open-webui": {"OPENAI_API_BASE_URL": URL, "OPENAI_API_BASE_URLS": None, "OPENAI_API_KEYS": None},
+    "open-webui": {
+        "OPENAI_API_BASE_URL": URL,
+        "OPENAI_API_BASE_URLS": None,
+        "OPENAI_API_KEYS": None,
+    },
     "promptfoo": {"OPENAI_API_BASE_URL": URL, "OPENAI_API_HOST": None},
     "shell-gpt": {"API_BASE_URL": URL},
 }
@@ -249,10 +274,16 @@ def test_no_model_of_a_client_is_ever_unset() -> None:
     assert not names & {*UNSETTABLE, *JUDGED}
 
 
-@pytest.mark.parametrize("clients", [list(ADDED), list(ADDED)[::-1], [*ADDED, *ADDED]], ids=["all", "back", "twice"])
+@pytest.mark.parametrize(
+    "clients", [list(ADDED), list(ADDED)[::-1], [*ADDED, *ADDED]], ids=["all", "back", "twice"]
+)
 def test_all_clients_together(clients: list[str]) -> None:
     """No client takes away what another one needs, in any order."""
-    wanted = {name: value for names in (*ADDED.values(), *MODEL_OF.values()) for name, value in names.items()}
+    wanted = {
+        name: value
+        for names in (*ADDED.values(), *MODEL_OF.values())
+        for name, value in names.items()
+    }
     model = "google/gemini-2.5-flash"
     result = environment(TARGET, token(), clients=clients, model=model)
     assert result == {**BASE, **wanted, "OPENAI_MODEL": model}
@@ -299,7 +330,12 @@ def test_template_wins() -> None:
         TARGET,
         token(),
         clients=["open-webui"],
-        extra={"OPENAI_BASE_URL": "x", "OPENAI_API_BASE_URLS": "{base_url}", "OPENAI_ORG_ID": "org", TRACING: "0"},
+        extra={
+            "OPENAI_BASE_URL": "x",
+            "OPENAI_API_BASE_URLS": "{base_url}",
+            "OPENAI_ORG_ID": "org",
+            TRACING: "0",
+        },
     )
     assert result == {
         **BASE,
@@ -402,7 +438,9 @@ ELIXIR_ERL_OPTIONS IPYTHONDIR
 @pytest.mark.parametrize("name", REFUSED.split())
 def test_name_that_something_acts_on_is_refused(name: str) -> None:
     """A profile that somebody else wrote gets no shell, loader or interpreter to run a program."""
-    with pytest.raises(SettingsError, match=f"--set does not set {name}, whose value is read by .*") as e:
+    with pytest.raises(
+        SettingsError, match=f"--set does not set {name}, whose value is read by .*"
+    ) as e:
         check_template(name, "x")
     assert e.value.hint
     with pytest.raises(SettingsError, match="whose value is read by"):
@@ -422,7 +460,10 @@ def test_harmless_name_is_not_refused(name: str) -> None:
 
 
 KNOWN_TO_SHELLS = {
-    "zsh": ("-fic", "zmodload zsh/zle zsh/parameter zsh/datetime zsh/langinfo zsh/mapfile; print -l ${(k)parameters}"),
+    "zsh": (
+        "-fic",
+        "zmodload zsh/zle zsh/parameter zsh/datetime zsh/langinfo zsh/mapfile; print -l ${(k)parameters}",
+    ),
     "bash": ("-ic", "compgen -v"),
     "ksh": ("-ic", "set | sed 's/=.*//'"),
     "mksh": ("-ic", "typeset + | sed 's/.* //'"),
@@ -437,7 +478,13 @@ def test_what_a_shell_knows_is_refused(shell: str, tmp_path: Path) -> None:
     argv = [need(shell), *KNOWN_TO_SHELLS[shell]]
     environ = {"HOME": str(tmp_path), "PATH": os.defpath, "TERM": "dumb"}
     done = subprocess.run(
-        argv, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, start_new_session=True
+        argv,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        start_new_session=True,
     )
     names = [name for name in done.stdout.split() if re.fullmatch(r"[A-Za-z_]\w*", name)]
     assert {"PATH", "PWD"} <= set(names)
@@ -451,7 +498,9 @@ def test_zsh_would_compute_the_value(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="whose value is read by a shell"):
         check_template("HISTSIZE", evil)
     for name, ran in (("X_URL", False), ("HISTSIZE", True)):
-        subprocess.run([need("zsh"), "-fc", sh({name: evil})], cwd=tmp_path, capture_output=True, check=False)
+        subprocess.run(
+            [need("zsh"), "-fc", sh({name: evil})], cwd=tmp_path, capture_output=True, check=False
+        )
         assert (tmp_path / "ran").exists() == ran
 
 
@@ -470,7 +519,9 @@ def test_refused_names_are_written_as_the_check_reads_them() -> None:
         (VERBATIM, "x{project}", "project", "my-project-123"),
     ],
 )
-def test_template_that_needs_what_is_not_set(target: Target, template: str, option: str, example: str) -> None:
+def test_template_that_needs_what_is_not_set(
+    target: Target, template: str, option: str, example: str
+) -> None:
     """A template for something that is not set is refused, rather than filled with nothing."""
     with pytest.raises(SettingsError, match=f"the template for X needs a {option}") as e:
         environment(target, token(), extra={"X": template})
@@ -520,13 +571,18 @@ def test_what_is_said_of_a_bad_template(name: str, template: str, message: str, 
 @pytest.mark.parametrize("value", ["a\nb", "a\0b", "a\x1bb", "a\u2029b"])
 def test_control_characters_in_the_token_are_refused(value: str) -> None:
     """Whatever minted it, a token with a line break reaches no shell, and the message does not show it."""
-    with pytest.raises(SettingsError, match="the value for OPENAI_API_KEY has a control character") as e:
+    with pytest.raises(
+        SettingsError, match="the value for OPENAI_API_KEY has a control character"
+    ) as e:
         environment(TARGET, token(value=value))
     assert value not in e.value.message + e.value.hint
 
 
 TEMPLATES = st.lists(
-    st.sampled_from([*(f"{{{p}}}" for p in PLACEHOLDERS), "{{", "}}", "{", "}", "!", ":", ".", "[0]", "\n"]) | st.text()
+    st.sampled_from(
+        [*(f"{{{p}}}" for p in PLACEHOLDERS), "{{", "}}", "{", "}", "!", ":", ".", "[0]", "\n"]
+    )
+    | st.text()
 ).map("".join)
 
 
@@ -540,7 +596,9 @@ def test_templates_agree_with_their_check(name: str, template: str) -> None:
         with pytest.raises(SettingsError):
             environment(TARGET, token(), model="m", extra={name: template})
         return
-    values = dict(zip(PLACEHOLDERS, [PLANTED, URL, "my-project-123", "global", "m", HOST, PATH], strict=True))
+    values = dict(
+        zip(PLACEHOLDERS, [PLANTED, URL, "my-project-123", "global", "m", HOST, PATH], strict=True)
+    )
     result = environment(TARGET, token(), model="m", extra={name: template})
     assert result[name] == template.format(**values)
     assert re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)

@@ -37,7 +37,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from vertex_env.credentials.certificates import check_certificate_config
-from vertex_env.credentials.read import AWS, METADATA, REQUIRED, Adc, innermost, is_token_alone
+from vertex_env.credentials.fingerprint import AWS, innermost
+from vertex_env.credentials.read import METADATA, REQUIRED, Adc, is_token_alone
 from vertex_env.credentials.transport import is_lean, make_transport
 from vertex_env.errors import CredentialsError, UnavailableError, VertexEnvError
 from vertex_env.redaction import Secrets
