@@ -9,11 +9,13 @@
 use_vertex() {
   local status=0
   case $- in
-  *x*)
-    # Tokens do not belong into the trace of set -x.
-    set +x
+  *[xv]*)
+    # Tokens do not belong into what set -x and set -v print.
+    local options=$-
+    set +xv
     __vertex_env_direnv "$@" || status=$?
-    set -x
+    case $options in *x*) set -x ;; esac
+    case $options in *v*) set -v ;; esac
     return "$status"
     ;;
   esac

@@ -265,7 +265,7 @@ __vertex_env_is_url() {
 __vertex_env_load() {
   # Bytes take less time than letters. An LC_ALL that is set stays: if it is wrong, bash would say so again at the end.
   [[ -n ${LC_ALL-} ]] || local LC_ALL=C
-  local folder file line name kind ends='' token='' at='' url=none drop='' names=' ' stored=() values=() IFS=' '
+  local folder file line name kind ends='' token='' at='' url='' drop='' names=' ' stored=() values=() IFS=' '
   case ${VERTEX_ENV_PROFILE-} in *[!A-Za-z0-9._-]*) return 1 ;; esac
   folder=${HOME-}/.cache
   [[ $OSTYPE != darwin* ]] || folder=${HOME-}/Library/Caches
@@ -318,7 +318,7 @@ __vertex_env_load() {
       esac
       case $kind in
       urls)
-        [[ $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
+        [[ -n $url && $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
         url=$line
         ;;
       keys)

@@ -243,7 +243,7 @@ __vertex_env_load() {
   builtin local urls=' AIDER_OPENAI_API_BASE API_BASE_URL GENERIC_OPEN_AI_BASE_PATH OPENAI_API_BASE OPENAI_API_BASE_URL OPENAI_BASE_URL OPENAI_HOST '
   builtin local words=' AIDER_MODEL DEFAULT_MODEL MODEL OPENAI_AGENTS_DISABLE_TRACING OPENAI_BASE_PATH OPENAI_MODEL '
   # end
-  builtin local folder file line name token='' at='' expires='' url=none mark=$'\037'
+  builtin local folder file line name token='' at='' expires='' url='' mark=$'\037'
   builtin local -a lines stored changes
   [[ ${VERTEX_ENV_PROFILE-} != *[^A-Za-z0-9._-]* ]] || return 1
   if [[ -n ${VERTEX_ENV_CACHE_DIR-} ]]; then
@@ -276,7 +276,7 @@ __vertex_env_load() {
         if [[ $name == *' '* ]]; then
           return 1
         elif [[ $urls == *" $name "* ]]; then
-          [[ $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
+          [[ -n $url && $line == "$url" ]] || __vertex_env_is_url "$line" || return 1
           url=$line
         elif [[ $words == *" $name "* ]]; then
           [[ $line == [A-Za-z0-9]* && $line != *[^A-Za-z0-9._/-]* ]] || return 1

@@ -274,6 +274,19 @@ def test_what_bash_starts_with_does_not_start_itself(tmp_path: Path) -> None:
         assert google.counts["token"] == before + 1
 
 
+@pytest.mark.parametrize("options", ["-v", "-xv"])
+@pytest.mark.parametrize("kind", [Gitlab, Jenkins])
+def test_a_verbose_shell_shows_no_token(
+    hour: dict[str, str], tmp_path: Path, kind: type[Gitlab], options: str
+) -> None:
+    """bash prints with `-v` what it reads, also what is evaluated. The control: it does so for `export`."""
+    job = type("Verbose", (kind,), {"shell": ("bash", options, "-e")})(tmp_path / "a", hour)
+    said = job.step('eval "$(vertex-env ci)"\ntest -n "$OPENAI_API_KEY"')
+    assert (job.status, "vertex-env ci" in said, token(hour) in said) == (0, True, False)
+    job = type("Verbose", (kind,), {"shell": ("bash", options, "-e")})(tmp_path / "b", hour)
+    assert token(hour) in job.step('eval "$(vertex-env export)"')
+
+
 @pytest.mark.parametrize("kind", [Gitlab, Jenkins])
 def test_settings_survive_the_evaluation(
     hour: dict[str, str], tmp_path: Path, kind: type[Runner]

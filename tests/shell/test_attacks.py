@@ -24,6 +24,7 @@ READNULLCMD SHELLOPTS fish_function_path PYTHONSTARTUP PYTHONPATH NODE_OPTIONS P
 HTTPS_PROXY OPENAI_PROXY
 """
 EVIL = (
+    "none",
     "https://evil.example/v1",
     "https://x.googleapis.com@evil.example/v1",
     "https://x.googleapis.com:y@evil.example/v1",

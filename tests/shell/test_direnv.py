@@ -362,9 +362,11 @@ def test_what_is_no_setting_is_said_and_not_evaluated(
     assert place.stored not in sh.entered
 
 
-def test_trace_has_no_token(place: Place, enter: Enter) -> None:
-    sh = enter("bash", place, "set -x\nuse vertex\n: done")
-    assert "+ : done" in sh.entered  # it is still on
+@pytest.mark.parametrize("options", ["x", "v", "xv"])
+def test_trace_has_no_token(place: Place, enter: Enter, options: str) -> None:
+    sh = enter("bash", place, f"set -{options}\nuse vertex\n: done")
+    # The control: it is still on.
+    assert ("+ : done" in sh.entered, "\n: done" in sh.entered) == ("x" in options, "v" in options)
     assert sh.value(KEY) == place.stored
     assert place.stored not in sh.entered
 

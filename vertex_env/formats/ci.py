@@ -265,14 +265,14 @@ def _file(job: Job, variable: str) -> str:
 def _statement(job: Job, otherwise: str = "") -> str:
     """A statement for a shell that sets the variables and does not contain the token.
 
-    The statement turns tracing off, for the rest of the script. Tracing would show the
-    variables now, and later the token in each command that has it as an argument. The
+    The statement turns tracing off (`set -x`, `set -v`), for the rest of the script. Tracing
+    would show the variables now, and later the token in each command that has it as an argument. The
     statement empties `BASH_ENV` for the command. bash reads `$BASH_ENV` for every
     script, also for a script that the command starts, such as the program of an
     executable-sourced credential. That script would start the command again.
     """
     settings = [f"{name}={quote_sh(value)}" for name, value in job.settings.items()]
     return (
-        f'set +x; eval "$({" ".join(["BASH_ENV=", *settings, *map(quote_sh, job.again)])})"'
+        f'set +xv; eval "$({" ".join(["BASH_ENV=", *settings, *map(quote_sh, job.again)])})"'
         f"{otherwise};\n"
     )
