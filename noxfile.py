@@ -11,7 +11,7 @@ def tests(session: nox.Session) -> None:
     """The whole suite, lint, types and layers included."""
     session.install("-r", "requirements.lock")
     session.install("--no-deps", "-e", ".")
-    session.run("pytest", "-n4", *session.posargs)
+    session.run("pytest", "-n2", *session.posargs)
 
 
 @nox.session
@@ -25,7 +25,7 @@ def posix(session: nox.Session) -> None:
         "-m",
         "tests.support.reaper",
         "pytest",
-        "-n4",
+        "-n2",
         "tests/run",
         *session.posargs,
         env=env,

@@ -112,4 +112,4 @@ def test_the_gate_runs_it_last() -> None:
     commands = [
         line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and line[0] != "#"
     ]
-    assert commands[-1] == ".venv/bin/python -m tests.support.bare -n4"
+    assert commands[-1] == ".venv/bin/python -m tests.support.bare -n2"
