@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from vertex_env.cache import answers as warm
+from vertex_env.cache import answers
 from vertex_env.errors import SettingsError
 from vertex_env.session import Session
 from vertex_env.settings.options import OPTIONS
@@ -48,7 +48,7 @@ def status_facts(session: Session) -> dict[str, Any]:
         "base_url": url,
         "token": stored
         and {
-            "expiry": warm.rfc3339(stored.expiry.timestamp()),
+            "expiry": answers.rfc3339(stored.expiry.timestamp()),
             "expires_in": int(stored.remaining(now).total_seconds()),
             "fresh": stored.is_fresh(now, session.broker.min_left),
         },

@@ -187,7 +187,7 @@ def test_what_perishes_is_removed_with_age(copied: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_has_another_name_is_not_ours(name: str) -> None:
-    """Control: each name of ours is one, also half written."""
+    """Control: each of our own file names has a kind, and so has a half-written file."""
     assert kind_of(name) is None
     for kind in KINDS:
         for what in {"lock-{}": ["0f"]}.get(

@@ -741,7 +741,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("status", REFUSED)
 def test_refusals_are_arrays(status: int) -> None:
-    """The chat endpoint wraps its errors in an array, and `diagnosis` reads them."""
+    """The chat endpoint wraps its errors in an array, and `refusals` reads them."""
     with Sandbox(refusals=[Fault(1, status)]) as sandbox:
         token = mint(sandbox)
         answer = chat(sandbox, token)

@@ -19,13 +19,13 @@ from vertex_env.cli import main as cli
 from vertex_env.cli import output
 from vertex_env.cli import status as status_command
 from vertex_env.settings import kinds
-from vertex_env.vertex import refusals as diagnosis
+from vertex_env.vertex import refusals
 
 
 def take_protection_off() -> None:
     """Have tokens repeated wherever they were before there was any redaction."""
 
-    for module in (redaction, output, status_command, diagnosis):
+    for module in (redaction, output, status_command, refusals):
         setattr(module, "hide", str)  # noqa: B010 -- not an attribute that mypy knows
     setattr(kinds, "looks_secret", lambda _: False)  # noqa: B010
     setattr(redaction.Secrets, "redact", lambda _, text: text)  # noqa: B010

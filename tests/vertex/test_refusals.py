@@ -1,4 +1,4 @@
-"""`diagnosis`: what an answer means, and what is said about it."""
+"""`refusals`: what an answer of Google means, and the error for it."""
 
 import json
 from dataclasses import replace

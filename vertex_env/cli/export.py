@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from vertex_env.cache import answers as warm
+from vertex_env.cache import answers
 from vertex_env.cache.snapshots import Kept
 from vertex_env.cli.invocation import FALSE, current, now_utc, session_for
 from vertex_env.cli.options import NameType, StatementsCommand, settings_options
@@ -60,7 +60,7 @@ def _is_evaluated(params: Mapping[str, Any]) -> bool:
 @settings_options
 def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print statements that set (and unset) the variables."""
-    question = warm.question_key(sys.argv[1:], os.environ)
+    question = answers.question_key(sys.argv[1:], os.environ)
     settings = as_environ(options_layer(options))
     asked = FORMATS.get(format_name or "")
     if isinstance(asked, TextFormat):

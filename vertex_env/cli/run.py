@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from vertex_env.cache import answers as warm
+from vertex_env.cache import answers
 from vertex_env.cli.invocation import now_utc, session_for
 from vertex_env.cli.options import Command, Duration, settings_options
 from vertex_env.cli.output import say, tell, tell_error
@@ -92,7 +92,7 @@ def _run(
     overlay = as_environ(options_layer(options))
     # includes `--` if that belongs to `run` and not to the command
     own = sys.argv[1 : -len(command)]
-    question = warm.question_key(own, os.environ)
+    question = answers.question_key(own, os.environ)
     in_place = policy == "ignore"
     session = session_for(
         options, again="" if in_place else "run renews the token (not so with --on-expiry ignore)"

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vertex_env.cache import answers as warm
+from vertex_env.cache import answers
 from vertex_env.cli.invocation import now_utc, session_for
 from vertex_env.cli.options import Command, settings_options
 from vertex_env.cli.output import write
@@ -33,7 +33,7 @@ from vertex_env.tokens.token import Token
 @settings_options
 def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print an access token, for tools that take a "key command"."""
-    question = warm.question_key(sys.argv[1:], os.environ)
+    question = answers.question_key(sys.argv[1:], os.environ)
     session = session_for(options, refreshes=True)
     minted = session.token(refresh=refresh)
     # Taken after Google's answer: an earlier instant would make the token seem to last
@@ -51,7 +51,7 @@ def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT
 
                 seconds = token.expiry.timestamp()
                 left = {
-                    "expiry": warm.rfc3339(seconds),
+                    "expiry": answers.rfc3339(seconds),
                     "expires_in": int(seconds - now.timestamp()),
                 }
                 return json.dumps({"token": token.value, "token_type": "Bearer", **left}) + "\n"

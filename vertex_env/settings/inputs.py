@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vertex_env.cache import answers as warm
+from vertex_env.cache import answers
 from vertex_env.files import changed_since
 
 
@@ -22,7 +22,9 @@ class Watched(Mapping[str, str]):
         return self._environ[name]
 
     def __iter__(self) -> Iterator[str]:
-        raise TypeError("whoever goes through all variables depends on all of them")
+        raise TypeError(
+            "iterating over the environment would make the answer depend on every variable"
+        )
 
     def __len__(self) -> int:
         return len(self._environ)
@@ -36,12 +38,12 @@ class Watched(Mapping[str, str]):
         return self._environ
 
     def keeps(self, name: str, rule: str) -> bool:
-        """Whether the user has set the value of *name*, so that it stays; see `warm.is_kept`.
+        """Whether the user has set the value of *name*, so that it stays; see `answers.is_kept`.
 
         Only this fact is recorded, not the value.
         """
         self.judged[name] = rule
-        return warm.is_kept(rule, self._environ.get(name, ""))
+        return answers.is_kept(rule, self._environ.get(name, ""))
 
 
 class Inputs:
@@ -56,7 +58,7 @@ class Inputs:
         self.started = time.time()
         """Instant when the first input was read, in epoch seconds."""
         self.files: dict[Path, str] = {}
-        """Files that were looked up, existing or not, with their first `warm.file_state`.
+        """Files that were looked up, existing or not, with their first `answers.file_state`.
         """
         self.until = 0.0
         """Instant when a fact first has to be looked up again, in epoch seconds; 0 for never."""
@@ -68,7 +70,7 @@ class Inputs:
         """
         for path in paths:
             if path is not None and path not in self.files:
-                self.files[path] = warm.file_state(str(path))
+                self.files[path] = answers.file_state(str(path))
 
     def holds_until(self, instant: float) -> None:
         """Record that a fact holds until *instant*, in epoch seconds; 0 if it always holds."""
@@ -77,7 +79,7 @@ class Inputs:
 
     @property
     def names(self) -> list[str]:
-        """The recorded variables, as in `warm.Answer`.
+        """The recorded variables, as in `answers.Answer`.
 
         An item is `NAME`, or `RULE NAME` if only `is_kept` was looked up.
         """
@@ -95,6 +97,6 @@ class Inputs:
     def are_as_they_were(self) -> bool:
         """Whether no file has changed since the first was read, as far as time stamps show."""
         return not any(
-            changed_since(path, self.started) or warm.file_state(str(path)) != was
+            changed_since(path, self.started) or answers.file_state(str(path)) != was
             for path, was in self.files.items()
         )
