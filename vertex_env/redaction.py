@@ -228,7 +228,8 @@ class Secrets:
             # HTML may escape any character, by name or by number. So unescape the text
             # as a browser does.
             plain = html.unescape(text)
-            text = plain if self._redact(plain) != plain else text
+            if (redacted := self._redact(plain)) != plain:
+                return redacted
         return self._redact(text)
 
     def _redact(self, text: str) -> str:

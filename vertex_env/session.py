@@ -113,18 +113,22 @@ class Session:
         """The identity that the token speaks for; see `identify`."""
         return identify(self.settings, self.adc, self.urls)
 
+    @property
+    def _mint_s(self) -> float:
+        """Time limit of one mint and of one question to the API, in seconds."""
+        return self.settings.mint_timeout.value.total_seconds()
+
     @cached_property
     def store(self) -> Store | None:
         """The store of tokens; None if none are stored."""
         kind = self.settings.store.value
         if kind == "none" or self.folder is None:
             return None
-        mint_s = self.settings.mint_timeout.value.total_seconds()
         if kind == "keyring":
             from vertex_env.tokens.keychain import KeyringStore
 
-            return KeyringStore(self.folder, mint_s)
-        return FileStore(self.folder, mint_s)
+            return KeyringStore(self.folder, self._mint_s)
+        return FileStore(self.folder, self._mint_s)
 
     @cached_property
     def broker(self) -> Broker:
@@ -135,7 +139,7 @@ class Session:
             self.identity,
             self.now,
             self.inputs.environ.unwatched,
-            s.mint_timeout.value.total_seconds(),
+            self._mint_s,
             default_scopes=s.scope.value == Resolved.scope.default,
             iam_endpoint=self.urls.iam_root,
         )
@@ -173,8 +177,7 @@ class Session:
 
         account = self.identity.impersonate
         who = self.adc.who if account is None else replace(self.adc.who, impersonated=account)
-        budget_s = self.settings.mint_timeout.value.total_seconds()
-        return http_get(self.token().value, who, self.settings.quota_project.value, budget_s)
+        return http_get(self.token().value, who, self.settings.quota_project.value, self._mint_s)
 
     def target(self, *, refresh: bool = False) -> Target:
         """The target of requests.

@@ -132,7 +132,7 @@ def _expand(named: Found, config: Path | None, environ: Mapping[str, str]) -> Pa
     Raises:
         SettingsError: There is no home folder.
     """
-    text = named.value if isinstance(named.value, str) else named.value[0]
+    text = named.texts[0]
     if text == "~" or text.startswith("~/"):
         base = home(environ)
         if base is None:

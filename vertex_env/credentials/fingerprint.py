@@ -46,16 +46,17 @@ def fingerprint(
     )
     for name in names:
         digest.update(f"\0{name}={environ.get(name)!r}".encode(errors="surrogateescape"))
-    found_here = _files_of_command(info["credential_source"], environ)
-    for path in found_here:
+    programs = _files_of_command(info["credential_source"], environ)
+    for path in programs:
         digest.update(b"\0" + os.fsencode(path.absolute()))
-    files = certificate_files(info["credential_source"], environ)
-    for path in files:
+    certificates = certificate_files(info["credential_source"], environ)
+    for path in certificates:
         with suppress(OSError, ValueError):
             digest.update(b"\0" + read_file(path))
+    files = (*certificates, *programs)
     subject = info["credential_source"].get("file")
     if not isinstance(subject, str):
-        return digest.hexdigest(), (*files, *found_here)
+        return digest.hexdigest(), files
     try:
         digest.update(b"\0" + read_file(Path(subject)))
     except (OSError, ValueError) as e:
