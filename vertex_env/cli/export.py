@@ -12,7 +12,7 @@ import click
 from vertex_env.cache import answers
 from vertex_env.cache.snapshots import Kept
 from vertex_env.cli.invocation import FALSE, current, now_utc, session_for
-from vertex_env.cli.options import NameType, StatementsCommand, settings_options
+from vertex_env.cli.options import NameType, StatementsCommand, refresh_option, settings_options
 from vertex_env.cli.output import tell, write
 from vertex_env.errors import VertexEnvError
 from vertex_env.formats.render import watch
@@ -51,12 +51,7 @@ def _is_evaluated(params: Mapping[str, Any]) -> bool:
     help="Shell or data format, or a CI system, to do what the command ci does; "
     "without it the calling shell's.",
 )
-@click.option(
-    "--refresh",
-    is_flag=True,
-    show_envvar=True,
-    help="Mint a new token even if the stored one is fresh.",
-)
+@refresh_option
 @settings_options
 def export(format_name: str | None, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print statements that set (and unset) the variables."""

@@ -124,6 +124,15 @@ def settings_options(function: F) -> F:
     return function
 
 
+refresh_option = click.option(
+    "--refresh",
+    is_flag=True,
+    show_envvar=True,
+    help="Mint a new token even if the stored one is fresh.",
+)
+"""The `--refresh` of a command that gives out a token."""
+
+
 def table_or_json(variable: str) -> Callable[[F], F]:
     """Add `--format` to a command that lists something; *variable* is its environment variable."""
     return click.option(

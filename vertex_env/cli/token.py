@@ -8,7 +8,7 @@ import click
 
 from vertex_env.cache import answers
 from vertex_env.cli.invocation import now_utc, session_for
-from vertex_env.cli.options import Command, settings_options
+from vertex_env.cli.options import Command, refresh_option, settings_options
 from vertex_env.cli.output import write
 from vertex_env.tokens.token import Token
 
@@ -24,12 +24,7 @@ from vertex_env.tokens.token import Token
     show_envvar=True,
     help="The token alone, an object with its expiry, or an Authorization header.",
 )
-@click.option(
-    "--refresh",
-    is_flag=True,
-    show_envvar=True,
-    help="Mint a new token even if the stored one is fresh.",
-)
+@refresh_option
 @settings_options
 def token(format_name: str, refresh: bool, **options: Any) -> None:  # noqa: FBT001
     """Print an access token, for tools that take a "key command"."""
