@@ -73,6 +73,7 @@ class Kind(ABC, Generic[V_co]):
             SettingsError: The value is not of this kind, or contains a token or a key.
         """
         for text in found.texts:
+            # As a whole: an item of a list may be a part of a key, which looks like no key.
             _refuse_secret(name, text, found.source)
         return self.read(name, found)
 
@@ -146,7 +147,6 @@ class Text(One[str]):
         return self._shape is None or fits(self._shape, text, self._flags)
 
     def check(self, name: str, text: str, source: str) -> str:  # noqa: D102
-        _refuse_secret(name, text, source)
         text = self._expand(text)
         if not self.fits(text):
             raise SettingsError(f"{name} {text!r} from {source} is not valid", self._hint)
@@ -179,7 +179,6 @@ class Choice(One[C]):
         self.metavar = "|".join(choices)
 
     def check(self, name: str, text: str, source: str) -> C:  # noqa: D102
-        _refuse_secret(name, text, source)
         for choice in self.choices:
             if text == choice:
                 return choice
