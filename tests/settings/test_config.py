@@ -650,13 +650,16 @@ def test_key_of_many_parts(path: Path) -> None:
 
 def test_many_profiles(path: Path) -> None:
     """The time for their lines grows with their number, not with its square."""
-    took = []
-    for count in (200, 1600):
+
+    def took(count: int) -> float:
         path.write_text("".join(f"[profile.p{i}]\nproject = 'p'\n" for i in range(count)))
         start = time.process_time()
         assert len(read_config(path).profiles) == count
-        took.append(time.process_time() - start)
-    assert took[1] < 24 * took[0]
+        return time.process_time() - start
+
+    # The best of five each: another process may take the caches.
+    few, many = (min(took(count) for _ in range(5)) for count in (200, 1600))
+    assert many < 24 * few
 
 
 TOML = st.lists(
